@@ -1,0 +1,154 @@
+package agents
+
+import (
+	"context"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/behalf-dev/behalf/fault"
+	"google.golang.org/grpc/codes"
+)
+
+var (
+	errCutOff  = fault.New(codes.Unavailable, fault.ModelUnavailable, "the model's answer was cut off; try again")
+	errTooLong = fault.New(codes.ResourceExhausted, fault.ModelUnavailable, "the model's answer is too long; ask for less")
+)
+
+// ask puts the conversation to the model and yields its reply: deltas live, then
+// the message. If the model fails, what it said so far is kept.
+func (r *run) ask(ctx context.Context, s *state) bool {
+	question, err := r.a.question(ctx, s)
+	if err != nil {
+		return r.fail(ctx, err)
+	}
+	id := r.a.cfg.MessageID(r.t.RunID(), s.asked)
+	l := &listener{run: r, id: id}
+	err = l.listen(ctx, question)
+	if l.gone {
+		return false
+	}
+	if err == nil {
+		return r.emit(Event{MessageID: id, Body: l.message()})
+	}
+	if l.size() > 0 && !r.emit(Event{MessageID: id, Body: l.partial()}) {
+		return false
+	}
+	return r.fail(ctx, err)
+}
+
+// question is the prompt: the conversation so far and what may be called.
+func (a *Assistant) question(ctx context.Context, s *state) (*Prompt, error) {
+	tools := a.offers[:len(a.offers):len(a.offers)]
+	if a.cfg.Toolbox != nil {
+		for spec, err := range a.cfg.Toolbox.Specs(ctx) {
+			if err != nil {
+				return nil, err
+			}
+			// A tool must not be mistaken for a hand-off, which no gate sees.
+			if !strings.HasPrefix(spec.Name, transferPrefix) {
+				tools = append(tools, spec)
+			}
+		}
+	}
+	n := len(s.messages)
+	return &Prompt{Agent: a.cfg.Name, System: a.cfg.Instructions, Messages: s.messages[:n:n], Tools: tools}, nil
+}
+
+// listener collects one reply.
+type listener struct {
+	run     *run
+	id      string
+	text    strings.Builder
+	thought strings.Builder
+	reply   *Reply
+	gone    bool // the consumer broke the loop
+}
+
+// listen relays the reply's pieces until it is complete.
+func (l *listener) listen(ctx context.Context, p *Prompt) error {
+	chunks := 0
+	for c, err := range l.run.a.cfg.Model.Generate(ctx, p) {
+		if err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		chunks++
+		if chunks > l.run.a.cfg.MaxReplyChunks || l.size()+len(c.Text)+len(c.Thought) > l.run.a.cfg.MaxReplyBytes {
+			return errTooLong
+		}
+		if l.gone = !l.relay(c); l.gone {
+			return nil
+		}
+		if l.reply = c.Done; l.reply != nil {
+			return nil
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return errCutOff
+}
+
+func (l *listener) size() int { return l.text.Len() + l.thought.Len() }
+
+// relay shows a piece to who is watching, false if nobody is any more.
+func (l *listener) relay(c Chunk) bool {
+	l.thought.WriteString(c.Thought)
+	l.text.WriteString(c.Text)
+	if c.Thought != "" && !l.run.emit(Event{MessageID: l.id, Body: ThoughtDelta{c.Thought}}) {
+		return false
+	}
+	return c.Text == "" || l.run.emit(Event{MessageID: l.id, Body: TextDelta{c.Text}})
+}
+
+// message is the complete reply. Calls are kept as the model wrote them, within
+// bounds; what is wrong with them is decided when it is their turn.
+func (l *listener) message() Message {
+	usage := l.reply.Usage
+	usage.ModelCalls = max(usage.ModelCalls, 1)
+	return Message{
+		Role: RoleAssistant, Text: l.text.String(), Thought: l.thought.String(),
+		Calls: l.run.a.bound(l.reply.Calls), Usage: usage,
+	}
+}
+
+// partial is what there is of a reply that was cut off.
+func (l *listener) partial() Message {
+	return Message{
+		Role: RoleAssistant, Text: l.text.String(), Thought: l.thought.String(),
+		Usage: Usage{ModelCalls: 1}, Incomplete: true,
+	}
+}
+
+// bound cuts what no transcript should hold: of too many calls it keeps one more
+// than may be made, of too long a text a little more than is allowed, so that
+// what is left is still seen to be too much, also after a resume.
+func (a *Assistant) bound(calls []CallRequest) []CallRequest {
+	if len(calls) == 0 {
+		return nil
+	}
+	kept := make([]CallRequest, min(len(calls), a.cfg.MaxToolsPerRun+1))
+	for i := range kept {
+		kept[i] = CallRequest{
+			ID:        clip(calls[i].ID, maxCallID),
+			Tool:      clip(calls[i].Tool, maxToolName),
+			Arguments: clip(calls[i].Arguments, a.cfg.MaxArgumentBytes),
+		}
+	}
+	return kept
+}
+
+// clip leaves a text within limit alone and cuts a longer one between runes, to
+// no less than limit+1 bytes.
+func clip(text string, limit int) string {
+	if len(text) <= limit+utf8.UTFMax {
+		return text
+	}
+	end := limit + utf8.UTFMax
+	for end > limit+1 && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end]
+}
