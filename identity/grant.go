@@ -1,0 +1,131 @@
+package identity
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/behalf-dev/behalf/fault"
+	"google.golang.org/grpc/codes"
+)
+
+// MaxChain is the hard cap on the depth of a delegation chain (SECURITY 9).
+const MaxChain = 32
+
+// Tier is the caller's declaration of what kind of work this is. It is
+// recorded and visible to policy; it is never proof of anything.
+type Tier string
+
+// The tiers of DESIGN 5.
+const (
+	Interactive Tier = "interactive"
+	Background  Tier = "background"
+	API         Tier = "api"
+	Subagent    Tier = "subagent"
+)
+
+// Grant is what a run acts with: a principal and how far it was narrowed on the
+// way. It is a value; a child is a new one. Only Root and Child make grants, so
+// scopes never widen and the chain is always the server's.
+type Grant struct {
+	id        string
+	principal Principal
+	scopes    Scopes
+	tier      Tier
+	chain     []string
+	expires   time.Time
+}
+
+// Root makes the grant of a fresh call: the principal's scopes, narrowed by
+// what the caller asked for (nil: not narrowed; empty: nothing).
+func Root(id string, p Principal, narrow *Scopes, tier Tier) Grant {
+	if tier == "" {
+		tier = Interactive
+	}
+	return Grant{id: id, principal: p, scopes: p.Scopes().Narrow(narrow), tier: tier, expires: p.Expires()}
+}
+
+// Child makes the grant under which agent acts: the chain grows by agent, the
+// scopes shrink to its ceiling (nil: no ceiling of its own). Below the first
+// agent the tier is subagent whatever was declared. A chain deeper than max is
+// refused with DELEGATION_SCOPE.
+func (g Grant) Child(agent string, ceiling *Scopes, maxDepth int) (Grant, error) {
+	if len(g.chain) >= min(maxDepth, MaxChain) {
+		return Grant{}, fault.New(codes.PermissionDenied, fault.DelegationScope, "the chain of agents is too deep; answer directly instead of delegating")
+	}
+	if len(g.chain) > 0 {
+		g.tier = Subagent
+	}
+	g.chain = append(slices.Clone(g.chain), agent)
+	g.scopes = g.scopes.Narrow(ceiling)
+	return g, nil
+}
+
+// Refresh replaces the credential by a fresh one of the same person. The
+// scopes can only shrink: a token with more does not widen a running grant.
+func (g Grant) Refresh(p Principal) (Grant, error) {
+	if !g.principal.Same(p) {
+		return Grant{}, fault.New(codes.PermissionDenied, fault.OwnerMismatch, "the new credential is of another person; present your own")
+	}
+	g.principal = p
+	g.scopes = g.scopes.Intersect(p.Scopes())
+	g.expires = p.Expires()
+	return g, nil
+}
+
+// ID is the opaque name of the grant's record (grt_…).
+func (g Grant) ID() string { return g.id }
+
+// Principal is who the grant acts for.
+func (g Grant) Principal() Principal { return g.principal }
+
+// Tenant is the principal's verified tenant.
+func (g Grant) Tenant() string { return g.principal.Tenant() }
+
+// Scopes are the effective scopes after all narrowing.
+func (g Grant) Scopes() Scopes { return g.scopes }
+
+// Tier is the recorded tier.
+func (g Grant) Tier() Tier { return g.tier }
+
+// Chain lists the agents from the outermost to the one that acts; empty for a
+// direct call. The caller may keep and change the slice.
+func (g Grant) Chain() []string { return slices.Clone(g.chain) }
+
+// Agent is the agent that acts, empty for a direct call.
+func (g Grant) Agent() string {
+	if len(g.chain) == 0 {
+		return ""
+	}
+	return g.chain[len(g.chain)-1]
+}
+
+// Expires is when the authority ends.
+func (g Grant) Expires() time.Time { return g.expires }
+
+type grantKey struct{}
+
+// WithGrant binds the grant to the context. This is the only place where
+// identity travels inside the process.
+func WithGrant(ctx context.Context, g Grant) context.Context {
+	return context.WithValue(ctx, grantKey{}, g)
+}
+
+// FromContext gives the grant bound to ctx.
+func FromContext(ctx context.Context) (Grant, bool) {
+	g, ok := ctx.Value(grantKey{}).(Grant)
+	return g, ok
+}
+
+// Child binds the child grant of ctx's grant for agent. See Grant.Child.
+func Child(ctx context.Context, agent string, ceiling *Scopes, maxDepth int) (context.Context, error) {
+	g, ok := FromContext(ctx)
+	if !ok {
+		return nil, fault.New(codes.Internal, fault.Internal, "no identity is bound to this call")
+	}
+	c, err := g.Child(agent, ceiling, maxDepth)
+	if err != nil {
+		return nil, err
+	}
+	return WithGrant(ctx, c), nil
+}

@@ -1,0 +1,120 @@
+package identity
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"slices"
+
+	"github.com/behalf-dev/behalf/fault"
+)
+
+// IdentifierConfig is what an Identifier asks. Peers is required.
+type IdentifierConfig struct {
+	Peers             *Peers
+	Verifier          *Verifier         // absent: every token is refused
+	ClientCertificate ClientCertificate // the listener's mode; the zero value requires one
+}
+
+// Identifier finds out who stands behind a call.
+type Identifier struct{ cfg IdentifierConfig }
+
+// NewIdentifier puts both verifications together.
+func NewIdentifier(cfg IdentifierConfig) (*Identifier, error) {
+	if cfg.Peers == nil {
+		return nil, errors.New("peers are required")
+	}
+	return &Identifier{cfg}, nil
+}
+
+// Identify verifies the connection and the token of a call and checks that they
+// agree. It uses nothing else of the metadata. A nil state means no TLS and is
+// refused; a door on loopback that serves persons in the clear passes an empty
+// state on purpose, and then no certificate was presented.
+//
+// Which kinds of caller an RPC accepts is not its business; it refuses only
+// what is nobody at all.
+func (i *Identifier) Identify(ctx context.Context, state *tls.ConnectionState, md map[string][]string) (Principal, error) {
+	credential, _, err := Credential(md)
+	if err != nil {
+		return Principal{}, err
+	}
+	return i.identify(ctx, state, credential)
+}
+
+// IdentifyToken is Identify for a token that came inside a stream
+// (ConverseRequest.refresh), the only place besides the metadata.
+func (i *Identifier) IdentifyToken(ctx context.Context, state *tls.ConnectionState, credential Secret) (Principal, error) {
+	if credential.IsZero() {
+		return Principal{}, required("present an access token")
+	}
+	return i.identify(ctx, state, credential)
+}
+
+func (i *Identifier) identify(ctx context.Context, state *tls.ConnectionState, credential Secret) (Principal, error) {
+	workload, err := i.workload(state)
+	if err != nil {
+		return Principal{}, err
+	}
+	user, err := i.user(ctx, credential, workload)
+	if err != nil {
+		return Principal{}, err
+	}
+	if err := agree(user, workload); err != nil {
+		return Principal{}, err
+	}
+	return Principal{User: user, Workload: workload}, nil
+}
+
+func (i *Identifier) workload(state *tls.ConnectionState) (*Workload, error) {
+	if state == nil {
+		return nil, required("connect with TLS")
+	}
+	if len(state.PeerCertificates) == 0 {
+		if i.cfg.ClientCertificate != CertificateOptional {
+			return nil, required("a client certificate is required")
+		}
+		return nil, nil // no certificate, and that is no mistake
+	}
+	w, err := i.cfg.Peers.Workload(*state)
+	if err != nil {
+		return nil, err
+	}
+	return &w, nil
+}
+
+func (i *Identifier) user(ctx context.Context, credential Secret, w *Workload) (*User, error) {
+	if credential.IsZero() {
+		return nil, nil // no token, and that is no mistake
+	}
+	if i.cfg.Verifier == nil {
+		return nil, invalid(errors.New("no issuer is configured"))
+	}
+	leaf := ""
+	if w != nil {
+		leaf = w.Thumbprint
+	}
+	u, err := i.cfg.Verifier.Verify(ctx, credential, leaf)
+	if err != nil {
+		return nil, err
+	}
+	return &u, nil
+}
+
+// agree judges the two together: somebody must be there, a workload presents
+// only the users of issuers that it may, and there is one tenant.
+func agree(u *User, w *Workload) error {
+	switch {
+	case u == nil && w == nil:
+		return required("present an access token")
+	case u == nil && w.Tenant == "":
+		return required("this workload only carries persons; present a person's access token")
+	case u == nil || w == nil:
+		return nil
+	case !slices.Contains(w.Issuers, u.Issuer):
+		return denied(fault.CarrierNotAllowed, "this workload may not present users of this issuer")
+	case w.Tenant != "" && w.Tenant != u.Tenant:
+		return denied(fault.TenantMismatch, "the workload and the person belong to different tenants")
+	}
+	return nil
+}

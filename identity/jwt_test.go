@@ -1,0 +1,192 @@
+package identity_test
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/identity"
+	"github.com/behalf-dev/behalf/identity/identitytest"
+	"github.com/google/go-cmp/cmp"
+)
+
+func scopesEqual(a, b identity.Scopes) bool { return slices.Equal(a.Names(), b.Names()) }
+
+func newVerifier(t testing.TB, now func() time.Time, issuers ...identity.Issuer) *identity.Verifier {
+	t.Helper()
+	v, err := identity.NewVerifier(identity.VerifierConfig{Issuers: issuers, Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestVerifierReadsAPersonFromAToken(t *testing.T) {
+	clock := identitytest.NewClock()
+	signer := identitytest.NewSigner(t, "ES256", "k1")
+	v := newVerifier(t, clock.Now, identity.Issuer{
+		Issuer: issuerName, Audiences: []string{"behalf"}, Algorithms: []string{"ES256"}, SubjectPrefix: "idp|",
+		TenantClaim: "https://claims/tenant.id", Tenants: []string{"acme", "lab"}, RolesClaim: "realm_access.roles",
+		JWKS: identitytest.KeySet(signer),
+	})
+	raw := signer.Token(map[string]any{
+		"iss": issuerName, "sub": "ann", "aud": []string{"behalf"}, "iat": clock.Now().Unix(), "exp": clock.Now().Unix() + 60,
+		"https://claims/tenant.id": "lab", "realm_access": map[string]any{"roles": []string{"b", "a", "b"}},
+		"scp": []string{"crm.write", "crm.read crm.read", "bad\"name"}, "email": "ann@example.org", "email_verified": true,
+		"name": "Ann", "jti": "j1", "acr": "gold", "auth_time": clock.Now().Unix() - 5,
+	})
+
+	got, err := v.Verify(t.Context(), identity.NewSecret(raw), "")
+
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := identity.User{
+		Issuer: issuerName, Subject: "idp|ann", Tenant: "lab", Email: "ann@example.org", Name: "Ann", Roles: []string{"a", "b"},
+		Scopes: identity.NewScopes("crm.read", "crm.write"), AuthTime: clock.Now().Add(-5 * time.Second), ACR: "gold",
+		Expires: clock.Now().Add(time.Minute), TokenID: "j1", Thumbprint: got.Thumbprint,
+	}
+	if diff := cmp.Diff(got, want, cmp.Comparer(scopesEqual)); diff != "" {
+		t.Errorf("got, want: %s", diff)
+	}
+	if len(got.Thumbprint) != 43 {
+		t.Errorf("got thumbprint %q, want 43 characters", got.Thumbprint)
+	}
+}
+
+func TestVerifierHidesAnEmailThatIsNotVerified(t *testing.T) {
+	f := newForge(t)
+	c := f.claims()
+	c["email"], c["email_verified"] = "ann@example.org", "true"
+
+	got, err := f.verifier.Verify(t.Context(), identity.NewSecret(f.signer.Token(c)), "")
+
+	if err != nil || got.Email != "" {
+		t.Errorf("got %q, %v, want no e-mail", got.Email, err)
+	}
+}
+
+func TestVerifierKnowsThatGroupOverageIsNotTheAbsenceOfGroups(t *testing.T) {
+	f := newForge(t)
+	for name, row := range map[string]struct {
+		claim string
+		value any
+		want  bool
+	}{
+		"hasgroups":            {"hasgroups", true, true},
+		"hasgroups false":      {"hasgroups", false, false},
+		"claim names":          {"_claim_names", map[string]any{"realm_access": "src1"}, true},
+		"claim names of other": {"_claim_names", map[string]any{"photos": "src1"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := f.verifier.Verify(t.Context(), identity.NewSecret(f.claim(row.claim, row.value)), "")
+
+			if err != nil || got.RolesUnknown != row.want {
+				t.Errorf("got %v, %v, want %v", got.RolesUnknown, err, row.want)
+			}
+		})
+	}
+}
+
+func TestVerifierHoldsATokenToItsCertificate(t *testing.T) {
+	f := newForge(t)
+	token := identity.NewSecret(f.claim("cnf", map[string]any{"x5t#S256": "leaf-one"}))
+
+	_, right := f.verifier.Verify(t.Context(), token, "leaf-one")
+	_, wrong := f.verifier.Verify(t.Context(), token, "leaf-two")
+	_, none := f.verifier.Verify(t.Context(), token, "")
+
+	if right != nil {
+		t.Errorf("its own certificate: %v", right)
+	}
+	if !errors.Is(wrong, fault.CredentialInvalid) || !errors.Is(none, fault.CredentialInvalid) {
+		t.Errorf("got %v and %v, want CREDENTIAL_INVALID", wrong, none)
+	}
+}
+
+func TestIssuerCanAskForBoundTokensAndForOneAudience(t *testing.T) {
+	dev, err := identity.NewDevIssuer(identity.DevIssuerConfig{URL: issuerName})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound, single := dev.Issuer("behalf", "acme"), dev.Issuer("behalf", "acme")
+	bound.RequireBound, single.SingleAudience = true, true
+	token := identitytest.Token(t, dev, map[string]any{"sub": "ann", "aud": []string{"behalf", "x"}})
+
+	_, unbound := newVerifier(t, nil, bound).Verify(t.Context(), token, "leaf")
+	_, several := newVerifier(t, nil, single).Verify(t.Context(), token, "leaf")
+
+	if !errors.Is(unbound, fault.CredentialInvalid) || !errors.Is(several, fault.CredentialInvalid) {
+		t.Errorf("got %v and %v, want CREDENTIAL_INVALID", unbound, several)
+	}
+}
+
+func TestEveryAlgorithmVerifies(t *testing.T) {
+	for _, alg := range []string{"RS256", "PS256", "ES256", "ES384", "EdDSA"} {
+		t.Run(alg, func(t *testing.T) {
+			s := identitytest.NewSigner(t, alg, "k1")
+			v := newVerifier(t, nil, identity.Issuer{
+				Issuer: issuerName, Audiences: []string{"behalf"}, Algorithms: []string{alg}, Tenant: "acme", JWKS: identitytest.KeySet(s),
+			})
+			now := time.Now().Unix()
+			raw := s.Token(map[string]any{"iss": issuerName, "sub": "ann", "aud": "behalf", "iat": now, "exp": now + 60})
+
+			if _, err := v.Verify(t.Context(), identity.NewSecret(raw), ""); err != nil {
+				t.Errorf("got %v, want none", err)
+			}
+		})
+	}
+}
+
+func TestSeenTokenIsNotSharedByReference(t *testing.T) {
+	f := newForge(t)
+	c := f.claims()
+	c["realm_access"] = map[string]any{"roles": []string{"agent"}}
+	token := identity.NewSecret(f.signer.Token(c))
+
+	first, err := f.verifier.Verify(t.Context(), token, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Roles[0] = "admin"
+	second, err := f.verifier.Verify(t.Context(), token, "")
+
+	if err != nil || second.Roles[0] != "agent" {
+		t.Errorf("got %v, %v, want the role unchanged", second.Roles, err)
+	}
+}
+
+func TestSeenTokenExpires(t *testing.T) {
+	f := newForge(t)
+	token := identity.NewSecret(f.claim("exp", f.in(20*time.Second)))
+	if _, err := f.verifier.Verify(t.Context(), token, ""); err != nil {
+		t.Fatal(err)
+	}
+
+	f.clock.Advance(51 * time.Second)
+	_, err := f.verifier.Verify(t.Context(), token, "")
+
+	if !errors.Is(err, fault.CredentialExpired) {
+		t.Errorf("got %v, want CREDENTIAL_EXPIRED", err)
+	}
+}
+
+func TestSeenTokenIsTheTokenAsAWhole(t *testing.T) {
+	f := newForge(t)
+	good := f.good()
+	if _, err := f.verifier.Verify(t.Context(), identity.NewSecret(good), ""); err != nil {
+		t.Fatal(err)
+	}
+	last := "A"
+	if good[len(good)-1] == 'A' {
+		last = "Q"
+	}
+
+	_, err := f.verifier.Verify(t.Context(), identity.NewSecret(good[:len(good)-1]+last), "")
+
+	if !errors.Is(err, fault.CredentialInvalid) {
+		t.Errorf("got %v, want CREDENTIAL_INVALID", err)
+	}
+}
