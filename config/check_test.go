@@ -1,0 +1,116 @@
+package config
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const desk = `
+models: { m: { model: x } }
+tools: { desk: { builtin: supportdesk }, shop: { builtin: shop } }
+agents:
+  all: { model: m, instructions: hi, tools: [desk/*, buy] }
+  bounded: { model: m, instructions: hi, tools: [refund], scopes: [orders.refund, orders.read] }
+  reader: { model: m, instructions: hi, tools: [look] }
+  shut: { model: m, instructions: hi, tools: [refnd, gone/*], scopes: [] }
+policy: { dir: policies }
+`
+
+func TestToolNamesAreCheckedOnceTheyAreKnown(t *testing.T) {
+	c := parse(t, strings.Replace(desk, ", gone/*", "", 1))
+
+	got := text(c.CheckTools(map[string][]string{"desk": {"look", "refund"}, "shop": {"buy", "look"}}))
+
+	want := []string{
+		`behalf.yaml:3:42: tools.shop: its tool "look" has the name of one in desk; names of tools are global: give one of the sets a prefix`,
+		`behalf.yaml:8:47: agents.shut.tools[0]: there is no tool "refnd"; did you mean refund?`,
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("want, got:\n%s", d)
+	}
+}
+
+func TestANameMayBelongToAToolsetThatIsNotThereYet(t *testing.T) {
+	c := parse(t, strings.Replace(desk, ", gone/*", "", 1))
+
+	if got := c.CheckTools(map[string][]string{"desk": {"look"}}); len(got) != 0 {
+		t.Errorf("got %v, want none", got)
+	}
+}
+
+func TestCeilingsWarnOfWritesWithoutOne(t *testing.T) {
+	c := parse(t, strings.Replace(desk, ", gone/*", "", 1))
+
+	var got []string
+	for _, one := range c.Ceilings(map[string][]string{"desk": {"look", "refund"}}, func(tool string) bool { return tool == "look" }) {
+		line := one.Agent + ": " + one.String()
+		if one.Warning != nil {
+			line += " | " + one.Warning.String()
+		}
+		got = append(got, line)
+	}
+
+	want := []string{
+		"all: no ceiling of its own | behalf.yaml:5:3: agents.all: it can write (buy, refund) and has no ceiling of its own; add scopes: it then does less than the person it acts for",
+		"bounded: orders.refund, orders.read",
+		"reader: no ceiling of its own",
+		"shut: nothing",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("want, got:\n%s", d)
+	}
+}
+
+func TestWhatIsNotKnownToReadIsAWrite(t *testing.T) {
+	c := parse(t, strings.Replace(desk, ", gone/*", "", 1))
+
+	got := c.Ceilings(nil, nil)[0]
+
+	if d := cmp.Diff([]string{"buy", "desk/*"}, got.Writes); d != "" || got.Warning == nil {
+		t.Errorf("warning %v, want, got:\n%s", got.Warning, d)
+	}
+}
+
+func TestServingNeedsAnIdentity(t *testing.T) {
+	c := parse(t, minimal)
+
+	got := text(c.CheckServe())
+
+	if len(got) != 2 || !strings.Contains(got[0]+got[1], "identity.workload.source: is missing") {
+		t.Errorf("got %v, want a missing source and missing grants", got)
+	}
+}
+
+func TestNotesSayWhatIsPerhapsNotMeant(t *testing.T) {
+	c := parse(t, `
+server: { http: 0.0.0.0:8080 }
+identity:
+  workload:
+    source: workload_api
+    tenants: { corp.example: acme }
+    grants: [{ id: "spiffe://corp.example/**" }]
+models: { m: { model: x } }
+agents:
+  a: { model: m, instructions: hi, scopes: [x], handoffs: [{ to: b, scopes: [x, y] }] }
+  b: { model: m, instructions: hi }
+policy: { dir: policies }
+`)
+
+	got := strings.Join(text(c.Notes()), "\n")
+
+	for _, want := range []string{"health and metrics only", "any workload of the trust domain", "no operator_tenant", "does not: y"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("got\n%s\nwant a note with %q", got, want)
+		}
+	}
+}
+
+func text(list []Problem) []string {
+	var out []string
+	for _, p := range list {
+		out = append(out, p.String())
+	}
+	return out
+}

@@ -1,0 +1,127 @@
+package config
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// Identity is who callers may be.
+type Identity struct {
+	Workload Workload `yaml:"workload"`
+	JWT      JWT      `yaml:"jwt"`
+}
+
+// Workload is where our own SVID comes from and which workloads may call.
+type Workload struct {
+	Source  string            `yaml:"source" enum:"workload_api|files|dev"`
+	Socket  string            `yaml:"socket"`                               // of workload_api; absent: SPIFFE_ENDPOINT_SOCKET
+	Cert    string            `yaml:"cert" is:"file"`                       // of files
+	Key     string            `yaml:"key" is:"keyfile"`                     // of files
+	Bundles map[string]string `yaml:"bundles" keys:"domain" is:"file"`      // of files: trust domain -> PEM file
+	Dir     string            `yaml:"dir" is:"path"`                        // of dev
+	Tenants map[string]string `yaml:"tenants" keys:"domain" is:"anytenant"` // trust domain -> tenant or "*"
+	Grants  []WorkloadGrant   `yaml:"grants"`
+}
+
+// WorkloadGrant is what the workloads of a pattern may do. The first that
+// matches holds.
+type WorkloadGrant struct {
+	ID                  string   `yaml:"id" is:"spiffe"`
+	Scopes              []string `yaml:"scopes" is:"scope"` // alone; absent: nothing
+	MayPresentUsersFrom []string `yaml:"may_present_users_from"`
+}
+
+// JWT is whose tokens are accepted for persons.
+type JWT struct {
+	Issuers []Issuer `yaml:"issuers"`
+}
+
+// Issuer is one issuer of tokens.
+type Issuer struct {
+	Issuer                string        `yaml:"issuer"`
+	Audiences             []string      `yaml:"audiences"`
+	Algorithms            []string      `yaml:"algorithms" enum:"RS256|PS256|ES256|ES384|EdDSA"`
+	TokenTypes            []string      `yaml:"token_types" is:"any"`
+	ClientIDs             []string      `yaml:"client_ids"`
+	Tenant                string        `yaml:"tenant" is:"tenant"`
+	TenantClaim           string        `yaml:"tenant_claim"`
+	Tenants               []string      `yaml:"tenants" is:"tenant"`
+	SubjectPrefix         string        `yaml:"subject_prefix"`
+	RolesClaim            string        `yaml:"roles_claim"`
+	ScopesClaim           string        `yaml:"scopes_claim"`
+	JWKSURL               string        `yaml:"jwks_url" is:"https"`
+	JWKSFile              string        `yaml:"jwks_file" is:"file"`
+	SingleAudience        bool          `yaml:"single_audience"`
+	RequireBound          bool          `yaml:"require_bound"`
+	RequireAtStart        bool          `yaml:"require_at_start"`
+	AllowPrivateAddresses bool          `yaml:"allow_private_addresses"`
+	Skew                  time.Duration `yaml:"skew" range:"1s..60s"`
+	MaxLifetime           time.Duration `yaml:"max_lifetime" range:"1m..720h"`
+	MaxStale              time.Duration `yaml:"max_stale" range:"1m..720h"`
+}
+
+func (c *checker) workload() {
+	p, w := place("identity.workload"), c.Identity.Workload
+	if w.Source == "" && c.said("identity.workload") {
+		c.missing(p.key("source"), "say workload_api, files or dev")
+	}
+	c.sourceKeys(p, w)
+	if w.Source == "files" {
+		c.require(p, map[string]string{"cert": w.Cert, "key": w.Key}, "the source files needs cert, key and bundles")
+		if len(w.Bundles) == 0 {
+			c.missing(p.key("bundles"), "name a PEM file for each trust domain")
+		}
+		for _, domain := range names(w.Tenants) {
+			if !c.said(p.key("bundles").key(domain)) {
+				c.bad(p.key("tenants").key(domain), "has no bundle, so its workloads cannot be verified", "add the trust domain to identity.workload.bundles")
+			}
+		}
+	}
+	for i, g := range w.Grants {
+		c.grant(p.key("grants").item(i), g)
+		if slices.ContainsFunc(w.Grants[:i], func(b WorkloadGrant) bool { return b.ID == g.ID && g.ID != "" }) {
+			c.bad(p.key("grants").item(i).key("id"), "is in the list twice; the first one holds", "keep one of them")
+		}
+	}
+}
+
+// sourceKeys reports keys of another source: they would have no effect.
+func (c *checker) sourceKeys(p place, w Workload) {
+	owner := map[string]string{"socket": "workload_api", "cert": "files", "key": "files", "bundles": "files", "dir": "dev"}
+	for _, key := range names(owner) {
+		if w.Source != "" && w.Source != owner[key] && c.said(p.key(key)) {
+			c.bad(p.key(key), "belongs to the source "+owner[key], "remove it or change identity.workload.source")
+		}
+	}
+	if w.Socket != "" && !strings.HasPrefix(w.Socket, "unix:///") && !strings.HasPrefix(w.Socket, "tcp://127.0.0.1:") {
+		c.bad(p.key("socket"), c.show(p.key("socket"))+" is not a socket on this machine", "write unix:///run/spire/agent.sock")
+	}
+}
+
+func (c *checker) grant(p place, g WorkloadGrant) {
+	if g.ID == "" {
+		c.missing(p.key("id"), "say whose grant it is")
+	}
+	c.unique(p.key("scopes"), g.Scopes)
+	c.unique(p.key("may_present_users_from"), g.MayPresentUsersFrom)
+	if c.Identity.Workload.Source == "dev" {
+		return // the program adds its own trust domain and issuer
+	}
+	if domain, _, ok := strings.Cut(strings.TrimPrefix(g.ID, "spiffe://"), "/"); ok {
+		tenants := c.Identity.Workload.Tenants
+		if _, mapped := tenants[domain]; !mapped && !c.said(place("identity.workload.tenants").key(domain)) {
+			c.bad(p.key("id"), "its trust domain is not in identity.workload.tenants, so its workloads are refused", didYouMean(domain, names(tenants)))
+		}
+	}
+	for i, issuer := range g.MayPresentUsersFrom {
+		if !c.hasIssuer(issuer) {
+			c.bad(p.key("may_present_users_from").item(i), "there is no issuer "+c.show(p.key("may_present_users_from").item(i))+" in identity.jwt.issuers", "write it exactly as there")
+		}
+	}
+}
+
+func (c *checker) hasIssuer(name string) bool {
+	return c.spoilt["identity.jwt"] || c.spoilt["identity.jwt.issuers"] ||
+		slices.ContainsFunc(c.Identity.JWT.Issuers, func(i Issuer) bool { return i.Issuer == name })
+}

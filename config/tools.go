@@ -1,0 +1,159 @@
+package config
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// Toolset is where tools come from: exactly one of GRPC, MCP and Builtin.
+type Toolset struct {
+	GRPC    *GRPC           `yaml:"grpc"`
+	MCP     *MCP            `yaml:"mcp"`
+	Builtin string          `yaml:"builtin"`          // the name under which the program registered Go functions
+	Prefix  string          `yaml:"prefix" is:"tool"` // put in front of the tools' names
+	Tools   map[string]Tool `yaml:"tools"`            // the backend's own name -> what to know of it
+}
+
+// GRPC is the unary methods of a service.
+type GRPC struct {
+	Target        string        `yaml:"target"`
+	Services      []string      `yaml:"services"`
+	Audience      string        `yaml:"audience"`                 // of the per-call token
+	DescriptorSet string        `yaml:"descriptor_set" is:"file"` // absent: reflection
+	ServerID      string        `yaml:"server_id" is:"spiffe"`    // whom to expect there
+	Timeout       time.Duration `yaml:"timeout" range:"100ms..1h"`
+}
+
+// MCP is a Model Context Protocol server: exactly one of URL and Command.
+type MCP struct {
+	URL      string            `yaml:"url" is:"https"`
+	Command  []string          `yaml:"command"`
+	Env      map[string]Secret `yaml:"env" is:"open"` // all that the command gets; may be literal
+	Headers  map[string]Secret `yaml:"headers"`
+	Audience string            `yaml:"audience"`
+	Timeout  time.Duration     `yaml:"timeout" range:"100ms..1h"`
+}
+
+// Tool is what a backend does not say about one of its tools.
+type Tool struct {
+	Name        string            `yaml:"name" is:"tool"` // absent: made from the backend's name
+	Description string            `yaml:"description"`
+	Scopes      []string          `yaml:"scopes" is:"scope"`        // required of the caller, all of them
+	Effect      string            `yaml:"effect" enum:"read|write"` // absent: write
+	Risk        string            `yaml:"risk" enum:"low|medium|high"`
+	Idempotent  bool              `yaml:"idempotent"`
+	Owners      map[string]string `yaml:"owners" enum:"subject|email|tenant"` // parameter -> fact of the caller
+}
+
+func (c *checker) tools() {
+	for _, name := range names(c.Tools) {
+		p, t := place("tools").key(name), c.Tools[name]
+		switch c.exactlyOne(p, "grpc", "mcp", "builtin") {
+		case "grpc":
+			c.grpc(p.key("grpc"), t.GRPC)
+		case "mcp":
+			c.mcp(p.key("mcp"), t.MCP)
+		case "builtin":
+			c.builtin(p)
+		}
+		c.toolNames(p.key("tools"), t)
+	}
+}
+
+func (c *checker) grpc(p place, g *GRPC) {
+	c.bad(p, later+"gRPC and MCP tool sources", "remove it, or write the tools in Go: builtin")
+	if g == nil {
+		return
+	}
+	if g.Target == "" {
+		c.missing(p.key("target"), "write host:port")
+	}
+	if len(g.Services) == 0 {
+		c.missing(p.key("services"), "name the services whose methods become tools")
+	}
+	c.unique(p.key("services"), g.Services)
+	if g.Audience == "" {
+		c.missing(p.key("audience"), "say for whom the per-call token is")
+	}
+}
+
+func (c *checker) mcp(p place, m *MCP) {
+	c.bad(p, later+"gRPC and MCP tool sources", "remove it, or write the tools in Go: builtin")
+	switch c.exactlyOne(p, "url", "command") {
+	case "url":
+		if m != nil && len(m.Env) > 0 {
+			c.bad(p.key("env"), "belongs to command", "remove it")
+		}
+	case "command":
+		if m != nil && len(m.Command) == 0 {
+			c.bad(p.key("command"), "is empty", "write the program and its arguments")
+		}
+		if m != nil && len(m.Headers) > 0 {
+			c.bad(p.key("headers"), "belongs to url", "remove it")
+		}
+	}
+}
+
+// builtin refuses what has no effect on Go functions: who narrows a tool here
+// must not believe that it is narrow.
+func (c *checker) builtin(p place) {
+	for _, key := range []string{"tools", "prefix"} {
+		if c.said(p.key(key)) {
+			c.bad(p.key(key), "does not go with builtin", "say it in Go, where the tool is")
+		}
+	}
+}
+
+// toolNames reports two tools of a set with one name; what a backend calls them
+// is known only at the start.
+func (c *checker) toolNames(p place, t Toolset) {
+	taken := map[string]string{}
+	for _, method := range names(t.Tools) {
+		name := t.Tools[method].Name
+		if first, clash := taken[name]; clash && name != "" {
+			c.bad(p.key(method).key("name"), "is the name of "+clip(first)+" too", "names of tools are global: choose another one")
+		}
+		taken[name] = method
+		c.unique(p.key(method).key("scopes"), t.Tools[method].Scopes)
+	}
+}
+
+// CheckTools reports references that no tool answers to and names that two
+// toolsets have, once names are known. known is toolset (its key under `tools`)
+// to the names of its tools; a toolset that is absent is not there yet, and then
+// a plain name may be one of its.
+func (c *Config) CheckTools(known map[string][]string) []Problem {
+	owners, found := map[string]string{}, []Problem(nil)
+	for _, set := range names(c.Tools) {
+		for _, tool := range known[set] {
+			if other, clash := owners[tool]; clash && other != set {
+				found = append(found, c.places.problem(place("tools").key(set), "its tool "+quote(tool)+" has the name of one in "+other, "names of tools are global: give one of the sets a prefix"))
+			}
+			owners[tool] = set
+		}
+	}
+	complete := !slices.ContainsFunc(names(c.Tools), func(set string) bool { return known[set] == nil })
+	for _, name := range names(c.Agents) {
+		for i, ref := range c.Agents[name].Tools {
+			p := place("agents").key(name).key("tools").item(i)
+			if message, fix := wrongTool(ref, known, owners, complete); message != "" {
+				found = append(found, c.places.problem(p, message, fix))
+			}
+		}
+	}
+	return sorted(found)
+}
+
+func wrongTool(ref string, known map[string][]string, owners map[string]string, complete bool) (message, fix string) {
+	if set, all := strings.CutSuffix(ref, "/*"); all {
+		if tools, here := known[set]; here && len(tools) == 0 {
+			return quote(ref) + " stands for no tool", "remove it"
+		}
+		return "", ""
+	}
+	if _, ok := owners[ref]; !ok && complete {
+		return "there is no tool " + quote(ref), didYouMean(ref, names(owners))
+	}
+	return "", ""
+}
