@@ -1,0 +1,63 @@
+package tools
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+)
+
+// Effect says what a call does to the world.
+type Effect string
+
+// Effects. What is not declared read is a write.
+const (
+	Read  Effect = "read"
+	Write Effect = "write"
+)
+
+// Owner says which fact of the caller an owner-typed parameter must equal.
+type Owner string
+
+// Owner facts of DESIGN 6.
+const (
+	OwnerSubject Owner = "subject"
+	OwnerEmail   Owner = "email"
+	OwnerTenant  Owner = "tenant"
+)
+
+// Descriptor is what the gate must know of a tool. It is immutable once a
+// registry holds it.
+type Descriptor struct {
+	Name        string // ^[a-z0-9_]{1,64}$, global
+	Toolset     string
+	Description string
+	Schema      json.RawMessage // JSON Schema of the arguments, an object without unknown fields
+	Scopes      []string        // required, all of them
+	Effect      Effect
+	Risk        string // low, medium, high; empty: low
+	Idempotent  bool
+	Owners      map[string]Owner // parameter → fact
+	Audience    string           // of the backend's per-call token; empty in process
+}
+
+// Hash is the hex SHA-256 of the descriptor: a changed tool is another tool to
+// an approval or an auditor.
+func (d *Descriptor) Hash() string {
+	b, err := json.Marshal(d)
+	if err != nil {
+		panic("tools: descriptor cannot be encoded: " + err.Error())
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// Tool is a descriptor and the thing behind it. Call gets the arguments that
+// passed the gate, exact JSON text; the grant is in ctx. An error is a failed
+// result for the model; its text is hostile and is bounded by the gate.
+type Tool struct {
+	Descriptor
+	Call func(ctx context.Context, args json.RawMessage) (json.RawMessage, error)
+
+	err error // why Func could not make it; NewRegistry says so
+}

@@ -1,0 +1,252 @@
+package tools
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/policy"
+	"google.golang.org/grpc/codes"
+)
+
+const (
+	maxMessage = 4 << 10 // bytes of a tool's error text
+	// grace is how long a tool may take to notice that its context has ended.
+	// Go cannot stop it, so after that the gate goes on without it.
+	grace = 250 * time.Millisecond
+	// maxStuck bounds the calls that were given up and still run.
+	maxStuck = 64
+)
+
+// perform makes an allowed call: say so, wait until that is durable, look once
+// more, act, record how it ended.
+func (a *attempt) perform(ctx context.Context) (agents.ToolCallFinished, error) {
+	d := a.permit.Decision()
+	if !a.decided(agents.ToolCallDecided{Decision: agents.Allowed, PolicyIDs: d.PolicyIDs, Duties: duties(d)}) {
+		a.done(ctx, policy.Result{Outcome: policy.Cancelled})
+		return agents.ToolCallFinished{}, errGone
+	}
+	if err := a.permit.Wait(ctx); err != nil {
+		return a.denied(ctx, err)
+	}
+	if err := a.stillAllowed(ctx); err != nil {
+		a.done(ctx, policy.Result{Outcome: policy.Cancelled, Reason: string(fault.From(err).Reason)})
+		return a.denied(ctx, err)
+	}
+	start := a.gate.clock()
+	out := a.act(ctx)
+	if out.finished.Result != "" {
+		out.recorded.Digest = a.gate.guard.Digest(a.grant.Tenant(), []byte(out.finished.Result))
+	}
+	a.done(ctx, out.recorded)
+	if out.err != nil {
+		return agents.ToolCallFinished{}, out.err
+	}
+	out.finished.Duration = a.gate.clock().Sub(start)
+	return out.finished, nil
+}
+
+// stillAllowed looks once more after the wait: authority is live.
+func (a *attempt) stillAllowed(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return a.permit.Recheck(ctx)
+}
+
+// done records the outcome even when the caller is gone.
+func (a *attempt) done(ctx context.Context, r policy.Result) {
+	a.permit.Done(context.WithoutCancel(ctx), r)
+}
+
+func duties(d policy.Decision) []string {
+	var out []string
+	for _, x := range d.Duties {
+		out = append(out, fmt.Sprintf("@%s(%q)", x.Kind, x.Text)) // as in the record
+	}
+	return out
+}
+
+// ending is how an effect ended: for the transcript, for the record, or with an
+// error that ends the run.
+type ending struct {
+	finished agents.ToolCallFinished
+	recorded policy.Result
+	err      error
+}
+
+// act calls the tool under its own deadline. A read stops with its caller; a
+// write that has begun does not.
+func (a *attempt) act(ctx context.Context) ending {
+	if a.gate.stuck.Load() >= maxStuck {
+		return failed(fault.New(codes.Unavailable, fault.ToolUnavailable, "too many calls do not stop"))
+	}
+	base, limit := ctx, a.gate.limits.ReadTimeout
+	if a.tool.Effect == Write {
+		base, limit = context.WithoutCancel(ctx), a.gate.limits.WriteTimeout
+	}
+	own, cancel := context.WithTimeout(base, limit)
+	defer cancel()
+	ans := a.gate.invoke(own, a.tool, a.permit.SentArguments())
+	switch {
+	case ans.err == nil:
+		return a.succeeded(ctx, ans.result)
+	case own.Err() != nil:
+		a.tell(ctx, ans.err)
+		return a.interrupted(ctx)
+	}
+	return a.failed(ctx, ans.err)
+}
+
+// answer is what came back from a tool.
+type answer struct {
+	result json.RawMessage
+	err    error
+}
+
+// invoke calls the tool and waits for it, or for its deadline and a little more.
+// The goroutine ends with the tool; if it is given up it is counted until then.
+func (g *Gate) invoke(ctx context.Context, t *entry, args json.RawMessage) answer {
+	back := make(chan answer, 1)
+	var over atomic.Bool // who is first: the tool or the gate
+	go func() {
+		ans := answer{err: &panicError{value: "the tool left its goroutine"}}
+		defer func() { // also when the tool calls runtime.Goexit
+			back <- ans
+			if !over.CompareAndSwap(false, true) {
+				g.stuck.Add(-1)
+			}
+		}()
+		ans = protect(ctx, t, args)
+	}()
+	select {
+	case ans := <-back:
+		return ans
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case ans := <-back:
+		return ans
+	case <-timer.C:
+	}
+	g.stuck.Add(1)
+	if !over.CompareAndSwap(false, true) {
+		g.stuck.Add(-1)
+		return <-back
+	}
+	return answer{err: errStuck}
+}
+
+// panicError is a tool that panicked, or left its goroutine.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (p *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", p.value, p.stack) }
+
+func protect(ctx context.Context, t *entry, args json.RawMessage) (ans answer) {
+	defer func() {
+		if r := recover(); r != nil {
+			ans = answer{err: &panicError{r, debug.Stack()}}
+		}
+	}()
+	result, err := t.Call(ctx, args)
+	return answer{result, err}
+}
+
+// succeeded is a call that came back without an error. Its result is hostile.
+func (a *attempt) succeeded(ctx context.Context, result json.RawMessage) ending {
+	if len(result) == 0 {
+		result = json.RawMessage("null")
+	}
+	if problem := a.gate.unfit(result); problem != "" {
+		out := ending{recorded: policy.Result{Outcome: policy.Failed}}
+		if a.tool.Effect == Write {
+			// It happened; only its answer is lost.
+			out.recorded.Outcome = policy.Succeeded
+			problem += "; the call was made, do not repeat it"
+		}
+		out.finished = agents.ToolCallFinished{Failed: true, Result: string(failure{Message: problem}.json())}
+		return out
+	}
+	return ending{
+		finished: agents.ToolCallFinished{Result: a.redact(ctx, result)},
+		recorded: policy.Result{Outcome: policy.Succeeded},
+	}
+}
+
+// redact is the result as the model reads it.
+func (a *attempt) redact(ctx context.Context, result json.RawMessage) string {
+	out, err := a.permit.Redact(result)
+	if err != nil {
+		a.tell(ctx, fmt.Errorf("redact the result: %w", err))
+	}
+	return string(out)
+}
+
+// unfit says why a result cannot be shown.
+func (g *Gate) unfit(result json.RawMessage) string {
+	if len(result) > g.limits.MaxResult {
+		return fmt.Sprintf("the result is too large: more than %d bytes; ask for less", g.limits.MaxResult)
+	}
+	if _, _, bad := parseJSON(string(result), foreign); bad != nil {
+		return "the result cannot be read: it " + bad.Problem
+	}
+	return ""
+}
+
+// interrupted is a call whose context ended before it did.
+func (a *attempt) interrupted(ctx context.Context) ending {
+	switch {
+	case a.tool.Effect == Write:
+		out := failed(errOutcome)
+		out.recorded.Outcome = policy.Unknown
+		return out
+	case ctx.Err() != nil:
+		return ending{recorded: policy.Result{Outcome: policy.Cancelled}, err: context.Cause(ctx)}
+	}
+	return failed(fault.New(codes.DeadlineExceeded, fault.DeadlineExceeded, "the tool did not answer in time"))
+}
+
+// failed is a call that the tool answered with an error. A fault shows what it
+// has for the caller; any other text is the tool's own: hostile, and redacted
+// like a result. A panic shows nothing.
+func (a *attempt) failed(ctx context.Context, err error) ending {
+	if _, ok := errors.AsType[*panicError](err); ok {
+		a.tell(ctx, err)
+		return ending{
+			finished: agents.ToolCallFinished{Failed: true, Result: string(failure{Message: "the tool failed"}.json())},
+			recorded: policy.Result{Outcome: policy.Failed},
+		}
+	}
+	text := failure{Message: clean(err.Error(), maxMessage)}.json()
+	out := ending{recorded: policy.Result{Outcome: policy.Failed}}
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		a.tell(ctx, err)
+		out = failed(f)
+		text = json.RawMessage(out.finished.Result)
+	}
+	out.finished = agents.ToolCallFinished{Failed: true, Reason: out.finished.Reason, Result: a.redact(ctx, text)}
+	return out
+}
+
+// failed is a failed result that a fault explains.
+func failed(f *fault.Error) ending {
+	out := ending{
+		finished: agents.ToolCallFinished{Failed: true, Reason: string(f.Reason), Result: string(explain(f, nil))},
+		recorded: policy.Result{Outcome: policy.Failed, Reason: string(f.Reason)},
+	}
+	if f.Reason == fault.OutcomeUnknown {
+		out.recorded.Outcome = policy.Unknown
+	}
+	return out
+}

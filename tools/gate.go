@@ -1,0 +1,195 @@
+package tools
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"sync/atomic"
+	"time"
+
+	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/identity"
+	"github.com/behalf-dev/behalf/policy"
+)
+
+// Gate is the one way to a tool. It implements agents.Toolbox for one agent;
+// with no agent it is the door for direct calls. It may be used by many
+// goroutines.
+type Gate struct {
+	registry *Registry
+	guard    *policy.Guard
+	journal  Journal
+	agent    string
+	allowed  map[string]bool
+	names    []string // of allowed, sorted
+	clock    func() time.Time
+	limits   Limits
+	report   func(ctx context.Context, tool string, err error)
+	stuck    atomic.Int64 // calls that were given up and still run
+}
+
+var _ agents.Toolbox = (*Gate)(nil)
+
+// Journal answers what the audit log knows of a call: whether a decision on
+// record allowed it, and whether an outcome is recorded. Decisions about other
+// calls of the same run must not count.
+type Journal interface {
+	CallDecision(ctx context.Context, tenant, callID string) (decided, finished bool, err error)
+}
+
+// GateConfig is what a Gate needs.
+type GateConfig struct {
+	Registry *Registry     // required
+	Guard    *policy.Guard // required
+	Journal  Journal       // required if Agent is set: direct calls are never resumed
+	// Agent is whose calls these are: the gate refuses a grant whose innermost
+	// agent is another one. Empty: direct calls.
+	Agent string
+	// Tools are the references of what may be called here; none means nothing.
+	Tools  []string
+	Clock  func() time.Time // nil: time.Now
+	Limits Limits
+	// Report tells the operator why a tool failed where the model is not told:
+	// panics, causes of faults, calls that do not stop. Nil: nobody is told. It
+	// is called from any goroutine.
+	Report func(ctx context.Context, tool string, err error)
+}
+
+// Limits bound one call. Zero values mean the defaults.
+type Limits struct {
+	ReadTimeout  time.Duration // of a tool that only reads, default 60 s
+	WriteTimeout time.Duration // of one that writes, counted from its start, default 30 s
+	MaxResult    int           // bytes, default 256 KiB
+}
+
+// NewGate makes a gate.
+func NewGate(c GateConfig) (*Gate, error) {
+	if c.Registry == nil || c.Guard == nil || c.Agent != "" && c.Journal == nil {
+		return nil, errors.New("a gate needs a registry, a guard and, for an agent, a journal")
+	}
+	names, err := c.Registry.Resolve(c.Tools)
+	if err != nil {
+		return nil, fmt.Errorf("tools of agent %q: %w", c.Agent, err)
+	}
+	g := &Gate{
+		registry: c.Registry, guard: c.Guard, journal: c.Journal, agent: c.Agent,
+		allowed: map[string]bool{}, names: names, clock: c.Clock, limits: c.Limits.orDefaults(), report: c.Report,
+	}
+	for _, n := range names {
+		g.allowed[n] = true
+	}
+	if g.clock == nil {
+		g.clock = time.Now
+	}
+	if g.report == nil {
+		g.report = func(context.Context, string, error) {}
+	}
+	return g, nil
+}
+
+func (l Limits) orDefaults() Limits {
+	if l.ReadTimeout <= 0 {
+		l.ReadTimeout = time.Minute
+	}
+	if l.WriteTimeout <= 0 {
+		l.WriteTimeout = 30 * time.Second
+	}
+	if l.MaxResult <= 0 {
+		l.MaxResult = 256 << 10
+	}
+	return l
+}
+
+// Specs implements agents.Toolbox: the tools of this gate whose scopes the grant
+// in ctx has, sorted by name. Policy is asked at the call.
+func (g *Gate) Specs(ctx context.Context) iter.Seq2[agents.Spec, error] {
+	return func(yield func(agents.Spec, error) bool) {
+		grant, err := g.authority(ctx)
+		if err != nil {
+			yield(agents.Spec{}, err)
+			return
+		}
+		scopes := grant.Scopes()
+		for _, n := range g.names {
+			t := g.registry.tools[n]
+			if _, missing := scopes.Missing(t.Scopes); missing {
+				continue
+			}
+			if !yield(agents.Spec{Name: n, Description: t.Description, Schema: t.Schema}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// errGone says that the consumer broke its loop.
+var errGone = errors.New("the consumer is gone")
+
+// Call implements agents.Toolbox. See the package comment for what ends with a
+// failed result and what with an error.
+func (g *Gate) Call(ctx context.Context, c agents.ToolCall) iter.Seq2[agents.Event, error] {
+	return func(yield func(agents.Event, error) bool) {
+		a := &attempt{gate: g, call: c}
+		a.emit = func(b agents.Body) bool { return yield(a.event(b), nil) }
+		fin, err := a.run(ctx)
+		switch {
+		case errors.Is(err, errGone):
+		case err != nil:
+			yield(agents.Event{}, err)
+		default:
+			a.emit(fin)
+		}
+	}
+}
+
+// CallResult is the answer to a direct call that was allowed.
+type CallResult struct {
+	Decision  agents.Decision
+	PolicyIDs []string
+	Duties    []string
+	Failed    bool
+	Reason    string          // ErrorReason name when it failed with one
+	Result    json.RawMessage // redacted
+	Duration  time.Duration
+}
+
+// Direct governs and performs one call without an agent, as CallTool does. What
+// is refused is an error; a tool that fails is a result. When Direct returns the
+// outcome is durable.
+func (g *Gate) Direct(ctx context.Context, c agents.ToolCall) (CallResult, error) {
+	var out CallResult
+	a := &attempt{gate: g, call: c}
+	a.emit = func(b agents.Body) bool {
+		if d, ok := b.(agents.ToolCallDecided); ok {
+			out.Decision, out.PolicyIDs, out.Duties = d.Decision, d.PolicyIDs, d.Duties
+		}
+		return true
+	}
+	fin, err := a.run(ctx)
+	switch {
+	case err != nil:
+		return CallResult{}, err
+	case a.refused != nil:
+		return CallResult{}, a.refused
+	}
+	if err := a.permit.Settled(context.WithoutCancel(ctx)); err != nil {
+		return CallResult{}, err
+	}
+	out.Failed, out.Reason, out.Result, out.Duration = fin.Failed, fin.Reason, json.RawMessage(fin.Result), fin.Duration
+	return out, nil
+}
+
+// authority is the grant that the call acts with. A grant that is not this
+// agent's is a fault of the program, not of the caller.
+func (g *Gate) authority(ctx context.Context) (identity.Grant, error) {
+	grant, ok := identity.FromContext(ctx)
+	if !ok {
+		return identity.Grant{}, errNoIdentity
+	}
+	if g.agent != "" && grant.Agent() != g.agent {
+		return identity.Grant{}, errOtherAgent
+	}
+	return grant, nil
+}
