@@ -1,0 +1,153 @@
+package interceptors
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/behalf-dev/behalf/fault"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+)
+
+// call is one RPC on its way through the chain, unary or stream. Layers of one
+// call run in one goroutine; the hooks are called by gRPC's handler goroutine.
+type call struct {
+	method string
+	rule   *Rule // nil for a method that no service has
+	stream bool
+
+	first []func(context.Context, proto.Message) (context.Context, error)
+	send  []func(context.Context) error
+}
+
+// next is the rest of the chain.
+type next func(context.Context) error
+
+// layer is one concern around the rest of a call.
+type layer func(ctx context.Context, c *call, rest next) error
+
+// received runs what waits for the first message.
+func (c *call) received(ctx context.Context, m any) (context.Context, error) {
+	msg, _ := m.(proto.Message)
+	for _, f := range c.first {
+		var err error
+		if ctx, err = f(ctx, msg); err != nil {
+			return ctx, err
+		}
+	}
+	return ctx, nil
+}
+
+// sending runs what must be true before a byte leaves.
+func (c *call) sending(ctx context.Context) error {
+	for _, f := range c.send {
+		if err := f(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// through runs the layers from the outermost to the handler.
+func through(ctx context.Context, c *call, layers []layer, handler next) error {
+	if len(layers) == 0 {
+		return handler(ctx)
+	}
+	return layers[0](ctx, c, func(ctx context.Context) error {
+		return through(ctx, c, layers[1:], handler)
+	})
+}
+
+// pair is one interceptor in both of gRPC's forms.
+type pair struct {
+	unary  grpc.UnaryServerInterceptor
+	stream grpc.StreamServerInterceptor
+}
+
+// own makes both forms of a list of layers.
+func own(rules map[string]*Rule, layers ...layer) pair {
+	ch := &chain{rules, layers}
+	return pair{ch.unary, ch.stream}
+}
+
+type chain struct {
+	rules  map[string]*Rule
+	layers []layer
+}
+
+func (ch *chain) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	c := &call{method: info.FullMethod, rule: ch.rules[info.FullMethod]}
+	var resp any
+	err := through(ctx, c, ch.layers, func(ctx context.Context) error {
+		ctx, err := c.received(ctx, req)
+		if err != nil {
+			return err
+		}
+		if resp, err = handler(ctx, req); err != nil {
+			return err
+		}
+		return c.sending(ctx)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+func (ch *chain) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	c := &call{method: info.FullMethod, rule: ch.rules[info.FullMethod], stream: true}
+	return through(ss.Context(), c, ch.layers, func(ctx context.Context) error {
+		return handler(srv, &serverStream{ServerStream: ss, ctx: ctx, call: c})
+	})
+}
+
+// serverStream gives the handler the chain's context and runs the hooks. As
+// gRPC demands, one goroutine receives and one sends. The context that the
+// first message makes is visible to a handler that asks after receiving it.
+type serverStream struct {
+	grpc.ServerStream
+	ctx      context.Context // a stream's context is part of its interface
+	call     *call
+	bound    atomic.Pointer[context.Context]
+	received bool
+	sent     bool
+}
+
+func (s *serverStream) Context() context.Context {
+	if bound := s.bound.Load(); bound != nil {
+		return *bound
+	}
+	return s.ctx
+}
+
+func (s *serverStream) RecvMsg(m any) error {
+	if err := s.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	if s.received {
+		return nil
+	}
+	s.received = true
+	ctx, err := s.call.received(s.ctx, m)
+	if err != nil {
+		return err
+	}
+	s.bound.Store(&ctx)
+	return nil
+}
+
+// SendMsg refuses to speak before it has heard: until the first message nobody
+// has decided whether this caller may have an answer.
+func (s *serverStream) SendMsg(m any) error {
+	if !s.sent {
+		if !s.received {
+			return fault.New(codes.Internal, fault.Internal, "the stream answered before it was asked")
+		}
+		if err := s.call.sending(s.Context()); err != nil {
+			return err
+		}
+		s.sent = true
+	}
+	return s.ServerStream.SendMsg(m)
+}

@@ -1,0 +1,278 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/cedar-policy/cedar-go/types"
+	"github.com/cedar-policy/cedar-go/x/exp/ast"
+	"github.com/ohler55/ojg/jp"
+)
+
+// notApplicable is the validator's word for a policy that is about other
+// actions; every policy is checked against schemas that it is not about.
+const notApplicable = "unable to find an applicable action given the policy scope constraints"
+
+// checkAll checks each policy as the schema sees it.
+func (l *loader) checkAll() {
+	for _, r := range l.rules {
+		l.checkNames(r)
+		tools := l.schema.toolsOf(r)
+		l.checkTypes(r, tools)
+		l.checkHas(r, tools)
+		l.checkRedact(r, tools)
+		l.lint(r)
+	}
+}
+
+// checkNames refuses entities that do not exist: a misspelt tool in a forbid
+// would silently forbid nothing.
+func (l *loader) checkNames(r *rule) {
+	r.literals(func(uid types.EntityUID) {
+		known := l.schema.knows(uid)
+		if !known && !l.schema.absent {
+			l.add(r.at, fmt.Sprintf("there is no %s", uid))
+		}
+	})
+	for _, uid := range scopeEntities(r.head().Resource) {
+		tool := uid.Type == typeTool && l.schema.tools[string(uid.ID)] == nil
+		empty := uid.Type == typeToolset && !l.schema.hasTools(string(uid.ID))
+		r.resting = r.resting || l.schema.absent && (tool || empty)
+	}
+}
+
+func (s *schema) knows(uid types.EntityUID) bool {
+	id := string(uid.ID)
+	switch uid.Type {
+	case typeTool:
+		return s.tools[id] != nil
+	case typeToolset:
+		return s.toolsets[id]
+	case typeAgent:
+		return s.agents == nil || s.agents[id]
+	case typeGroupChat:
+		return s.chats == nil || s.chats[id]
+	}
+	return true
+}
+
+func (s *schema) hasTools(toolset string) bool {
+	for _, t := range s.tools {
+		if t.toolset == toolset {
+			return true
+		}
+	}
+	return false
+}
+
+// toolsOf lists the tools that the policy's head can match, sorted.
+func (s *schema) toolsOf(r *rule) []*toolSchema {
+	p := r.head()
+	var found []*toolSchema
+	if !slices.ContainsFunc([]string{ActionCallTool, ActionActForOther}, func(a string) bool { return matchesAction(p.Action, a) }) {
+		return nil
+	}
+	for _, t := range s.tools {
+		if matchesTool(p.Resource, t) {
+			found = append(found, t)
+		}
+	}
+	slices.SortFunc(found, func(a, b *toolSchema) int { return cmp.Compare(a.name, b.name) })
+	return found
+}
+
+func matchesAction(scope ast.IsActionScopeNode, action string) bool {
+	if _, all := scope.(ast.ScopeTypeAll); all {
+		return true
+	}
+	return slices.Contains(scopeEntities(scope), actionUID(action))
+}
+
+func matchesTool(scope ast.IsResourceScopeNode, t *toolSchema) bool {
+	is := func(uid types.EntityUID) bool {
+		return uid == types.EntityUID{Type: typeTool, ID: types.String(t.name)}
+	}
+	in := func(uid types.EntityUID) bool {
+		return is(uid) || uid == types.EntityUID{Type: typeToolset, ID: types.String(t.toolset)}
+	}
+	switch s := scope.(type) {
+	case ast.ScopeTypeAll:
+		return true
+	case ast.ScopeTypeEq:
+		return is(s.Entity)
+	case ast.ScopeTypeIn:
+		return in(s.Entity)
+	case ast.ScopeTypeIs:
+		return s.Type == typeTool
+	case ast.ScopeTypeIsIn:
+		return s.Type == typeTool && in(s.Entity)
+	}
+	return false
+}
+
+// checkTypes runs the strict validator for the RPCs and for each tool. That a
+// policy is not about one of them is no problem; that it is about none, is.
+func (l *loader) checkTypes(r *rule, tools []*toolSchema) {
+	foreign := 0
+	report := func(texts []string, where string) {
+		for _, text := range texts {
+			if text == notApplicable {
+				foreign++
+				continue
+			}
+			l.add(r.at, text+where)
+		}
+	}
+	report(l.schema.rpc.policy(r.head()), "")
+	schemas := 1
+	switch {
+	case r.resting:
+		return
+	case len(tools) == 0 || !r.needs.has(fieldArgs): // one stands for all
+		schemas++
+		report(l.schema.bare.policy(r.head()), "")
+	default:
+		for _, t := range tools {
+			schemas++
+			report(t.check.policy(r.head()), " (for tool "+t.name+")")
+		}
+	}
+	if foreign == schemas {
+		l.add(r.at, "the policy's head can match no action")
+	}
+}
+
+func isContext(n ast.IsNode) bool {
+	v, ok := n.(ast.NodeTypeVariable)
+	return ok && v.Name == "context"
+}
+
+func isArgs(n ast.IsNode) bool {
+	a, ok := n.(ast.NodeTypeAccess)
+	return ok && a.Value == "args" && isContext(a.Arg)
+}
+
+// checkHas finds the typo that types allow: `context.args has amuont` is false
+// for every tool, and the forbid behind it would never bite.
+func (l *loader) checkHas(r *rule, tools []*toolSchema) {
+	if r.resting {
+		return
+	}
+	r.inspect(func(n ast.IsNode) {
+		h, ok := n.(ast.NodeTypeHas)
+		if !ok || !isArgs(h.Arg) {
+			return
+		}
+		if !slices.ContainsFunc(tools, func(t *toolSchema) bool { return t.has(h.Value) }) {
+			l.add(r.at, fmt.Sprintf("no tool that the policy's head can match has an argument %q that policies can see", h.Value))
+		}
+	})
+}
+
+func (t *toolSchema) has(name types.String) bool {
+	_, ok := t.args.attributes()[name]
+	return ok
+}
+
+// checkRedact makes sure that a redaction can be applied to what it names, on
+// calls of tools, where alone there are arguments and results.
+func (l *loader) checkRedact(r *rule, tools []*toolSchema) {
+	if len(r.paths) == 0 || r.resting {
+		return
+	}
+	scope, one := r.head().Action.(ast.ScopeTypeEq)
+	if !one || scope.Entity != actionUID(ActionCallTool) {
+		l.add(r.at, `@redact needs action == Action::"call_tool" in the policy's head`)
+		return
+	}
+	for _, p := range r.paths {
+		if p.place == placeArgs {
+			l.checkArgsPath(r, p, tools)
+		}
+	}
+}
+
+func (l *loader) checkArgsPath(r *rule, p redactPath, tools []*toolSchema) {
+	found := false
+	for _, t := range tools {
+		for _, hit := range t.args.resolve(p.expr[1:]) {
+			found = true
+			if hit.kind != text || hit.enum != nil {
+				l.add(r.at, fmt.Sprintf("@redact args:%s is not a free string in the arguments of tool %s", p.text, t.name))
+			}
+		}
+	}
+	if !found {
+		l.add(r.at, fmt.Sprintf("@redact args:%s names nothing in the arguments of any tool that the policy's head can match", p.text))
+	}
+}
+
+// resolve gives the types that a path leads to.
+func (t *argType) resolve(path jp.Expr) []*argType {
+	if len(path) == 0 {
+		return []*argType{t}
+	}
+	var hits []*argType
+	for _, next := range t.step(path[0]) {
+		hits = append(hits, next.resolve(path[1:])...)
+	}
+	if _, descent := path[0].(jp.Descent); descent {
+		for _, next := range t.members() {
+			hits = append(hits, next.resolve(path)...)
+		}
+	}
+	return hits
+}
+
+func (t *argType) step(f jp.Frag) []*argType {
+	switch f := f.(type) {
+	case jp.Child:
+		if member, ok := t.fields[string(f)]; ok {
+			return []*argType{member.typ}
+		}
+	case jp.Nth:
+		if t.elem != nil {
+			return []*argType{t.elem}
+		}
+	case jp.Wildcard:
+		return t.members()
+	case jp.Descent:
+		return []*argType{t}
+	}
+	return nil
+}
+
+func (t *argType) members() []*argType {
+	var all []*argType
+	if t.elem != nil {
+		all = append(all, t.elem)
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.fields)) {
+		all = append(all, t.fields[name].typ)
+	}
+	return all
+}
+
+// lint warns of arithmetic in forbids: it can overflow, and then every such call
+// is denied with POLICY_ERROR.
+func (l *loader) lint(r *rule) {
+	if r.permit() {
+		return
+	}
+	r.inspect(func(n ast.IsNode) {
+		var op string
+		switch n.(type) {
+		case ast.NodeTypeMult:
+			op = "multiplication"
+		case ast.NodeTypeAdd:
+			op = "addition"
+		case ast.NodeTypeSub:
+			op = "subtraction"
+		default:
+			return
+		}
+		l.warnings = append(l.warnings, fmt.Sprintf("%s: %s: %s in a forbid can overflow, which denies; compare with a bound first", r.at, r.id, op))
+	})
+}

@@ -1,0 +1,150 @@
+package policy
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Kinds of duties.
+const (
+	kindApprove = "approve"
+	kindBudget  = "budget"
+	kindRate    = "rate"
+	kindRedact  = "redact"
+	kindStepUp  = "stepup"
+)
+
+// Bounds of a rate or budget.
+const (
+	maxAmount = 1_000_000_000
+	maxWindow = 31 * 24 * time.Hour
+)
+
+var errUnknownDuty = errors.New("unknown duty")
+
+// checkDuty reports what is wrong with a duty's text, errUnknownDuty for a kind
+// that does not exist.
+func checkDuty(kind, text string) error {
+	var err error
+	switch kind {
+	case kindApprove:
+		err = checkApprove(text)
+	case kindBudget:
+		err = checkBudget(text)
+	case kindRate:
+		_, err = parseRate(text)
+	case kindRedact:
+		_, err = parseRedact(text)
+	case kindStepUp:
+		err = checkStepUp(text)
+	default:
+		err = errUnknownDuty
+	}
+	return err
+}
+
+// fulfillable reports whether this build knows how to meet the duty. What it
+// cannot meet leaves the forbid standing.
+func (d Duty) fulfillable() bool {
+	switch d.Kind {
+	case kindRate:
+		_, err := parseRate(d.Text)
+		return err == nil
+	case kindRedact:
+		paths, err := parseRedact(d.Text)
+		return err == nil && !slices.ContainsFunc(paths, func(p redactPath) bool { return !p.built() })
+	}
+	return false
+}
+
+// sortDuties gives the same list for any order in which policies were found.
+func sortDuties(duties []Duty) []Duty {
+	slices.SortFunc(duties, func(a, b Duty) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.PolicyID, b.PolicyID), cmp.Compare(a.Text, b.Text))
+	})
+	return slices.Compact(duties)
+}
+
+// rate is @rate("60/1m"): so many per window.
+type rate struct {
+	limit  int64
+	window time.Duration
+}
+
+func parseRate(text string) (rate, error) {
+	n, per, ok := strings.Cut(text, "/")
+	if !ok {
+		return rate{}, errors.New(`want a number per duration, e.g. "60/1m"`)
+	}
+	limit, err := parseAmount(n)
+	if err != nil {
+		return rate{}, err
+	}
+	window, err := parseWindow(per)
+	return rate{limit, window}, err
+}
+
+func parseAmount(text string) (int64, error) {
+	n, err := strconv.ParseUint(text, 10, 63)
+	if err != nil || n < 1 || n > maxAmount || text[0] == '0' {
+		return 0, fmt.Errorf("%q is not a whole number between 1 and %d", text, maxAmount)
+	}
+	return int64(n), nil
+}
+
+func parseWindow(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil || d < time.Second || d > maxWindow {
+		return 0, fmt.Errorf("%q is not a duration between 1s and %dh", text, int(maxWindow.Hours()))
+	}
+	return d, nil
+}
+
+// checkBudget takes "200000 tokens/24h".
+func checkBudget(text string) error {
+	amount, per, ok := strings.Cut(text, " tokens/")
+	if !ok {
+		return errors.New(`want tokens per duration, e.g. "200000 tokens/24h"`)
+	}
+	_, bad := parseAmount(amount)
+	_, late := parseWindow(per)
+	return cmp.Or(bad, late)
+}
+
+// checkApprove takes a role or a person: Role::"manager", User::"acme/bob".
+func checkApprove(text string) error {
+	for _, kind := range []string{"Role", "User"} {
+		quoted, ok := strings.CutPrefix(text, kind+"::")
+		if !ok {
+			continue
+		}
+		id, err := strconv.Unquote(quoted)
+		if err != nil || id == "" || quoted[0] != '"' {
+			return fmt.Errorf("%s needs a quoted name", kind)
+		}
+		return nil
+	}
+	return errors.New(`want who approves, e.g. Role::\"manager\"`)
+}
+
+// checkStepUp takes "acr:mfa", "max_age:5m" or both with a comma between.
+func checkStepUp(text string) error {
+	for part := range strings.SplitSeq(text, ",") {
+		key, value, _ := strings.Cut(strings.TrimSpace(part), ":")
+		switch {
+		case key == "acr" && value != "" && !strings.ContainsAny(value, " \t\n"):
+		case key == "max_age":
+			if _, err := parseWindow(value); err != nil {
+				return err
+			}
+		default:
+			return errors.New(`want what the person must prove, e.g. "acr:mfa" or "max_age:5m"`)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,275 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	cedar "github.com/cedar-policy/cedar-go"
+
+	"github.com/behalf-dev/behalf/fault"
+)
+
+var (
+	errTooSlow = errors.New("the evaluation took too long")
+	errRoles   = errors.New("the token does not say all roles of its person; let the issuer send fewer groups or a roles claim")
+	errAction  = errors.New("the policy set does not know the action")
+	// The texts of the validator and of Cedar have argument values in them, so
+	// they go nowhere.
+	errInvalidRequest = errors.New("the request does not conform to the policy schema")
+	errEvaluation     = errors.New("policies failed, by an arithmetic overflow most likely")
+)
+
+// Engine decides by one policy set. It is immutable; any number of goroutines
+// may ask it.
+type Engine struct {
+	set     *Set
+	index   index
+	rules   map[string]*rule
+	readers readerPool
+	rpc     map[string]plan  // by action
+	tools   map[string]plan  // by tool
+	now     func() time.Time // the stopwatch's, for tests
+}
+
+// NewEngine makes the engine of a loaded set.
+func NewEngine(s *Set) *Engine {
+	e := &Engine{set: s, index: newIndex(s.rules, s.schema.actions), rules: map[string]*rule{}, now: time.Now}
+	e.rpc, e.tools = plans(s)
+	for _, r := range s.rules {
+		e.rules[r.id] = r
+	}
+	return e
+}
+
+// Revision names the policy set that decides.
+func (e *Engine) Revision() string { return e.set.revision }
+
+// Decide answers a query. What it cannot evaluate it denies with POLICY_ERROR,
+// and Err says why. It never panics.
+//
+// First permits and hard forbids must allow; a denial ends it, so no duty is
+// even looked at. Then the satisfied soft forbids are the duties. A duty that
+// this build cannot meet leaves its forbid standing.
+func (e *Engine) Decide(q *Query) Decision {
+	d, err := e.decide(q)
+	if err != nil {
+		d = Decision{Reason: string(fault.PolicyError), PolicyIDs: d.PolicyIDs, Err: err}
+	}
+	d.Revision = e.set.revision
+	return d
+}
+
+func (e *Engine) decide(q *Query) (d Decision, err error) {
+	defer recoverTo(&err)
+	// A token that says it does not hold all groups (SECURITY 1.13): a forbid by
+	// role would not see the role that it forbids.
+	if u := q.Grant.Principal().User; u != nil && u.RolesUnknown {
+		return d, errRoles
+	}
+	t, err := e.prepare(q)
+	if err != nil {
+		return Decision{}, err
+	}
+	hard, err := t.authorize(func(s *shelf) *pile { return &s.hard })
+	if err != nil {
+		return Decision{PolicyIDs: hard.ids}, err
+	}
+	if !hard.allow {
+		return denied(fault.PolicyDenied, hard.ids), nil
+	}
+	soft, err := t.authorize(func(s *shelf) *pile { return &s.soft })
+	if err != nil {
+		return Decision{PolicyIDs: soft.ids}, err
+	}
+	return e.fulfil(hard.ids, soft.ids), nil
+}
+
+func denied(reason fault.Reason, ids []string) Decision {
+	return Decision{Reason: string(reason), PolicyIDs: ids}
+}
+
+// fulfil turns the satisfied soft forbids into duties, or into a denial by those
+// that cannot be lifted.
+func (e *Engine) fulfil(permits, forbids []string) Decision {
+	var duties []Duty
+	var standing []string
+	reason := fault.StepUpRequired
+	for _, id := range forbids {
+		r := e.rules[id]
+		duties = append(duties, r.duties...)
+		if len(r.unmet) > 0 {
+			standing = append(standing, id)
+		}
+		if slices.ContainsFunc(r.unmet, func(kind string) bool { return kind != kindStepUp }) {
+			reason = fault.PolicyDenied
+		}
+	}
+	if len(standing) > 0 {
+		return denied(reason, standing)
+	}
+	ids := append(slices.Clip(permits), forbids...)
+	slices.Sort(ids)
+	return Decision{Allow: true, PolicyIDs: ids, Duties: sortDuties(duties)}
+}
+
+// trial is one query on its way through an engine, in one piece of memory.
+type trial struct {
+	engine     *Engine
+	world      world
+	request    cedar.Request
+	candidates candidates
+	room       [8][]*rule // for the candidates' lists
+}
+
+// prepare types the arguments, builds the entities and validates the request.
+func (e *Engine) prepare(q *Query) (*trial, error) {
+	if q.Time.IsZero() {
+		return nil, errNoTime
+	}
+	plan, ok := e.rpc[q.Action]
+	if !ok {
+		return nil, fmt.Errorf("%w %q", errAction, q.Action)
+	}
+	tool, err := e.set.schema.toolFor(q)
+	if err != nil {
+		return nil, err
+	}
+	t := &trial{engine: e}
+	if err := t.world.fill(q, tool); err != nil {
+		return nil, err
+	}
+	var args cedar.Record
+	if onTool(q.Action) {
+		plan = e.tools[tool.name]
+		if args, err = readArguments(&e.readers, tool.args, q.Arguments, plan.fields.purpose()); err != nil {
+			return nil, err
+		}
+	}
+	t.request = t.world.request(args, plan.fields)
+	if err := plan.check.request(t.request); err != nil {
+		return nil, errInvalidRequest
+	}
+	return t, nil
+}
+
+// toolFor gives the schema of the query's tool, nil where it is about no tool.
+func (s *schema) toolFor(q *Query) (*toolSchema, error) {
+	if q.Resource.Type != string(typeTool) && !onTool(q.Action) {
+		return nil, nil
+	}
+	if q.Resource.Type != string(typeTool) || q.Tool != "" && q.Tool != q.Resource.ID {
+		return nil, errToolNames
+	}
+	tool := s.tools[q.Resource.ID]
+	if tool == nil {
+		return nil, errNoTool
+	}
+	return tool, nil
+}
+
+// verdict is what one phase says.
+type verdict struct {
+	allow bool
+	ids   []string // that determined it, sorted
+}
+
+// authorize evaluates one pile of the shelves for everybody and for the tenant,
+// together, so that a tenant's policies can add to the global ones but not lift
+// a forbid.
+func (t *trial) authorize(of func(*shelf) *pile) (verdict, error) {
+	c := t.find(of)
+	if len(c.lists) == 0 {
+		return verdict{}, nil
+	}
+	decision, diag := cedar.Authorize(c, &t.world, t.request)
+	if c.late { // a second try tells a slow policy from a busy machine
+		c.late = false
+		decision, diag = cedar.Authorize(c, &t.world, t.request)
+	}
+	if c.late {
+		return verdict{}, errTooSlow
+	}
+	if len(diag.Errors) > 0 {
+		return verdict{ids: errorIDs(diag)}, fmt.Errorf("%w: %s", errEvaluation, strings.Join(errorIDs(diag), ", "))
+	}
+	return verdict{allow: decision == cedar.Allow, ids: reasonIDs(diag)}, nil
+}
+
+func (t *trial) find(of func(*shelf) *pile) *candidates {
+	t.candidates = candidates{now: t.engine.now, lists: t.room[:0]}
+	for _, tenant := range [...]string{"", t.world.tenant} {
+		if s := t.engine.index[tenant][t.world.q.Action]; s != nil {
+			t.candidates.find(of(s), &t.world)
+		}
+	}
+	return &t.candidates
+}
+
+func reasonIDs(diag cedar.Diagnostic) []string {
+	if len(diag.Reasons) == 0 {
+		return nil
+	}
+	ids := make([]string, len(diag.Reasons))
+	for i, r := range diag.Reasons {
+		ids[i] = string(r.PolicyID)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+func errorIDs(diag cedar.Diagnostic) []string {
+	var ids []string
+	for _, e := range diag.Errors {
+		ids = append(ids, string(e.PolicyID))
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// redaction arms what this engine's own decision said, from the paths that were
+// parsed at load. A nil engine decided nothing.
+func (e *Engine) redaction(duties []Duty) *Redaction {
+	r := &Redaction{}
+	for _, d := range duties {
+		if d.Kind == kindRedact {
+			r.armBuilt(e.rules[d.PolicyID].paths)
+		}
+	}
+	return r
+}
+
+// possibleRedaction arms every args: redaction that could apply to the query
+// whatever the conditions say. It is for the record of calls that did not get as
+// far as having duties.
+func (e *Engine) possibleRedaction(q *Query) *Redaction {
+	r := &Redaction{}
+	tool := e.set.schema.tools[q.Resource.ID]
+	if tool == nil || q.Resource.Type != string(typeTool) {
+		return r
+	}
+	for _, tenant := range []string{"", q.Grant.Tenant()} {
+		s := e.index[tenant][ActionCallTool]
+		if s != nil {
+			r.armMatching(&s.soft, tool)
+		}
+	}
+	return r
+}
+
+func (r *Redaction) armMatching(p *pile, tool *toolSchema) {
+	lists := [][]*rule{p.any}
+	for _, list := range p.byResource {
+		lists = append(lists, list)
+	}
+	for _, list := range p.byPrincipal {
+		lists = append(lists, list)
+	}
+	for _, rule := range slices.Concat(lists...) {
+		if matchesTool(rule.head().Resource, tool) {
+			r.armBuilt(rule.paths)
+		}
+	}
+}

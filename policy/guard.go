@@ -1,0 +1,291 @@
+package policy
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/behalf-dev/behalf/audit"
+	"github.com/behalf-dev/behalf/fault"
+)
+
+// GuardConfig is what a Guard needs.
+type GuardConfig struct {
+	Sink audit.Sink // required
+	// DigestKey gives a tenant's secret for the digests in its records; required.
+	// A tenant without a key cannot be recorded, so nothing happens in it.
+	DigestKey func(tenant string) []byte
+	Clock     func() time.Time // default time.Now
+	Timeout   time.Duration    // for a row to become durable; default 5 s
+	// OnAlarm hears of what an operator must look at: policy that cannot be
+	// evaluated, audit that cannot be written. It must not block.
+	OnAlarm func(context.Context, Alarm)
+}
+
+// Alarm is a reason with its cause, for the operator only.
+type Alarm struct {
+	Reason fault.Reason
+	Tenant string
+	Action string
+	Tool   string
+	Call   string
+	Err    error
+}
+
+// Guard is the one enforcement point. It may be used by many goroutines.
+type Guard struct {
+	config GuardConfig
+	engine atomic.Pointer[Engine]
+}
+
+// NewGuard makes a guard that denies everything until Swap gives it an engine.
+func NewGuard(c GuardConfig) (*Guard, error) {
+	if c.Sink == nil || c.DigestKey == nil {
+		return nil, errors.New("policy: a guard needs a sink and digest keys")
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Timeout <= 0 {
+		c.Timeout = 5 * time.Second
+	}
+	if c.OnAlarm == nil {
+		c.OnAlarm = func(context.Context, Alarm) {}
+	}
+	return &Guard{config: c}, nil
+}
+
+// Swap makes e decide from now on. Permits already given are decided again by
+// Recheck.
+func (g *Guard) Swap(e *Engine) { g.engine.Store(e) }
+
+// Engine is the engine that decides now, nil before the first Swap.
+func (g *Guard) Engine() *Engine { return g.engine.Load() }
+
+// Revision names the policy set that decides now, "" before the first Swap.
+func (g *Guard) Revision() string {
+	if e := g.engine.Load(); e != nil {
+		return e.Revision()
+	}
+	return ""
+}
+
+// Digest is the keyed digest of bytes as the tenant's records have it; empty for
+// a tenant without a key.
+func (g *Guard) Digest(tenant string, b []byte) string {
+	if key := g.config.DigestKey(tenant); len(key) > 0 {
+		return digest(key, b)
+	}
+	return ""
+}
+
+// Begin decides and queues the decision's row. The permit is not yet leave to
+// act: that is Permit.Wait. A denial is durable when Begin returns it.
+func (g *Guard) Begin(ctx context.Context, q *Query) (*Permit, error) {
+	return g.begin(ctx, g.stamp(q, "call_"), canRedact)
+}
+
+// ability says which duties the caller is able to meet.
+type ability uint8
+
+const (
+	cannotRedact ability = iota // nobody looks at what the effect returns
+	canRedact
+)
+
+func (g *Guard) begin(ctx context.Context, q *Query, can ability) (*Permit, error) {
+	e := g.engine.Load()
+	p := &Permit{guard: g, engine: e, query: q, decision: g.decide(e, q), started: q.Time}
+	reserve, err := p.arm(can)
+	if err != nil {
+		p.decision = Decision{Reason: string(fault.PolicyError), PolicyIDs: p.decision.PolicyIDs, Revision: p.decision.Revision, Err: err}
+	}
+	if !p.decision.Allow {
+		return nil, g.deny(ctx, e, q, p.decision)
+	}
+	p.row = recordOf(q, q.Time)
+	addDecision(p.row, p.decision)
+	if err := g.addArguments(p.row, p.sent, p.sent); err != nil {
+		return nil, g.cannotRecord(ctx, q, err)
+	}
+	p.counted = len(reserve) > 0
+	p.receipt = p.append(p.row, reserve)
+	return p, nil
+}
+
+// arm prepares the local duties: what is redacted, what is reserved.
+func (p *Permit) arm(can ability) (reserve []audit.Reservation, err error) {
+	p.redact = p.engine.redaction(p.decision.Duties)
+	if can == cannotRedact && !p.redact.Empty() {
+		return nil, errUnmet
+	}
+	if !p.decision.Allow {
+		return nil, nil
+	}
+	if p.sent, _, err = p.redact.Args(p.query.Arguments); err != nil {
+		return nil, err
+	}
+	return reservations(p.decision, bucketOwner(p.query))
+}
+
+var errUnmet = errors.New("a redaction is due where nobody can apply it")
+
+// stamp completes a query: its time is now and its row has a name, by which the
+// outcome finds the decision.
+func (g *Guard) stamp(query *Query, prefix string) *Query {
+	q := *query
+	q.Time = g.config.Clock()
+	if q.Call == "" {
+		q.Call = prefix + rand.Text()
+	}
+	return &q
+}
+
+func (g *Guard) decide(e *Engine, q *Query) Decision {
+	if e == nil {
+		return Decision{Reason: string(fault.PolicyError), Err: errNoPolicy}
+	}
+	if !q.Time.Before(q.Grant.Expires()) {
+		return Decision{Reason: string(fault.CredentialExpired), Revision: e.Revision()}
+	}
+	return e.Decide(q)
+}
+
+var errNoPolicy = errors.New("no policy is loaded")
+
+func bucketOwner(q *Query) string { return q.Grant.Tenant() + "/" + q.Grant.Principal().Subject() }
+
+// deny records a denial and gives it back once it is durable.
+func (g *Guard) deny(ctx context.Context, e *Engine, q *Query, d Decision) error {
+	if d.Reason == string(fault.PolicyError) {
+		g.alarm(ctx, q, fault.PolicyError, d.Err)
+	}
+	if err := g.recordDenial(ctx, e, q, d); err != nil {
+		return err
+	}
+	return refusal(q, d)
+}
+
+// Refuse records a denial that is not policy's (a missing scope, another owner,
+// an unknown tool, bad arguments, a lock) and gives f back once it is durable.
+func (g *Guard) Refuse(ctx context.Context, query *Query, f *fault.Error) error {
+	q, e := g.stamp(query, "call_"), g.engine.Load()
+	if err := g.recordDenial(ctx, e, q, Decision{Reason: string(f.Reason), Revision: g.Revision()}); err != nil {
+		return err
+	}
+	return f.With("decision_id", q.Call)
+}
+
+func (g *Guard) recordDenial(ctx context.Context, e *Engine, q *Query, d Decision) error {
+	row := recordOf(q, q.Time)
+	addDecision(row, d)
+	if err := g.addArguments(row, q.Arguments, viewOf(e, q)); err != nil {
+		return g.cannotRecord(ctx, q, err)
+	}
+	// A caller who hangs up must not get rid of the record.
+	if err := g.await(context.WithoutCancel(ctx), g.config.Sink.Append(audit.Entry{Record: row})); err != nil {
+		return g.cannotRecord(ctx, q, err)
+	}
+	return nil
+}
+
+// viewOf is what a record shows of the arguments of a call that was denied
+// before its duties were known: less whatever any policy might take out.
+func viewOf(e *Engine, q *Query) []byte {
+	if e == nil {
+		return q.Arguments
+	}
+	view, _, err := e.possibleRedaction(q).Args(q.Arguments)
+	if err != nil {
+		return []byte(`"` + Redacted + `"`)
+	}
+	return view
+}
+
+func (g *Guard) addArguments(row *audit.Record, digested, shown []byte) error {
+	key := g.config.DigestKey(row.Tenant)
+	if len(key) == 0 {
+		return errNoKey
+	}
+	if len(digested) > 0 {
+		row.ArgumentsDigest = digest(key, digested)
+	}
+	row.RedactedArguments = forRecord(shown)
+	return nil
+}
+
+var (
+	errNoKey     = errors.New("the tenant has no digest key")
+	errNoReceipt = errors.New("the sink gave no receipt")
+)
+
+// await waits until a row is durable, at most for the configured time: a sink
+// that hangs counts as one that failed.
+func (g *Guard) await(ctx context.Context, r *audit.Receipt) error {
+	if r == nil {
+		return errNoReceipt
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, g.config.Timeout, errSinkHangs)
+	defer cancel()
+	return r.Wait(ctx)
+}
+
+var errSinkHangs = errors.New("the sink did not answer in time")
+
+func (g *Guard) cannotRecord(ctx context.Context, q *Query, err error) error {
+	g.alarm(ctx, q, fault.AuditUnavailable, err)
+	return unrecorded(err)
+}
+
+func (g *Guard) alarm(ctx context.Context, q *Query, reason fault.Reason, err error) {
+	g.config.OnAlarm(ctx, Alarm{Reason: reason, Tenant: q.Grant.Tenant(), Action: q.Action, Tool: q.Tool, Call: q.Call, Err: err})
+}
+
+// Do lets effect happen between a durable decision and a recorded outcome. It is
+// for effects that return nothing which a policy could redact; a redaction duty
+// denies.
+func (g *Guard) Do(ctx context.Context, q *Query, effect func(context.Context) (Result, error)) error {
+	p, err := g.begin(ctx, g.stamp(q, "call_"), cannotRedact)
+	if err != nil {
+		return err
+	}
+	if err := p.Wait(ctx); err != nil {
+		return err
+	}
+	if err := p.Recheck(ctx); err != nil {
+		return err
+	}
+	defer p.Done(ctx, Result{Outcome: Failed, Reason: string(fault.Internal)}) // on a panic; else it is done already
+	res, err := effect(ctx)
+	if err != nil {
+		res = failure(err, res.Digest)
+	}
+	p.Done(ctx, res)
+	return err
+}
+
+// failure is the outcome of an effect that returned an error.
+func failure(err error, digest string) Result {
+	f := fault.From(err)
+	if f.Reason == fault.Canceled {
+		return Result{Outcome: Cancelled, Reason: string(f.Reason), Digest: digest}
+	}
+	return Result{Outcome: Failed, Reason: string(f.Reason), Digest: digest}
+}
+
+// Read decides and queues one row, without waiting for it: for RPCs that only
+// read. A denial is durable as always, and so is a call that counts against a
+// rate. The row has no outcome; a call id that begins with "read_" tells it from
+// an effect that was abandoned.
+func (g *Guard) Read(ctx context.Context, query *Query) error {
+	p, err := g.begin(ctx, g.stamp(query, "read_"), cannotRedact)
+	if err != nil {
+		return err
+	}
+	if p.counted {
+		return p.Wait(ctx)
+	}
+	return nil
+}

@@ -1,0 +1,213 @@
+package policy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/behalf-dev/behalf/audit"
+	"github.com/behalf-dev/behalf/fault"
+)
+
+// Permit is one allowed call: what was decided, what may be sent, and the two
+// rows that record it. The effect may happen after Wait, and after Recheck if
+// time has passed; then Done must be called.
+//
+// Wait and Settled may be called from several goroutines; everything else
+// belongs to the goroutine that makes the call.
+type Permit struct {
+	guard   *Guard
+	query   *Query
+	redact  *Redaction
+	sent    json.RawMessage
+	counted bool // against a rate
+
+	mu       sync.Mutex // guards what follows
+	engine   *Engine
+	decision Decision
+	row      *audit.Record
+	receipt  *audit.Receipt // of the decision
+	outcome  *audit.Receipt
+	started  time.Time
+	waited   bool  // the decision is durable
+	lost     error // a wait failed: the effect may never happen
+}
+
+// append gives the sink its own copy: sealing writes into the record.
+func (p *Permit) append(row *audit.Record, reserve []audit.Reservation) *audit.Receipt {
+	own := *row
+	return p.guard.config.Sink.Append(audit.Entry{Record: &own, Reserve: reserve})
+}
+
+// Decision is what the engine said.
+func (p *Permit) Decision() Decision {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.decision
+}
+
+// Call names the call in both rows.
+func (p *Permit) Call() string { return p.query.Call }
+
+// SentArguments are the arguments as they may leave: what the model wrote less
+// what a policy takes out. Digests, approvals and tokens are over these bytes.
+func (p *Permit) SentArguments() json.RawMessage { return p.sent }
+
+// Wait returns nil once the decision is durable. If it fails the effect must not
+// happen, and every later Wait fails too.
+func (p *Permit) Wait(ctx context.Context) error {
+	p.mu.Lock()
+	receipt := p.receipt
+	p.mu.Unlock()
+	err := p.guard.await(ctx, receipt)
+	if err == nil {
+		return p.begin()
+	}
+	if full, ok := errors.AsType[*audit.Exhausted](err); ok {
+		return p.lose(rateLimited(full).With("policy_revision", p.Decision().Revision).With("decision_id", p.query.Call), settled)
+	}
+	if ctx.Err() != nil {
+		return p.lose(ended(ctx), unknown)
+	}
+	is := settled
+	if errors.Is(err, errSinkHangs) {
+		is = unknown
+	}
+	return p.lose(p.guard.cannotRecord(ctx, p.query, err), is)
+}
+
+// fate says what is known of a row that was waited for in vain.
+type fate uint8
+
+const (
+	settled fate = iota // not recorded, or recorded as a denial
+	unknown             // it may yet become durable and say allow
+)
+
+// begin starts the clock of the effect, unless the permit was lost meanwhile.
+func (p *Permit) begin() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lost == nil && !p.waited {
+		p.waited, p.started = true, p.guard.config.Clock()
+	}
+	return p.lost
+}
+
+// lose ends the permit. Behind a row that may yet say allow it says that nothing
+// came of it.
+func (p *Permit) lose(err error, is fate) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lost != nil || p.waited {
+		return err
+	}
+	p.lost = err
+	if is == unknown {
+		p.finish(Result{Outcome: Cancelled, Reason: string(fault.From(err).Reason)})
+	}
+	return err
+}
+
+// ended is a context's end as the caller reads it: a lock or an expiry that
+// cancelled it is a fault of its own.
+func ended(ctx context.Context) error {
+	return fault.From(fmt.Errorf("%w: %w", context.Cause(ctx), ctx.Err()))
+}
+
+// Recheck decides again if the policy changed or the credential ended since.
+func (p *Permit) Recheck(ctx context.Context) error {
+	p.mu.Lock()
+	same := p.guard.engine.Load() == p.engine
+	p.mu.Unlock()
+	if same && p.guard.config.Clock().Before(p.query.Grant.Expires()) {
+		return nil
+	}
+	return p.Redecide(ctx)
+}
+
+// Redecide decides again in any case, as is due when the call has waited for a
+// person. Another answer than before (a denial, other duties) takes the permit
+// away; the same answer is recorded anew. Nothing is reserved twice.
+func (p *Permit) Redecide(ctx context.Context) error {
+	e, q, old := p.guard.engine.Load(), *p.query, p.Decision()
+	q.Time = p.guard.config.Clock()
+	d := p.guard.decide(e, &q)
+	if d.Allow && !slices.Equal(d.Duties, old.Duties) {
+		revision := d.Revision
+		d = denied(fault.PolicyDenied, d.PolicyIDs)
+		d.Revision = revision
+	}
+	if d.Allow {
+		return p.renew(ctx, e, d, q.Time)
+	}
+	p.Done(ctx, Result{Outcome: Cancelled, Reason: d.Reason})
+	err := p.guard.deny(ctx, e, &q, d)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lost = err
+	return err
+}
+
+// renew records that the call is allowed again.
+func (p *Permit) renew(ctx context.Context, e *Engine, d Decision, now time.Time) error {
+	p.mu.Lock()
+	row := *p.row
+	row.Time, row.Duties = now.UnixNano(), nil
+	addDecision(&row, d)
+	p.row, p.engine, p.decision = &row, e, d
+	p.receipt, p.waited = p.append(&row, nil), false
+	p.mu.Unlock()
+	return p.Wait(ctx)
+}
+
+// Redact gives a result without what must not be seen. The bytes may be passed
+// on even with an error, which tells the operator that all of it was taken out.
+func (p *Permit) Redact(result json.RawMessage) (json.RawMessage, error) {
+	return p.redact.Result(result)
+}
+
+// Done queues the outcome's row and returns at once. Only the first call counts.
+func (p *Permit) Done(_ context.Context, res Result) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.finish(res)
+}
+
+// finish is Done with the lock held.
+func (p *Permit) finish(res Result) {
+	if p.outcome != nil {
+		return
+	}
+	p.outcome = p.append(outcomeOf(p.row, res, p.started, p.guard.config.Clock()), nil)
+	if p.outcome == nil {
+		p.outcome = audit.NewReceipt()
+		p.outcome.Settle(errNoReceipt)
+	}
+}
+
+var errNotDone = errors.New("the call has no outcome yet")
+
+// Settled returns nil once the outcome is durable. It is waited for before the
+// run's next effect and before the run ends.
+func (p *Permit) Settled(ctx context.Context) error {
+	p.mu.Lock()
+	outcome := p.outcome
+	p.mu.Unlock()
+	err := errNotDone
+	if outcome != nil {
+		err = p.guard.await(ctx, outcome)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ended(ctx)
+	}
+	p.guard.alarm(ctx, p.query, fault.AuditUnavailable, err)
+	return unsettled(err)
+}

@@ -1,0 +1,338 @@
+package policy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/behalf-dev/behalf/identity"
+)
+
+// testSuffix marks the files of policy tests, beside the policies.
+const testSuffix = ".policytest.yaml"
+
+// Case is one test of a policy set: a call and what must be decided.
+type Case struct {
+	Name     string       `yaml:"name"`
+	User     *CaseUser    `yaml:"user"`
+	Workload string       `yaml:"workload"` // SPIFFE ID; alone, or carrying the user
+	Scopes   []string     `yaml:"scopes"`   // of a workload that calls alone
+	Tenant   string       `yaml:"tenant"`   // of a workload that calls alone
+	Chain    []string     `yaml:"chain"`
+	Tier     string       `yaml:"tier"`
+	Session  string       `yaml:"session"`
+	Time     time.Time    `yaml:"time"`   // default 2026-01-01T12:00:00Z
+	Action   string       `yaml:"action"` // default call_tool
+	Tool     string       `yaml:"tool"`
+	Resource CaseResource `yaml:"resource"` // of calls that are not of tools
+	Args     yaml.Node    `yaml:"args"`     // a mapping, or a text of JSON
+	Expect   CaseExpect   `yaml:"expect"`
+
+	file  string
+	line  int
+	query *Query
+}
+
+// CaseUser is the person of a case.
+type CaseUser struct {
+	Subject string        `yaml:"subject"`
+	Tenant  string        `yaml:"tenant"` // default: the directory's tenant
+	Roles   []string      `yaml:"roles"`
+	Scopes  []string      `yaml:"scopes"`
+	ACR     string        `yaml:"acr"`
+	AuthAge time.Duration `yaml:"auth_age"` // absent: not known
+}
+
+// CaseResource is the resource of a case.
+type CaseResource struct {
+	Type  string `yaml:"type"`
+	ID    string `yaml:"id"`
+	Owner string `yaml:"owner"` // tenant/subject
+}
+
+// CaseExpect is what a case must give. Lists that are absent are not compared;
+// empty ones mean none.
+type CaseExpect struct {
+	Decision string    `yaml:"decision"` // allow or deny
+	Reason   string    `yaml:"reason"`
+	Duties   *[]string `yaml:"duties"` // as in the policy: redact(result:$.ssn)
+	Policies *[]string `yaml:"policies"`
+}
+
+// CaseResult is a case with what was decided.
+type CaseResult struct {
+	Case     Case
+	At       string // file:line
+	Decision Decision
+	Failures []string // empty: passed
+}
+
+// RunTests decides the cases of all *.policytest.yaml files in the two places
+// where policies live. The error joins what is wrong with the files; a case that
+// fails is a result, not an error.
+func RunTests(set *Set, fsys fs.FS) ([]CaseResult, error) {
+	var results []CaseResult
+	var errs []error
+	engine := NewEngine(set)
+	for _, file := range testFiles(fsys) {
+		cases, err := readCases(fsys, file)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		for _, c := range cases {
+			results = append(results, run(engine, c))
+		}
+	}
+	return results, errors.Join(errs...)
+}
+
+func testFiles(fsys fs.FS) []string {
+	files, _ := fs.Glob(fsys, "*"+testSuffix) // the pattern is well formed
+	more, _ := fs.Glob(fsys, "tenants/*/*"+testSuffix)
+	return append(files, more...)
+}
+
+func readCases(fsys fs.FS, file string) ([]Case, error) {
+	src, err := fs.ReadFile(fsys, file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	var doc struct {
+		Cases []yaml.Node `yaml:"cases"`
+	}
+	if err := yaml.Load(src, &doc, yaml.WithKnownFields()); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	var cases []Case
+	var errs []error
+	for _, n := range doc.Cases {
+		c, err := readCase(&n, file)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s:%d:%d: %w", file, n.Line, n.Column, err))
+			continue
+		}
+		cases = append(cases, c)
+	}
+	return cases, errors.Join(errs...)
+}
+
+func readCase(n *yaml.Node, file string) (Case, error) {
+	c := Case{file: file, line: n.Line}
+	if err := n.Load(&c, yaml.WithKnownFields()); err != nil {
+		return c, err
+	}
+	if c.Name == "" {
+		return c, errors.New("the case has no name")
+	}
+	if c.Expect.Decision != "allow" && c.Expect.Decision != "deny" {
+		return c, errors.New("expect.decision must be allow or deny")
+	}
+	return c, c.prepare()
+}
+
+// prepare fills the defaults and builds the query.
+func (c *Case) prepare() error {
+	if c.Time.IsZero() {
+		c.Time = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	}
+	if c.Action == "" {
+		c.Action = ActionCallTool
+	}
+	grant, err := c.grant()
+	if err != nil {
+		return err
+	}
+	args, err := jsonOf(&c.Args)
+	if err != nil {
+		return err
+	}
+	resource := Entity{Type: c.Resource.Type, ID: c.Resource.ID, Owner: c.Resource.Owner}
+	if resource.Type == "" {
+		resource = Entity{Type: string(typeTool), ID: c.Tool}
+	}
+	c.query = &Query{Grant: grant, Action: c.Action, Resource: resource, Time: c.Time, Tool: c.Tool, Arguments: args, Session: c.Session}
+	return nil
+}
+
+func (c *Case) grant() (identity.Grant, error) {
+	var p identity.Principal
+	if c.Workload != "" {
+		p.Workload = &identity.Workload{ID: c.Workload, Tenant: c.tenant(c.Tenant), Scopes: identity.NewScopes(c.Scopes...), NotAfter: c.Time.Add(time.Hour)}
+	}
+	if u := c.User; u != nil {
+		p.User = &identity.User{
+			Issuer: "https://idp.test", Subject: u.Subject, Tenant: c.tenant(u.Tenant), Roles: u.Roles,
+			Scopes: identity.NewScopes(u.Scopes...), ACR: u.ACR, Expires: c.Time.Add(time.Hour),
+		}
+		if u.AuthAge > 0 {
+			p.User.AuthTime = c.Time.Add(-u.AuthAge)
+		}
+	}
+	if p.Subject() == "" || p.Tenant() == "" {
+		return identity.Grant{}, errors.New("the case needs a user with subject and tenant, or a workload with tenant")
+	}
+	g := identity.Root("grt_test", p, nil, identity.Tier(c.Tier))
+	for _, agent := range c.Chain {
+		var err error
+		if g, err = g.Child(agent, nil, identity.MaxChain); err != nil {
+			return g, err
+		}
+	}
+	return g, nil
+}
+
+// tenant is the one named or that of the file's directory.
+func (c *Case) tenant(named string) string {
+	if named == "" && strings.HasPrefix(c.file, "tenants/") {
+		return path.Base(path.Dir(c.file))
+	}
+	return named
+}
+
+// jsonOf turns YAML into exact JSON text: numbers keep their digits.
+func jsonOf(n *yaml.Node) (json.RawMessage, error) {
+	if n.IsZero() {
+		return nil, nil
+	}
+	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str" {
+		_, err := decodeStrict([]byte(n.Value))
+		return json.RawMessage(n.Value), err
+	}
+	v, err := valueOf(n)
+	if err != nil {
+		return nil, err
+	}
+	return encode(v)
+}
+
+func valueOf(n *yaml.Node) (any, error) {
+	switch n.Kind {
+	case yaml.MappingNode:
+		m := map[string]any{}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			v, err := valueOf(n.Content[i+1])
+			if err != nil {
+				return nil, err
+			}
+			m[n.Content[i].Value] = v
+		}
+		return m, nil
+	case yaml.SequenceNode:
+		list := []any{}
+		for _, item := range n.Content {
+			v, err := valueOf(item)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, v)
+		}
+		return list, nil
+	case yaml.ScalarNode:
+		return scalarOf(n)
+	}
+	return nil, fmt.Errorf("line %d: args take mappings, lists and plain values only", n.Line)
+}
+
+func scalarOf(n *yaml.Node) (any, error) {
+	switch n.ShortTag() {
+	case "!!int", "!!float":
+		if !json.Valid([]byte(n.Value)) {
+			return nil, fmt.Errorf("line %d: %q is not a number in JSON", n.Line, n.Value)
+		}
+		return json.Number(n.Value), nil
+	case "!!bool":
+		return strings.EqualFold(n.Value, "true"), nil
+	case "!!null":
+		return nil, nil
+	}
+	return n.Value, nil
+}
+
+func run(e *Engine, c Case) CaseResult {
+	r := CaseResult{Case: c, At: fmt.Sprintf("%s:%d", c.file, c.line), Decision: e.Decide(c.query)}
+	got := "deny"
+	if r.Decision.Allow {
+		got = "allow"
+	}
+	r.compare("decision", got, c.Expect.Decision)
+	if c.Expect.Reason != "" {
+		r.compare("reason", r.Decision.Reason, c.Expect.Reason)
+	}
+	if c.Expect.Duties != nil {
+		r.compareLists("duties", dutyTexts(r.Decision.Duties), *c.Expect.Duties)
+	}
+	if c.Expect.Policies != nil {
+		r.compareLists("policies", r.Decision.PolicyIDs, *c.Expect.Policies)
+	}
+	return r
+}
+
+func dutyTexts(duties []Duty) []string {
+	var texts []string
+	for _, d := range duties {
+		texts = append(texts, d.Kind+"("+d.Text+")")
+	}
+	return texts
+}
+
+func (r *CaseResult) compare(what, got, want string) {
+	if got == want {
+		return
+	}
+	text := fmt.Sprintf("%s: got %s, want %s", what, got, want)
+	if what == "decision" && r.Decision.Reason != "" {
+		text += fmt.Sprintf(" (%s by %s)", r.Decision.Reason, strings.Join(r.Decision.PolicyIDs, ", "))
+	}
+	if r.Decision.Err != nil {
+		text += ": " + r.Decision.Err.Error()
+	}
+	r.Failures = append(r.Failures, text)
+}
+
+func (r *CaseResult) compareLists(what string, got, want []string) {
+	got, want = slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))
+	r.compare(what, strings.Join(got, ", "), strings.Join(want, ", "))
+}
+
+// Coverage says what a set's tests leave unshown.
+type Coverage struct {
+	Undetermined []string // policies that determine no case
+	Unpaired     []string // forbids without a pair: one case that they determine, one of the same action and resource that is allowed without them
+}
+
+// CoverageOf reports how well results cover the set.
+func CoverageOf(set *Set, results []CaseResult) Coverage {
+	var c Coverage
+	for _, r := range set.rules {
+		determined, paired := coverageOf(r.id, results)
+		if !determined {
+			c.Undetermined = append(c.Undetermined, r.id)
+		}
+		if !r.permit() && !paired {
+			c.Unpaired = append(c.Unpaired, r.id)
+		}
+	}
+	return c
+}
+
+func coverageOf(id string, results []CaseResult) (determined, paired bool) {
+	for _, with := range results {
+		if !slices.Contains(with.Decision.PolicyIDs, id) {
+			continue
+		}
+		determined = true
+		paired = paired || slices.ContainsFunc(results, func(without CaseResult) bool {
+			a, b := with.Case.query, without.Case.query
+			return without.Decision.Allow && !slices.Contains(without.Decision.PolicyIDs, id) &&
+				a.Action == b.Action && uidOf(a.Resource) == uidOf(b.Resource)
+		})
+	}
+	return determined, paired
+}

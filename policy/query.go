@@ -1,0 +1,78 @@
+package policy
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/behalf-dev/behalf/identity"
+)
+
+// Query is one question to the engine: may this grant do this to that? It is
+// complete, so that the answer needs no I/O and no clock.
+type Query struct {
+	Grant    identity.Grant
+	Action   string // snake case, e.g. run_agent, call_tool
+	Resource Entity
+	Time     time.Time
+
+	// Of tool calls.
+	Tool           string          // empty for RPCs
+	Arguments      json.RawMessage // as the model wrote them, already accepted by the strict decoder; nil for none
+	DescriptorHash string
+
+	// Where it happens.
+	Session string
+	Run     string
+	Call    string
+	Trace   string
+}
+
+// Entity names a Cedar entity and its parents.
+type Entity struct {
+	Type    string // Agent, GroupChat, Tool, Session, Run, Approval, Tenant, …
+	ID      string
+	Parents []Entity
+	// Owner is the person ("tenant/subject") that a session, run or approval
+	// belongs to; policies see it as resource.owner. Empty for what has no owner.
+	Owner string
+}
+
+// Decision is the engine's answer. Allow with duties means: allowed if each
+// duty is fulfilled.
+type Decision struct {
+	Allow     bool
+	Reason    string   // ErrorReason name, empty on allow
+	PolicyIDs []string // all policies that determined the answer, sorted
+	Revision  string   // of the policy set that decided
+	Duties    []Duty   // sorted, without duplicates
+	Err       error    // for the operator: what went wrong when Reason is POLICY_ERROR
+}
+
+// Duty is what lifts a soft forbid, as its annotation says.
+type Duty struct {
+	Kind     string // redact, rate, approve, budget, stepup
+	Text     string // as written
+	PolicyID string
+}
+
+// ToolSchema is what the engine must know of a tool to type its arguments.
+type ToolSchema struct {
+	Name    string
+	Toolset string
+	Schema  json.RawMessage // JSON Schema of the arguments, an object
+}
+
+// Result is how an effect ended, for the outcome row.
+type Result struct {
+	Outcome string // succeeded, failed, cancelled, unknown
+	Reason  string // ErrorReason name when it failed with one
+	Digest  string // of the result's bytes, keyed like arguments
+}
+
+// Outcomes of an effect.
+const (
+	Succeeded = "succeeded"
+	Failed    = "failed"
+	Cancelled = "cancelled"
+	Unknown   = "unknown"
+)
