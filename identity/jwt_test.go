@@ -39,7 +39,6 @@ func TestVerifierReadsAPersonFromAToken(t *testing.T) {
 	})
 
 	got, err := v.Verify(t.Context(), identity.NewSecret(raw), "")
-
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,7 +53,6 @@ func TestKeysAreFoundByDiscovery(t *testing.T) {
 	v := newVerifier(t, nil, i.Config("behalf", "acme"))
 
 	_, err := v.Verify(t.Context(), i.Token(t, map[string]any{"sub": "ann", "aud": "behalf"}), "")
-
 	if err != nil {
 		t.Error(err)
 	}
@@ -288,7 +287,6 @@ func TestKeyFileIsReadAgain(t *testing.T) {
 	claims := map[string]any{"iss": issuerName, "sub": "ann", "aud": "behalf", "iat": now, "exp": now + 60}
 
 	_, err := v.Verify(t.Context(), identity.NewSecret(fresh.Token(claims)), "")
-
 	if err != nil {
 		t.Error(err)
 	}

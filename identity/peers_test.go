@@ -30,7 +30,6 @@ func TestPeersDescribeAWorkload(t *testing.T) {
 	}})
 
 	got, err := peers.Workload(*identitytest.State(svid))
-
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +128,6 @@ func TestStrayCertificateBesideTheLeafChangesNothing(t *testing.T) {
 	stray := identitytest.Issue(t, identitytest.NewCA(t), "/x").Certificate.Leaf
 
 	_, err := peers.Workload(tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf, stray}})
-
 	if err != nil {
 		t.Errorf("got %v, want none", err)
 	}

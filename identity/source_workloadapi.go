@@ -94,7 +94,7 @@ func (w *WorkloadAPI) options() []workloadapi.ClientOption {
 func (w *WorkloadAPI) Run(ctx context.Context) error {
 	err := workloadapi.WatchX509Context(ctx, updates{w}, w.options()...)
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // it ended because it was told to
 	}
 	return fmt.Errorf("watch the Workload API: %w", err)
 }

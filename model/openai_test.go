@@ -27,7 +27,6 @@ func TestGenerateGivesTextCallsAndUsage(t *testing.T) {
 	s.Queue("gpt", modeltest.Reply{Thought: "I need to look.", Text: "One moment.", Calls: []agents.CallRequest{call}, Usage: agents.Usage{PromptTokens: 7, CompletionTokens: 9}})
 
 	text, reply, err := collect(t, newModel(t, s.URL).Generate(t.Context(), ask("hi")))
-
 	if err != nil {
 		t.Fatal(err)
 	}

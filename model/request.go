@@ -66,7 +66,7 @@ func (m *OpenAI) sample(req *openai.ChatCompletionRequest, p *agents.Prompt) {
 		}
 		return
 	}
-	req.MaxTokens = tokens
+	req.MaxTokens = tokens //nolint:staticcheck // compatible servers do not know max_completion_tokens
 	if temperature != nil {
 		// A zero is left out of the JSON, which means 1.
 		req.Temperature = max(float32(*temperature), math.SmallestNonzeroFloat32)

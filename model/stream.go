@@ -51,7 +51,7 @@ func (s *stream) full() bool { return len(s.text)+len(s.thought) >= maxChunk }
 // step reads one line. end says that the provider has said all.
 func (s *stream) step() (end bool, err error) {
 	line, err := s.lines.next()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return true, nil
 	}
 	if err != nil {

@@ -26,7 +26,6 @@ func argsOf(t testing.TB, tool, args string) (cedar.Record, error) {
 func TestArgumentsAreTypedByTheSchema(t *testing.T) {
 	got, err := argsOf(t, "update_customer", `{"id":"c","vip":true,"level":"low","tags":["a","b","a"],"score":12,
 		"address":{"city":"x","zip":9007199254740993},"photo":"AQI=","extra":{"any":[1,{"x":null}]},"nick":null}`)
-
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -132,7 +132,6 @@ func TestPoliciesOfAnAbsentToolsetRest(t *testing.T) {
 	c.Absent = []string{"files"}
 
 	set, err := Load(c)
-
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,8 +59,12 @@ func TestEveryEntityOfARequestIsPresent(t *testing.T) {
 	}
 
 	for _, uid := range []types.EntityUID{
-		{Type: "User", ID: "acme/alice"}, {Type: "Role", ID: "support"}, {Type: "Tenant", ID: "acme"},
-		{Type: "Tool", ID: "get_customer"}, {Type: "Toolset", ID: "crm"}, {Type: "Action", ID: "call_tool"},
+		{Type: "User", ID: "acme/alice"},
+		{Type: "Role", ID: "support"},
+		{Type: "Tenant", ID: "acme"},
+		{Type: "Tool", ID: "get_customer"},
+		{Type: "Toolset", ID: "crm"},
+		{Type: "Action", ID: "call_tool"},
 	} {
 		if _, ok := w.Get(uid); !ok {
 			t.Errorf("%s is missing", uid)

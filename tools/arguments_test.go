@@ -143,10 +143,12 @@ func TestASchemaInForceIsWhatIsShown(t *testing.T) {
 }
 
 func TestBadSchemasAreErrors(t *testing.T) {
-	for _, raw := range []string{``, `null`, `true`, `{}`, `{"type":"string"}`, `{"type":["object","null"]}`, `{"type":"object","type":"object"}`,
+	for _, raw := range []string{
+		``, `null`, `true`, `{}`, `{"type":"string"}`, `{"type":["object","null"]}`, `{"type":"object","type":"object"}`,
 		`{"type":"object","properties":{"a":{"type":"nothing"}}}`, `{"type":"object","properties":{"a":{"$ref":"#/$defs/none"}}}`,
 		`{"type":"object","properties":[]}`, `{"type":"object","patternProperties":{"(?=x)":{}}}`, strings.Repeat("[", 100),
-		`{"type":"object","description":"` + strings.Repeat("x", maxSchema) + `"}`} {
+		`{"type":"object","description":"` + strings.Repeat("x", maxSchema) + `"}`,
+	} {
 		if _, _, _, err := compile(json.RawMessage(raw)); err == nil {
 			t.Errorf("%.60s compiles", raw)
 		}

@@ -60,7 +60,7 @@ func (a *attempt) open(ctx context.Context) (err error) {
 	if !a.gate.allowed[a.call.Name] {
 		a.tool = nil // what is not in the list might as well not exist
 	}
-	a.query = a.ask(policy.ActionCallTool)
+	a.query = a.ask(ctx, policy.ActionCallTool)
 	if !a.call.Resumed {
 		return nil
 	}
@@ -76,10 +76,10 @@ func (a *attempt) open(ctx context.Context) (err error) {
 }
 
 // ask is the question to the guard, without arguments.
-func (a *attempt) ask(action string) policy.Query {
+func (a *attempt) ask(ctx context.Context, action string) policy.Query {
 	q := policy.Query{
 		Grant: a.grant, Action: action, Time: a.gate.clock(),
-		Session: a.call.SessionID, Run: a.call.RunID, Call: a.call.ID,
+		Session: a.call.SessionID, Run: a.call.RunID, Call: a.call.ID, Trace: a.gate.trace(ctx),
 	}
 	if a.tool != nil {
 		q.Tool, q.Resource, q.DescriptorHash = a.tool.Name, a.tool.resource, a.tool.hash
@@ -179,7 +179,7 @@ func (a *attempt) fact(o Owner) string {
 // own rows must still tell whether the call was made. A duty to redact denies:
 // the answer has nothing to redact.
 func (a *attempt) forOther(ctx context.Context) *fault.Error {
-	q := a.ask(policy.ActionActForOther)
+	q := a.ask(ctx, policy.ActionActForOther)
 	q.Arguments = a.args.raw
 	q.Call = "read_" + a.call.ID
 	err := a.gate.guard.Read(ctx, &q)

@@ -292,7 +292,6 @@ func TestResume(t *testing.T) {
 			c.Resumed = true
 
 			events, err := w.do(w.bob(), c)
-
 			if err != nil {
 				t.Fatal(err)
 			}

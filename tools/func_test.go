@@ -68,7 +68,6 @@ func TestAFuncKeepsNumbersExact(t *testing.T) {
 	args := `{"name":"n","state":"open","price":0.10,"any":{"n":9007199254740993},"extra":{"n":9007199254740993},"small":127}`
 
 	got, err := tool.Call(t.Context(), json.RawMessage(args))
-
 	if err != nil {
 		t.Fatal(err)
 	}

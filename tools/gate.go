@@ -27,6 +27,7 @@ type Gate struct {
 	clock    func() time.Time
 	limits   Limits
 	report   func(ctx context.Context, tool string, err error)
+	trace    func(context.Context) string
 	stuck    atomic.Int64 // calls that were given up and still run
 }
 
@@ -51,6 +52,9 @@ type GateConfig struct {
 	Tools  []string
 	Clock  func() time.Time // nil: time.Now
 	Limits Limits
+	// Trace is the id that joins the calls of a request in logs and records.
+	// Nil: none.
+	Trace func(context.Context) string
 	// Report tells the operator why a tool failed where the model is not told:
 	// panics, causes of faults, calls that do not stop. Nil: nobody is told. It
 	// is called from any goroutine.
@@ -75,10 +79,13 @@ func NewGate(c GateConfig) (*Gate, error) {
 	}
 	g := &Gate{
 		registry: c.Registry, guard: c.Guard, journal: c.Journal, agent: c.Agent,
-		allowed: map[string]bool{}, names: names, clock: c.Clock, limits: c.Limits.orDefaults(), report: c.Report,
+		allowed: map[string]bool{}, names: names, clock: c.Clock, limits: c.Limits.orDefaults(), trace: c.Trace, report: c.Report,
 	}
 	for _, n := range names {
 		g.allowed[n] = true
+	}
+	if g.trace == nil {
+		g.trace = func(context.Context) string { return "" }
 	}
 	if g.clock == nil {
 		g.clock = time.Now

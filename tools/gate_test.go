@@ -27,8 +27,10 @@ const once = `@id("once") @rate("1/1h") forbid (principal, action == Action::"ca
 // A row that comes out of order would show that a later check was asked first.
 func TestChecksComeInTheirOrderAndNoneIsSkipped(t *testing.T) {
 	const small = `@id("small") forbid (principal, action == Action::"call_tool", resource == Tool::"refund") when { context.args.amount > 10 };`
-	w := newWorld(t, options{only: true, refs: []string{"refund"},
-		policies: once + small + `@id("all") permit (principal, action == Action::"call_tool", resource);`})
+	w := newWorld(t, options{
+		only: true, refs: []string{"refund"},
+		policies: once + small + `@id("all") permit (principal, action == Action::"call_tool", resource);`,
+	})
 	type state struct {
 		name, args string
 		expired    bool
@@ -92,8 +94,10 @@ func TestAnAllowedCallHappensInOrder(t *testing.T) {
 	if got := w.trace.all(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if diff := cmp.Diff(events[0], agents.Event{Source: "support", Chain: []string{"support"}, Thread: "th", CallID: "run_1/7",
-		Body: agents.ToolCallDecided{Decision: agents.Allowed, PolicyIDs: []string{"all"}}}); diff != "" {
+	if diff := cmp.Diff(events[0], agents.Event{
+		Source: "support", Chain: []string{"support"}, Thread: "th", CallID: "run_1/7",
+		Body: agents.ToolCallDecided{Decision: agents.Allowed, PolicyIDs: []string{"all"}},
+	}); diff != "" {
 		t.Errorf("decided (-got +want):\n%s", diff)
 	}
 	rows := w.log.Records()
@@ -218,7 +222,6 @@ func TestADenialNamesItsPolicies(t *testing.T) {
 	w := newWorld(t, options{policies: `@id("stop") forbid (principal, action, resource == Tool::"post");`})
 
 	events, err := w.do(w.bob(), call("post", mine))
-
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -329,7 +332,8 @@ func TestSpecsAreTheListAndTheScopes(t *testing.T) {
 func TestAnOwnerArgumentMustBeTheCallers(t *testing.T) {
 	optional := tools.Func("maybe", "", func(context.Context, struct {
 		Mail string `json:"mail,omitempty"`
-	}) (string, error) {
+	},
+	) (string, error) {
 		return "ok", nil
 	}, tools.ReadOnly(), tools.OwnerParam("mail", tools.OwnerEmail))
 	for name, tc := range map[string]struct {
@@ -349,8 +353,10 @@ func TestAnOwnerArgumentMustBeTheCallers(t *testing.T) {
 			@id("no") forbid (principal, action == Action::"call_tool", resource == Tool::"refund");`, fault.PolicyDenied},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, options{only: true, tools: []tools.Tool{optional},
-				policies: `@id("all") permit (principal, action == Action::"call_tool", resource);` + tc.policies})
+			w := newWorld(t, options{
+				only: true, tools: []tools.Tool{optional},
+				policies: `@id("all") permit (principal, action == Action::"call_tool", resource);` + tc.policies,
+			})
 
 			fin := w.finished(w.bob(), tc.call)
 
@@ -383,7 +389,6 @@ func TestWhatIsRedactedIsNeitherSentNorShown(t *testing.T) {
 	w := newWorld(t, options{policies: `@id("less") @redact("result:$.ssn, args:$.note") forbid (principal, action == Action::"call_tool", resource == Tool::"post");`})
 
 	events, err := w.do(w.bob(), call("post", `{"owner":"bob","amount":5,"note":"CANARY"}`))
-
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,342 @@
+package runs
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"sync"
+
+	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/identity"
+	"google.golang.org/grpc/codes"
+)
+
+// execution is one run at work in this process. Its loop is the commit of the
+// agent's contract: it stamps each event, stores each step before the agent goes
+// on past a barrier, and shows what is stored. One goroutine owns it; others may
+// call stop and answer.
+type execution struct {
+	e     *Engine
+	rec   RunRecord
+	key   Key
+	grant identity.Grant
+	agent agents.Agent
+	*session
+
+	yield  func(agents.Event, error) bool // nil: only watchers listen
+	left   bool                           // the listener broke off
+	base   context.Context                // for what must be stored also after a cancel
+	step   []agents.Event                 // committed, not yet stored
+	saying []partial
+	stale  int // deltas that came after the end was called
+
+	cancel context.CancelCauseFunc
+	done   chan struct{}
+
+	mu      sync.Mutex
+	closed  bool // answers come too late
+	cause   error
+	answers []*answer
+}
+
+// overrun is how many deltas an agent may still send after it was cancelled
+// before it is cut off in the middle.
+const overrun = 256
+
+func (e *Engine) execution(r RunRecord, g identity.Grant, a agents.Agent, s *session) *execution {
+	return &execution{
+		e: e, rec: r, key: Key{r.Tenant, r.SessionID}, grant: g, agent: a, session: s,
+		base: context.Background(), done: make(chan struct{}), cancel: func(error) {},
+	}
+}
+
+// stop ends the execution with a cause, also one that is about to begin.
+func (x *execution) stop(cause error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.cause = cause
+	x.cancel(cause)
+}
+
+// run executes until the run has finished or waits, shows opening first, and
+// returns what the listener is to be told after the last event.
+func (x *execution) run(ctx context.Context, opening []agents.Event) error {
+	x.base = context.WithoutCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	x.mu.Lock()
+	x.cancel = cancel
+	if x.cause != nil {
+		cancel(x.cause)
+	}
+	x.mu.Unlock()
+	defer x.refuse()
+	for i := range opening {
+		x.show(&opening[i])
+	}
+	held, release, err := x.hold(ctx)
+	if err != nil {
+		return x.settle(ctx, err)
+	}
+	defer release()
+	held, stop := context.WithTimeoutCause(held, x.e.timeout(x.status.Started.Limits), errTimeout)
+	defer stop()
+	for {
+		err := x.settle(held, x.drive(held))
+		if err != nil || !x.status.Waits() {
+			return err
+		}
+		if more, err := x.takeAnswers(); err != nil || !more {
+			return err
+		}
+	}
+}
+
+func (x *execution) hold(ctx context.Context) (context.Context, func(), error) {
+	if x.e.cfg.Hold == nil {
+		return ctx, func() {}, nil
+	}
+	return x.e.cfg.Hold(ctx, x.rec, x.grant)
+}
+
+// drive ranges over the agent once. An agent that panics fails its own run and
+// no other.
+func (x *execution) drive(ctx context.Context) (err error) {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			x.e.cfg.Logger.ErrorContext(ctx, "an agent panicked", slog.String("run_id", x.rec.RunID), slog.String("stack", string(debug.Stack())))
+			err = errPanic
+		}
+	}()
+	for ev, err := range x.agent.Run(ctx, x.transcript) {
+		if err != nil {
+			return err
+		}
+		if err := x.commit(ctx, &ev); err != nil {
+			return err
+		}
+		if !x.status.Open() {
+			return nil
+		}
+	}
+	return nil
+}
+
+// commit takes one event. An error means that the agent must not go on.
+func (x *execution) commit(ctx context.Context, ev *agents.Event) error {
+	ev.Time, ev.SessionID, ev.RunID = x.e.cfg.Clock().UTC(), x.rec.SessionID, x.rec.RunID
+	if ev.Live() {
+		return x.relay(ctx, ev)
+	}
+	if ctx.Err() != nil && begins(ev) {
+		return context.Cause(ctx)
+	}
+	x.transcript.Stamp(ev)
+	x.take(*ev)
+	if !ev.Barrier() {
+		return nil
+	}
+	if err := x.flush(); err != nil {
+		return err
+	}
+	if ctx.Err() != nil && begins(ev) {
+		return context.Cause(ctx) // cancelled while the decision was stored: its effect must not follow
+	}
+	return nil
+}
+
+// begins reports whether an event is the beginning of something, and not the
+// end of something that a cancelled run waits for.
+func begins(ev *agents.Event) bool {
+	if d, ok := ev.Body.(agents.ToolCallDecided); ok {
+		return d.Decision == agents.Allowed
+	}
+	_, turn := ev.Body.(agents.TurnStarted)
+	return turn
+}
+
+// take adds a stamped event to the transcript and to the step.
+func (x *execution) take(ev agents.Event) {
+	x.transcript.Append(ev)
+	x.status.apply(&ev)
+	x.saying = said(x.saying, &ev)
+	x.step = append(x.step, ev)
+}
+
+// relay shows a delta. The events before it are stored first: nobody sees text
+// of a turn that has not begun, and nobody sees a sequence that may not last.
+func (x *execution) relay(ctx context.Context, ev *agents.Event) error {
+	if ctx.Err() != nil {
+		if x.stale++; x.stale > overrun {
+			return context.Cause(ctx)
+		}
+		return nil
+	}
+	if len(x.step) > 0 {
+		if err := x.flush(); err != nil {
+			return err
+		}
+	}
+	x.saying = say(x.saying, ev)
+	x.e.cfg.Log.Publish(x.key, ev)
+	x.show(ev)
+	return nil
+}
+
+// flush stores the step, then shows it.
+func (x *execution) flush() error {
+	step := x.step
+	if len(step) == 0 {
+		return nil
+	}
+	if err := x.e.cfg.Log.Append(x.base, x.key, x.last, step); err != nil {
+		return &lostError{err}
+	}
+	x.step, x.last = nil, step[len(step)-1].Sequence
+	if !x.status.Open() {
+		x.indexState() // before the client hears of it and asks
+	}
+	for i := range step {
+		x.show(&step[i])
+	}
+	return nil
+}
+
+// show gives an event to the listener, who may break off.
+func (x *execution) show(ev *agents.Event) {
+	if x.yield == nil || x.left || x.yield(*ev, nil) {
+		return
+	}
+	x.left = true
+	x.stop(errLeft)
+}
+
+func (x *execution) indexState() {
+	stop := ""
+	if f := x.status.Finished; f != nil {
+		stop = f.StopReason
+	}
+	err := x.e.cfg.Index.UpdateRunState(x.base, x.rec.Tenant, x.rec.RunID, x.status.State(), stop)
+	x.e.note(x.base, "index the run's state", x.rec, err)
+}
+
+// errPanic stands for a panic; its text may hold anything and stays in the log.
+var errPanic = errors.New("the agent panicked")
+
+// lostError says that a step could not be stored, or that nobody knows.
+type lostError struct{ err error }
+
+func (e *lostError) Error() string { return "store the step: " + e.err.Error() }
+func (e *lostError) Unwrap() error { return e.err }
+
+// settle brings a drive to its end in the log: finished, or waiting. Its error
+// is for the listener.
+func (x *execution) settle(ctx context.Context, err error) error {
+	if _, lost := errors.AsType[*lostError](err); lost {
+		return x.settleLost(err)
+	}
+	if !x.status.Open() {
+		return nil
+	}
+	if cause := context.Cause(ctx); cause != nil && (!x.status.Waits() || !onlyLeft(cause)) {
+		return x.settleStopped(cause)
+	}
+	switch {
+	case err != nil && ctx.Err() == nil:
+		return errors.Join(x.finish(agents.StopFailed, fault.From(err).Reason), err)
+	case x.status.Waits():
+		return x.settleWaiting() // also when the client left at the pause: a waiting run goes on
+	}
+	err = errors.New("the agent ended without finish, error or pause")
+	return errors.Join(x.finish(agents.StopFailed, fault.Internal), err)
+}
+
+// onlyLeft reports whether a cause says that nobody listens any more, rather
+// than that the run shall or may not go on.
+func onlyLeft(cause error) bool {
+	why, isFault := errors.AsType[*fault.Error](cause)
+	return !errors.Is(cause, errCancelled) && (!isFault || why.Code == codes.Canceled)
+}
+
+// settleStopped ends a run that was told to stop.
+func (x *execution) settleStopped(cause error) error {
+	why, isFault := errors.AsType[*fault.Error](cause)
+	switch {
+	case errors.Is(cause, errTimeout):
+		return x.finish(agents.StopTimeout, "")
+	case errors.Is(cause, errShutdown):
+		return errors.Join(x.flush(), errShutdown) // open: whoever starts next goes on
+	case isFault && why.Reason == fault.CredentialExpired:
+		x.keepPartial()
+		x.add(agents.Event{Body: agents.CredentialRequired{}})
+		return x.settleWaiting()
+	case isFault && why.Code != codes.Canceled:
+		return errors.Join(x.finish(agents.StopFailed, why.Reason), cause)
+	}
+	return x.finish(agents.StopCancelled, "")
+}
+
+// settleLost ends a run whose step could not be stored. What was not stored did
+// not happen; if somebody else stored something, the run is theirs.
+func (x *execution) settleLost(err error) error {
+	if errors.Is(err, ErrConflict) {
+		return errMoved.Because(err)
+	}
+	fresh, loadErr := x.e.load(x.base, x.key)
+	if loadErr != nil || fresh.status.RunID != x.rec.RunID {
+		return errors.Join(err, loadErr)
+	}
+	x.step, x.session = nil, fresh
+	if !x.status.Open() { // the end was stored after all
+		x.indexState()
+		return nil
+	}
+	if finishErr := x.finish(agents.StopFailed, fault.Internal); finishErr != nil {
+		return errors.Join(err, finishErr)
+	}
+	return err
+}
+
+func (x *execution) settleWaiting() error {
+	if err := x.flush(); err != nil {
+		return x.settleLost(err)
+	}
+	x.indexState()
+	return nil
+}
+
+// finish keeps what was being said and ends the run. It also works when nothing
+// else does any more: it needs only the log.
+func (x *execution) finish(stopReason string, reason fault.Reason) error {
+	x.keepPartial()
+	x.add(agents.Event{Body: agents.RunFinished{StopReason: stopReason, Usage: x.status.Usage, Reason: string(reason)}})
+	if err := x.flush(); err != nil {
+		if errors.Is(err, ErrConflict) {
+			return errMoved.Because(err)
+		}
+		return err
+	}
+	return nil
+}
+
+func (x *execution) keepPartial() {
+	for _, p := range slices.Clone(x.saying) {
+		if ev, ok := p.incomplete(); ok {
+			x.add(ev)
+		}
+	}
+	x.saying = nil
+}
+
+// add stamps and takes an event of the run itself.
+func (x *execution) add(ev agents.Event) {
+	ev.Time, ev.SessionID, ev.RunID = x.e.cfg.Clock().UTC(), x.rec.SessionID, x.rec.RunID
+	x.transcript.Stamp(&ev)
+	x.take(ev)
+}

@@ -1,0 +1,180 @@
+package runs
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/behalf-dev/behalf/identity"
+)
+
+// Owner is whose run or session it is: a person, or a workload alone (its SPIFFE
+// ID as Subject, no Issuer).
+type Owner struct{ Issuer, Subject string }
+
+// RunRecord is a run in the index. The log has the run itself.
+type RunRecord struct {
+	Tenant        string
+	RunID         string
+	SessionID     string
+	Owner         Owner
+	Target        string
+	Kind          string // agent, group_chat
+	State         string // running, waiting, finished, failed, cancelled
+	StopReason    string
+	Created       int64 // nanoseconds
+	Updated       int64
+	RequestID     string // unique per tenant, owner and method for 24 h; empty: none
+	Method        string
+	RequestDigest string
+	Detached      bool
+}
+
+// SessionRecord is a session in the index.
+type SessionRecord struct {
+	Tenant    string
+	SessionID string
+	Owner     Owner
+	Target    string // the first target; a session is bound to it
+	Created   int64  // nanoseconds
+	Updated   int64
+	LastRun   string
+	Deleted   bool
+}
+
+// GrantRecord is what is kept of a grant: public facts, never a token.
+type GrantRecord struct {
+	ID        string
+	Tenant    string
+	Issuer    string
+	Subject   string
+	Workload  string
+	Scopes    []string
+	Roles     []string
+	Tier      string
+	Chain     []string
+	Email     string
+	Name      string
+	ACR       string
+	AuthTime  int64 // nanoseconds
+	Expires   int64
+	CreatedAt int64
+}
+
+// Kinds of a RunRecord.
+const (
+	KindAgent     = "agent"
+	KindGroupChat = "group_chat"
+)
+
+// States of a RunRecord.
+const (
+	StateRunning   = "running"
+	StateWaiting   = "waiting"
+	StateFinished  = "finished"
+	StateFailed    = "failed"
+	StateCancelled = "cancelled"
+)
+
+// Index finds runs and sessions without reading logs. What it says about a
+// run's state may lag behind the log, which is the truth. What is not there is
+// a fault NOT_FOUND. All methods may be called by many goroutines.
+//
+// It is as wide as what the engine asks of one table each; a store has it
+// anyway.
+type Index interface {
+	// PutRun stores a run and claims its request id, both or neither; it fails
+	// when another run of the same owner and method has claimed it. A run that
+	// exists has its State, StopReason, Updated and Detached replaced.
+	PutRun(ctx context.Context, r RunRecord) error
+	UpdateRunState(ctx context.Context, tenant, runID, state, stopReason string) error
+	RunByID(ctx context.Context, tenant, runID string) (RunRecord, error)
+	// RequestID finds the run that claimed a request id in the last 24 hours.
+	RequestID(ctx context.Context, tenant string, o Owner, method, requestID string) (runID, digest string, ok bool, err error)
+	// ListRuns gives the owner's runs, newest first, those behind the run after.
+	ListRuns(ctx context.Context, tenant string, o Owner, after string, limit int) ([]RunRecord, error)
+	// OpenRuns gives the runs of all tenants that are running or waiting.
+	OpenRuns(ctx context.Context) ([]RunRecord, error)
+
+	PutSession(ctx context.Context, s SessionRecord) error
+	SessionByID(ctx context.Context, tenant, sessionID string) (SessionRecord, error)
+	UpdateSession(ctx context.Context, tenant, sessionID, lastRun string) error
+	DeleteSession(ctx context.Context, tenant, sessionID string) error
+	ListSessions(ctx context.Context, tenant string, o Owner, after string, limit int) ([]SessionRecord, error)
+}
+
+// Grants keeps what runs act with, so that they can go on without their caller.
+type Grants interface {
+	// PutGrant stores a grant or refreshes it. A grant stays its person's.
+	PutGrant(ctx context.Context, g GrantRecord) error
+	Grant(ctx context.Context, id string) (GrantRecord, error)
+}
+
+// OwnerOf names who a grant belongs to.
+func OwnerOf(g identity.Grant) Owner {
+	p := g.Principal()
+	o := Owner{Subject: p.Subject()}
+	if p.User != nil {
+		o.Issuer = p.User.Issuer
+	}
+	return o
+}
+
+// RecordOf is what is kept of a grant.
+func RecordOf(g identity.Grant, now time.Time) GrantRecord {
+	p := g.Principal()
+	r := GrantRecord{
+		ID: g.ID(), Tenant: g.Tenant(), Scopes: g.Scopes().Names(), Tier: string(g.Tier()), Chain: g.Chain(),
+		Expires: unixNano(g.Expires()), CreatedAt: unixNano(now),
+	}
+	if u := p.User; u != nil {
+		r.Issuer, r.Subject, r.Email, r.Name = u.Issuer, u.Subject, u.Email, u.Name
+		r.Roles, r.ACR, r.AuthTime = slices.Clone(u.Roles), u.ACR, unixNano(u.AuthTime)
+	}
+	if p.Workload != nil {
+		r.Workload = p.Workload.ID
+	}
+	return r
+}
+
+// Restore makes the grant again, as narrow as it was kept. What names one
+// credential (token id, thumbprints) is not kept and is empty.
+func (r GrantRecord) Restore() identity.Grant {
+	expires, scopes := fromNano(r.Expires), identity.NewScopes(r.Scopes...)
+	var p identity.Principal
+	if r.Subject != "" {
+		p.User = &identity.User{
+			Issuer: r.Issuer, Subject: r.Subject, Tenant: r.Tenant, Email: r.Email, Name: r.Name,
+			Roles: slices.Clone(r.Roles), Scopes: scopes, ACR: r.ACR, AuthTime: fromNano(r.AuthTime), Expires: expires,
+		}
+	}
+	if r.Workload != "" {
+		domain, _, _ := strings.Cut(strings.TrimPrefix(r.Workload, "spiffe://"), "/")
+		p.Workload = &identity.Workload{ID: r.Workload, TrustDomain: domain}
+		if p.User == nil {
+			p.Workload.Tenant, p.Workload.Scopes, p.Workload.NotAfter = r.Tenant, scopes, expires
+		}
+	}
+	g := identity.Root(r.ID, p, nil, identity.Tier(r.Tier))
+	for _, agent := range r.Chain {
+		if child, err := g.Child(agent, nil, identity.MaxChain); err == nil {
+			g = child
+		}
+	}
+	return g
+}
+
+func unixNano(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+func fromNano(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n).UTC()
+}
