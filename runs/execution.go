@@ -28,6 +28,7 @@ type execution struct {
 
 	yield  func(agents.Event, error) bool // nil: only watchers listen
 	left   bool                           // the listener broke off
+	kept   bool                           // the grant is stored
 	base   context.Context                // for what must be stored also after a cancel
 	step   []agents.Event                 // committed, not yet stored
 	saying []partial
@@ -195,6 +196,9 @@ func (x *execution) flush() error {
 	if len(step) == 0 {
 		return nil
 	}
+	if err := x.keepGrant(); err != nil {
+		return &lostError{err}
+	}
 	if err := x.e.cfg.Log.Append(x.base, x.key, x.last, step); err != nil {
 		return &lostError{err}
 	}
@@ -206,6 +210,17 @@ func (x *execution) flush() error {
 		x.show(&step[i])
 	}
 	return nil
+}
+
+// keepGrant keeps what the run acts with before it waits: from then on it may go
+// on without its caller. The grant of an attached run that never waits is
+// nobody's business afterwards, and most runs are such.
+func (x *execution) keepGrant() error {
+	if x.rec.Detached || x.kept || !x.status.Waits() || x.grant.ID() == "" {
+		return nil
+	}
+	x.kept = true
+	return x.e.cfg.Grants.PutGrant(x.base, RecordOf(x.grant, x.e.cfg.Clock()))
 }
 
 // show gives an event to the listener, who may break off.

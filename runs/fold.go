@@ -137,6 +137,7 @@ type session struct {
 	bound      agents.RunStarted
 	status     Status // of the newest run
 	last       uint64
+	rec        SessionRecord // of a session that existed before this run
 }
 
 // run finds one run in a session.

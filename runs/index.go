@@ -84,6 +84,10 @@ const (
 // It is as wide as what the engine asks of one table each; a store has it
 // anyway.
 type Index interface {
+	// Begin stores what a new run needs, all or nothing: its session (an existing
+	// one has its LastRun replaced), the run as PutRun does, and its grant unless
+	// that is nil.
+	Begin(ctx context.Context, s SessionRecord, r RunRecord, g *GrantRecord) error
 	// PutRun stores a run and claims its request id, both or neither; it fails
 	// when another run of the same owner and method has claimed it. A run that
 	// exists has its State, StopReason, Updated and Detached replaced.
@@ -99,7 +103,6 @@ type Index interface {
 
 	PutSession(ctx context.Context, s SessionRecord) error
 	SessionByID(ctx context.Context, tenant, sessionID string) (SessionRecord, error)
-	UpdateSession(ctx context.Context, tenant, sessionID, lastRun string) error
 	DeleteSession(ctx context.Context, tenant, sessionID string) error
 	ListSessions(ctx context.Context, tenant string, o Owner, after string, limit int) ([]SessionRecord, error)
 }

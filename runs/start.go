@@ -132,6 +132,7 @@ func (e *Engine) enter(ctx context.Context, g identity.Grant, spec Spec) (*sessi
 	if s.status.Open() {
 		return nil, busy(s.status.RunID)
 	}
+	s.rec = rec
 	return s, nil
 }
 
@@ -149,14 +150,13 @@ func (e *Engine) open(ctx context.Context, run *Run, spec Spec) (err error) {
 	if run.rec.RunID, err = NewID(RunPrefix, e.cfg.Random); err != nil {
 		return err
 	}
-	fresh := spec.SessionID == ""
-	if fresh {
+	if spec.SessionID == "" {
 		if run.rec.SessionID, err = NewID(SessionPrefix, e.cfg.Random); err != nil {
 			return err
 		}
 	}
 	run.ID, run.SessionID = run.rec.RunID, run.rec.SessionID
-	if err := e.index(ctx, run, fresh); err != nil {
+	if err := e.index(ctx, run); err != nil {
 		return err
 	}
 	run.opening = e.opening(run, spec)
@@ -172,20 +172,18 @@ func (e *Engine) open(ctx context.Context, run *Run, spec Spec) (err error) {
 	return nil
 }
 
-func (e *Engine) index(ctx context.Context, run *Run, fresh bool) error {
+func (e *Engine) index(ctx context.Context, run *Run) error {
 	r := run.rec
-	if err := e.cfg.Grants.PutGrant(ctx, RecordOf(run.grant, e.cfg.Clock())); err != nil {
-		return internal("keep the grant", err)
+	session := run.session.rec
+	if session.SessionID == "" {
+		session = SessionRecord{Tenant: r.Tenant, SessionID: r.SessionID, Owner: r.Owner, Target: r.Target, Created: r.Created}
 	}
-	if err := e.cfg.Index.PutRun(ctx, r); err != nil { // claims the request id, so nothing of a repeat is kept
-		return internal("index the run", err)
+	session.Updated, session.LastRun = r.Updated, r.RunID
+	var kept *GrantRecord
+	if r.Detached { // an attached run keeps its grant only if it comes to wait
+		kept = new(RecordOf(run.grant, e.cfg.Clock()))
 	}
-	if !fresh {
-		return internal("index the session", e.cfg.Index.UpdateSession(ctx, r.Tenant, r.SessionID, r.RunID))
-	}
-	return internal("index the session", e.cfg.Index.PutSession(ctx, SessionRecord{
-		Tenant: r.Tenant, SessionID: r.SessionID, Owner: r.Owner, Target: r.Target, Created: r.Created, Updated: r.Updated, LastRun: r.RunID,
-	}))
+	return internal("index the run", e.cfg.Index.Begin(ctx, session, r, kept))
 }
 
 // notBegun says why a run did not begin. When it is not known whether its first

@@ -56,6 +56,14 @@ func (x *Index) PutRun(_ context.Context, r runs.RunRecord) error {
 	return nil
 }
 
+// Begin implements runs.Index.
+func (x *Index) Begin(ctx context.Context, s runs.SessionRecord, r runs.RunRecord, g *runs.GrantRecord) error {
+	if err := x.PutRun(ctx, r); err != nil || g == nil {
+		return errors.Join(err, x.PutSession(ctx, s))
+	}
+	return errors.Join(x.PutGrant(ctx, *g), x.PutSession(ctx, s))
+}
+
 // UpdateRunState implements runs.Index.
 func (x *Index) UpdateRunState(_ context.Context, tenant, runID, state, stopReason string) error {
 	x.mu.Lock()
@@ -122,18 +130,6 @@ func (x *Index) SessionByID(_ context.Context, tenant, sessionID string) (runs.S
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return find(x.sessions, tenant, sessionID)
-}
-
-// UpdateSession implements runs.Index.
-func (x *Index) UpdateSession(_ context.Context, tenant, sessionID, lastRun string) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	s, err := find(x.sessions, tenant, sessionID)
-	if err == nil {
-		s.LastRun = lastRun
-		x.sessions[[2]string{tenant, sessionID}] = s
-	}
-	return err
 }
 
 // DeleteSession implements runs.Index.

@@ -1,0 +1,57 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Sink is where records become durable. Append queues at once and never
+// blocks on the disk; entries become durable in the order of Append, so a
+// durable entry means that all before it are durable too.
+//
+// A sink that cannot take the entry (closed, queue full, broken disk) answers
+// through the receipt. It may be used by many goroutines.
+type Sink interface {
+	Append(Entry) *Receipt
+}
+
+// Receipt tells when an entry is durable. Make one with NewReceipt.
+type Receipt struct {
+	done chan struct{}
+	err  error
+}
+
+// NewReceipt makes a receipt that the sink settles once.
+func NewReceipt() *Receipt { return &Receipt{done: make(chan struct{})} }
+
+// Settle marks the entry durable, or failed with err. It is called exactly once,
+// by the sink.
+func (r *Receipt) Settle(err error) {
+	r.err = err
+	close(r.done)
+}
+
+// Wait blocks until the entry is durable, or says why it is not. A context that
+// ends first is an error too: not known to be durable means not durable.
+func (r *Receipt) Wait(ctx context.Context) error {
+	select {
+	case <-r.done:
+		return r.err
+	default:
+	}
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return fmt.Errorf("wait for audit: %w", context.Cause(ctx))
+	}
+}
+
+// Exhausted says that a reservation did not fit. The denial is recorded.
+type Exhausted struct {
+	Bucket     string
+	RetryAfter time.Duration
+}
+
+func (e *Exhausted) Error() string { return "reservation exhausted: " + e.Bucket }

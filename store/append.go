@@ -1,0 +1,245 @@
+package store
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/behalf-dev/behalf/audit"
+)
+
+// append reserves and seals one entry into the batch. An error is one of the
+// transaction: what an entry can do wrong by itself was checked before.
+func (w *writer) append(e audit.Entry) (*audit.Exhausted, error) {
+	full, err := e.Claim(ledger{w}, w.s.cfg.Clock())
+	if err != nil {
+		return nil, err
+	}
+	head, err := w.head(e.Record.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	body := audit.Seal(head, e.Record)
+	row := audit.Row{Columns: e.Record.Columns(), Hash: e.Record.Hash, Body: body}
+	w.b.heads[row.Tenant] = e.Record.Head()
+	w.b.rows = append(w.b.rows, row)
+	w.b.grown++
+	w.track(e.Record, row.Columns)
+	return full, nil
+}
+
+// head is where a tenant's chain ends, including what this batch sealed.
+func (w *writer) head(tenant string) (audit.Head, error) {
+	if h, ok := w.b.heads[tenant]; ok {
+		return h, nil
+	}
+	if h, ok := w.heads[tenant]; ok {
+		return h, nil
+	}
+	h, err := w.loadHead(tenant)
+	if err != nil {
+		return audit.Head{}, err
+	}
+	w.heads[tenant] = h
+	return h, nil
+}
+
+// loadHead reads the last row and derives everything from its bytes: a chain is
+// not continued from a row that was tampered with.
+func (w *writer) loadHead(tenant string) (audit.Head, error) {
+	row, err := scanRow(w.row("SELECT "+rowColumns+" FROM audit a WHERE tenant = $1 ORDER BY sequence DESC LIMIT 1", tenant))
+	if errors.Is(err, sql.ErrNoRows) {
+		return audit.Head{}, nil
+	}
+	if err != nil {
+		return audit.Head{}, fmt.Errorf("load head: %w", err)
+	}
+	rec, err := believe(row)
+	if err != nil {
+		return audit.Head{}, err
+	}
+	return rec.Head(), nil
+}
+
+// believe gives the record of a row whose hash and columns follow from its bytes.
+func believe(row audit.Row) (audit.Record, error) {
+	rec, err := audit.Parse(row.Body)
+	if err != nil || rec.Hash != row.Hash || rec.Columns() != row.Columns {
+		return audit.Record{}, fmt.Errorf("%w: tenant %q, row %d", ErrDamaged, row.Tenant, row.Sequence)
+	}
+	return rec, nil
+}
+
+// load reads the ends of all chains.
+func (w *writer) load() error {
+	return w.transact(func() error {
+		var tenants []string
+		err := w.each(func(rows *sql.Rows) error {
+			var t string
+			err := rows.Scan(&t)
+			tenants = append(tenants, t)
+			return err
+		}, listTenants)
+		if err != nil {
+			return fmt.Errorf("list tenants: %w", err)
+		}
+		for _, t := range tenants {
+			if _, err := w.head(t); err != nil {
+				return err
+			}
+		}
+		return w.loadSigned()
+	})
+}
+
+// listTenants jumps from tenant to tenant in the primary key instead of reading
+// all of it.
+const listTenants = `WITH RECURSIVE t(tenant) AS (
+	SELECT min(tenant) FROM audit
+	UNION ALL
+	SELECT (SELECT min(audit.tenant) FROM audit WHERE audit.tenant > t.tenant) FROM t WHERE t.tenant IS NOT NULL
+) SELECT tenant FROM t WHERE tenant IS NOT NULL`
+
+// track keeps open_calls: allowed tool calls without an outcome. A call that
+// begins and ends in one batch never gets there.
+func (w *writer) track(r *audit.Record, c audit.Columns) {
+	if c.CallID == "" {
+		return
+	}
+	switch {
+	case r.Phase == audit.Decision && r.Decision == audit.Allow && r.Action == callTool:
+		w.b.opened = append(w.b.opened, c)
+	case r.Phase == audit.Outcome || r.Phase == audit.Abandoned:
+		w.b.closed = append(w.b.closed, c)
+	}
+}
+
+// callTool is the action whose decision announces an effect (DESIGN 6).
+const callTool = "call_tool"
+
+// flush writes what is sealed.
+func (w *writer) flush() error {
+	if err := w.insertRows(); err != nil {
+		return fmt.Errorf("insert rows: %w", err)
+	}
+	for _, c := range w.b.opened {
+		if _, err := w.exec("INSERT INTO open_calls (tenant, call_id, sequence) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", c.Tenant, c.CallID, c.Sequence); err != nil {
+			return fmt.Errorf("open call: %w", err)
+		}
+	}
+	for _, c := range w.b.closed {
+		if _, err := w.exec("DELETE FROM open_calls WHERE tenant = ? AND call_id = ?", c.Tenant, c.CallID); err != nil {
+			return fmt.Errorf("close call: %w", err)
+		}
+	}
+	w.b.opened, w.b.closed = w.b.opened[:0], w.b.closed[:0]
+	return nil
+}
+
+// insertRows uses few statements of many rows: most of what a row costs is the
+// way into the database.
+func (w *writer) insertRows() error {
+	rows := w.b.rows
+	for _, n := range []int{32, 8, 1} {
+		for ; len(rows) >= n; rows = rows[n:] {
+			args := make([]any, 0, n*rowWidth)
+			var err error
+			for i := range rows[:n] {
+				if args, err = w.appendRow(args, &rows[i]); err != nil {
+					return err
+				}
+			}
+			if _, err := w.exec(insertQuery(n), args...); err != nil {
+				return err
+			}
+		}
+	}
+	clear(w.b.rows) // let go of the bytes
+	w.b.rows = w.b.rows[:0]
+	return nil
+}
+
+// storedColumns is what a row is written as, rowColumns what it is read as: runs
+// and sessions by name, and only if the name is the tenant's.
+const (
+	storedColumns = "tenant, sequence, time, subject, agent, tool, action, phase, decision, session, run, call_id, loose_call, hash, body"
+	rowWidth      = 15
+
+	rowColumns = `a.tenant, a.sequence, a.time, a.subject, a.agent, a.tool, a.action, a.phase, a.decision,
+		COALESCE((SELECT name FROM names n WHERE n.id = a.session AND n.tenant = a.tenant), ''),
+		COALESCE((SELECT name FROM names n WHERE n.id = a.run AND n.tenant = a.tenant), ''),
+		a.call_id, a.loose_call, a.hash, a.body`
+)
+
+// insertQuery has plain question marks: the driver looks a numbered parameter up
+// by its name, every time.
+func insertQuery(n int) string {
+	const values = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+	return "INSERT INTO audit (" + storedColumns + ") VALUES " + values + strings.Repeat(", "+values, n-1)
+}
+
+func (w *writer) appendRow(args []any, r *audit.Row) ([]any, error) {
+	session, err := w.name(r.Tenant, r.SessionID)
+	if err != nil {
+		return nil, err
+	}
+	run, err := w.name(r.Tenant, r.RunID)
+	return append(args, r.Tenant, r.Sequence, r.Time, r.Subject, r.Agent, r.Tool, r.Action, r.Phase, r.Decision, session, run, r.CallID, r.LooseCall, r.Hash, r.Body), err
+}
+
+func scanRow(s scanner) (audit.Row, error) {
+	var r audit.Row
+	err := s.Scan(&r.Tenant, &r.Sequence, &r.Time, &r.Subject, &r.Agent, &r.Tool, &r.Action, &r.Phase, &r.Decision, &r.SessionID, &r.RunID, &r.CallID, &r.LooseCall, &r.Hash, &r.Body)
+	return r, err
+}
+
+type nameKey struct{ tenant, name string }
+
+// maxNames bounds the numbers that are remembered; what is active is a few.
+const maxNames = 16384
+
+// name gives the number of a run's or session's name, a new one if need be.
+func (w *writer) name(tenant, name string) (int64, error) {
+	if name == "" {
+		return 0, nil
+	}
+	key := nameKey{tenant, name}
+	if id, ok := w.names[key]; ok {
+		return id, nil
+	}
+	var id int64
+	err := w.row("INSERT INTO names (tenant, name) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING id", tenant, name).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = w.row("SELECT id FROM names WHERE tenant = ? AND name = ?", tenant, name).Scan(&id)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("number name: %w", err)
+	}
+	if len(w.names) >= maxNames {
+		clear(w.names)
+	}
+	w.names[key] = id
+	return id, nil
+}
+
+// ledger is the buckets of reservations, inside the transaction.
+type ledger struct{ w *writer }
+
+func (l ledger) Spends(bucket string, after int64) ([]audit.Spend, error) {
+	var out []audit.Spend
+	err := l.w.each(func(rows *sql.Rows) error {
+		var s audit.Spend
+		err := rows.Scan(&s.End, &s.Cost)
+		out = append(out, s)
+		return err
+	}, "SELECT ends, cost FROM spends WHERE bucket = $1 AND ends > $2 ORDER BY ends", bucket, after)
+	return out, err
+}
+
+func (l ledger) Put(bucket string, s audit.Spend, forget int64) error {
+	_, err := l.w.exec(`INSERT INTO spends (bucket, ends, cost, forget) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (bucket, ends) DO UPDATE SET cost = excluded.cost,
+			forget = CASE WHEN excluded.forget > spends.forget THEN excluded.forget ELSE spends.forget END`, bucket, s.End, s.Cost, forget)
+	return err
+}

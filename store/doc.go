@@ -1,0 +1,30 @@
+// Package store makes durable what other packages declare: the audit log with
+// its chains, checkpoints and reservations, the records of grants, and the index
+// of runs and sessions. It is an adapter and decides nothing; what a record
+// means is in package audit, what a run is in package runs.
+//
+// Store is the whole, Reader the part of it that only reads (also a file that a
+// server has open, or had). Today the engine is SQLite, named by a DSN such as
+// sqlite://.behalf/behalf.db.
+//
+//	s, err := store.Open(ctx, store.Config{DSN: "sqlite://behalf.db", Key: key, Witness: witness})
+//	go s.Run(ctx) // in the root's errgroup
+//	err = s.Append(audit.Entry{Record: rec}).Wait(ctx)
+//
+// # One writer
+//
+// Everything that writes is a closure for the one writer, Run. It takes what is
+// queued, runs it in one transaction, commits once, and then settles all of it:
+// 64 callers share one sync of the disk. Entries become durable in the order of
+// Append. A closure that fails undoes only itself; a commit that fails fails all
+// that were in it, and the heads of the chains are read again from the disk, so
+// nothing is ever half sealed. Nothing is settled without error before the
+// commit returned.
+//
+// Reservations and the record they belong to are in one transaction, so limits
+// are exact.
+//
+// Before Run is started entries wait in the queue; after it returned they fail
+// with ErrClosed. A full queue fails with ErrBusy at once. All methods may be
+// called by many goroutines; Run by one.
+package store

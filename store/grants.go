@@ -1,0 +1,80 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/behalf-dev/behalf/fault"
+	"google.golang.org/grpc/codes"
+)
+
+// PutGrant stores a grant, or refreshes it: a grant that exists keeps its
+// tenant, person, workload, tier, chain and creation, and a record that names
+// others is refused.
+func (s *Store) PutGrant(ctx context.Context, g GrantRecord) error {
+	return s.Do(ctx, func(tx *Tx) error { return putGrant(tx, g) })
+}
+
+func putGrant(tx *Tx, g GrantRecord) error {
+	scopes, roles, chain, err := lists(g.Scopes, g.Roles, g.Chain)
+	if err != nil {
+		return err
+	}
+	n, err := tx.Exec(`INSERT INTO grants (id, tenant, issuer, subject, workload, scopes, roles, tier, chain, email, name, acr, auth_time, expires, created)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+		ON CONFLICT (id) DO UPDATE SET scopes = excluded.scopes, roles = excluded.roles, email = excluded.email, name = excluded.name,
+			acr = excluded.acr, auth_time = excluded.auth_time, expires = excluded.expires
+		WHERE grants.tenant = excluded.tenant AND grants.issuer = excluded.issuer AND grants.subject = excluded.subject
+			AND grants.workload = excluded.workload AND grants.tier = excluded.tier AND grants.chain = excluded.chain`,
+		g.ID, g.Tenant, g.Issuer, g.Subject, g.Workload, scopes, roles, g.Tier, chain, g.Email, g.Name, g.ACR, g.AuthTime, g.Expires, g.CreatedAt)
+	if err == nil && n == 0 {
+		return fault.New(codes.PermissionDenied, fault.OwnerMismatch, "this grant was made for somebody else")
+	}
+	return err
+}
+
+// Grant reads a grant. The caller compares its tenant, person and workload with
+// the ones it verified.
+func (r *Reader) Grant(ctx context.Context, id string) (GrantRecord, error) {
+	var g GrantRecord
+	var scopes, roles, chain string
+	err := r.db.QueryRowContext(ctx, `SELECT id, tenant, issuer, subject, workload, scopes, roles, tier, chain, email, name, acr, auth_time, expires, created
+		FROM grants WHERE id = $1`, id).Scan(&g.ID, &g.Tenant, &g.Issuer, &g.Subject, &g.Workload, &scopes, &roles, &g.Tier, &chain, &g.Email, &g.Name, &g.ACR, &g.AuthTime, &g.Expires, &g.CreatedAt)
+	if err != nil {
+		return GrantRecord{}, missing("grant", err)
+	}
+	for text, list := range map[*string]*[]string{&scopes: &g.Scopes, &roles: &g.Roles, &chain: &g.Chain} {
+		if err := json.Unmarshal([]byte(*text), list); err != nil {
+			return GrantRecord{}, fmt.Errorf("store: grant: %w", err)
+		}
+	}
+	return g, nil
+}
+
+// lists writes lists as JSON, an absent one as an empty one.
+func lists(a, b, c []string) (x, y, z string, err error) {
+	var out [3]string
+	for i, l := range [][]string{a, b, c} {
+		text, err := json.Marshal(slices.Concat([]string{}, l))
+		if err != nil {
+			return "", "", "", fmt.Errorf("store: %w", err)
+		}
+		out[i] = string(text)
+		if l == nil {
+			out[i] = "[]"
+		}
+	}
+	return out[0], out[1], out[2], nil
+}
+
+// missing makes "no such row" the fault it is for the caller.
+func missing(what string, err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return fault.New(codes.NotFound, fault.NotFound, "there is no such "+what)
+	}
+	return fmt.Errorf("store: read %s: %w", what, err)
+}

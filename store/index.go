@@ -1,0 +1,236 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/runs"
+	"google.golang.org/grpc/codes"
+)
+
+// What the store keeps for package runs, in that package's words.
+type (
+	Owner         = runs.Owner
+	RunRecord     = runs.RunRecord
+	SessionRecord = runs.SessionRecord
+	GrantRecord   = runs.GrantRecord
+)
+
+var (
+	_ runs.Index  = (*Store)(nil)
+	_ runs.Grants = (*Store)(nil)
+)
+
+// RequestTaken says that the request id belongs to another run. The same digest
+// means the same request: answer with its run.
+type RequestTaken struct{ RunID, Digest string }
+
+func (e *RequestTaken) Error() string { return "request id belongs to run " + e.RunID }
+
+// PutRun stores a run and claims its request id, both or neither. A run that
+// exists is updated; its owner, session, target and creation stay.
+func (s *Store) PutRun(ctx context.Context, r RunRecord) error {
+	return s.Do(ctx, func(tx *Tx) error { return s.putRun(tx, r) })
+}
+
+// Begin stores what a new run needs in one closure: its session, the run and,
+// unless it is nil, its grant.
+func (s *Store) Begin(ctx context.Context, sn SessionRecord, r RunRecord, g *GrantRecord) error {
+	return s.Do(ctx, func(tx *Tx) error {
+		if err := s.putRun(tx, r); err != nil {
+			return err
+		}
+		if err := putSession(tx, sn); err != nil || g == nil {
+			return err
+		}
+		return putGrant(tx, *g)
+	})
+}
+
+func (s *Store) putRun(tx *Tx, r RunRecord) error {
+	if err := claimRequest(tx, r, s.cfg.Clock().UnixNano()); err != nil {
+		return err
+	}
+	n, err := tx.Exec(`INSERT INTO runs (tenant, run_id, session_id, owner_issuer, owner_subject, target, kind, state, stop_reason, created, updated, request_id, method, request_digest, detached)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+			ON CONFLICT (tenant, run_id) DO UPDATE SET state = excluded.state, stop_reason = excluded.stop_reason, updated = excluded.updated, detached = excluded.detached
+			WHERE runs.owner_issuer = excluded.owner_issuer AND runs.owner_subject = excluded.owner_subject AND runs.session_id = excluded.session_id`,
+		r.Tenant, r.RunID, r.SessionID, r.Owner.Issuer, r.Owner.Subject, r.Target, r.Kind, r.State, r.StopReason, r.Created, r.Updated, r.RequestID, r.Method, r.RequestDigest, r.Detached)
+	return changed(n, err, "run")
+}
+
+func claimRequest(tx *Tx, r RunRecord, now int64) error {
+	if r.RequestID == "" {
+		return nil
+	}
+	key := []any{r.Tenant, r.Owner.Issuer, r.Owner.Subject, r.Method, r.RequestID}
+	const same = " WHERE tenant = $1 AND owner_issuer = $2 AND owner_subject = $3 AND method = $4 AND request_id = $5"
+	if _, err := tx.Exec("DELETE FROM requests"+same+" AND created <= $6", append(key, now-int64(requestLife))...); err != nil {
+		return err
+	}
+	var taken RequestTaken
+	err := tx.Row("SELECT run_id, digest FROM requests"+same, key, &taken.RunID, &taken.Digest)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		_, err = tx.Exec(`INSERT INTO requests (tenant, owner_issuer, owner_subject, method, request_id, run_id, digest, created)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, append(key, r.RunID, r.RequestDigest, now)...)
+		return err
+	case err != nil:
+		return err
+	case taken.RunID == r.RunID && taken.Digest == r.RequestDigest:
+		return nil
+	}
+	return &taken
+}
+
+// RequestID finds the run that a request id began within the last 24 hours.
+func (s *Store) RequestID(ctx context.Context, tenant string, owner Owner, method, requestID string) (runID, digest string, ok bool, err error) {
+	err = s.db.QueryRowContext(ctx, `SELECT run_id, digest FROM requests WHERE tenant = $1 AND owner_issuer = $2 AND owner_subject = $3 AND method = $4 AND request_id = $5 AND created > $6`,
+		tenant, owner.Issuer, owner.Subject, method, requestID, s.cfg.Clock().UnixNano()-int64(requestLife)).Scan(&runID, &digest)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", "", false, nil
+	}
+	if err != nil {
+		return "", "", false, fmt.Errorf("store: request id: %w", err)
+	}
+	return runID, digest, true, nil
+}
+
+// UpdateRunState moves a run on.
+func (s *Store) UpdateRunState(ctx context.Context, tenant, runID, state, stopReason string) error {
+	return s.Do(ctx, func(tx *Tx) error {
+		n, err := tx.Exec("UPDATE runs SET state = $3, stop_reason = $4, updated = $5 WHERE tenant = $1 AND run_id = $2", tenant, runID, state, stopReason, s.cfg.Clock().UnixNano())
+		if err == nil && n == 0 {
+			return missing("run", sql.ErrNoRows)
+		}
+		return err
+	})
+}
+
+const runColumns = "tenant, run_id, session_id, owner_issuer, owner_subject, target, kind, state, stop_reason, created, updated, request_id, method, request_digest, detached"
+
+func scanRun(s scanner) (r RunRecord, err error) {
+	err = s.Scan(&r.Tenant, &r.RunID, &r.SessionID, &r.Owner.Issuer, &r.Owner.Subject, &r.Target, &r.Kind, &r.State, &r.StopReason, &r.Created, &r.Updated, &r.RequestID, &r.Method, &r.RequestDigest, &r.Detached)
+	return r, err
+}
+
+// RunByID reads a run of the tenant.
+func (r *Reader) RunByID(ctx context.Context, tenant, runID string) (RunRecord, error) {
+	run, err := scanRun(r.db.QueryRowContext(ctx, "SELECT "+runColumns+" FROM runs WHERE tenant = $1 AND run_id = $2", tenant, runID))
+	if err != nil {
+		return RunRecord{}, missing("run", err)
+	}
+	return run, nil
+}
+
+// ListRuns gives the owner's runs, newest first, those behind the run after (or
+// from the newest, when after is empty).
+func (r *Reader) ListRuns(ctx context.Context, tenant string, owner Owner, after string, limit int) ([]RunRecord, error) {
+	return list(ctx, r, scanRun, listing{columns: runColumns, table: "runs", id: "run_id", rest: "1 = 1"}, tenant, owner, after, limit)
+}
+
+// OpenRuns gives the runs that are running or waiting, of all tenants, for the
+// start after a crash.
+func (r *Reader) OpenRuns(ctx context.Context) ([]RunRecord, error) {
+	var out []RunRecord
+	err := r.each(ctx, func(rows *sql.Rows) error {
+		run, err := scanRun(rows)
+		out = append(out, run)
+		return err
+	}, "SELECT "+runColumns+" FROM runs WHERE state IN ('running', 'waiting') ORDER BY tenant, run_id")
+	return out, err
+}
+
+// PutSession stores a session, or brings Updated and LastRun of an existing one
+// up to date. One that was deleted stays deleted.
+func (s *Store) PutSession(ctx context.Context, r SessionRecord) error {
+	return s.Do(ctx, func(tx *Tx) error { return putSession(tx, r) })
+}
+
+func putSession(tx *Tx, r SessionRecord) error {
+	n, err := tx.Exec(`INSERT INTO sessions (tenant, session_id, owner_issuer, owner_subject, target, created, updated, last_run, deleted)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+			ON CONFLICT (tenant, session_id) DO UPDATE SET updated = excluded.updated, last_run = excluded.last_run
+			WHERE sessions.owner_issuer = excluded.owner_issuer AND sessions.owner_subject = excluded.owner_subject AND sessions.target = excluded.target AND sessions.deleted = 0`,
+		r.Tenant, r.SessionID, r.Owner.Issuer, r.Owner.Subject, r.Target, r.Created, r.Updated, r.LastRun, r.Deleted)
+	return changed(n, err, "session")
+}
+
+// UpdateSession notes the session's newest run.
+func (s *Store) UpdateSession(ctx context.Context, tenant, sessionID, lastRun string) error {
+	return s.touchSession(ctx, "UPDATE sessions SET last_run = $3, updated = $4 WHERE tenant = $1 AND session_id = $2 AND deleted = 0", tenant, sessionID, lastRun)
+}
+
+// DeleteSession takes the session out of all lists. What happened in it stays in
+// the audit log.
+func (s *Store) DeleteSession(ctx context.Context, tenant, sessionID string) error {
+	return s.touchSession(ctx, "UPDATE sessions SET deleted = $3, updated = $4 WHERE tenant = $1 AND session_id = $2 AND deleted = 0", tenant, sessionID, 1)
+}
+
+func (s *Store) touchSession(ctx context.Context, query, tenant, sessionID string, v any) error {
+	return s.Do(ctx, func(tx *Tx) error {
+		n, err := tx.Exec(query, tenant, sessionID, v, s.cfg.Clock().UnixNano())
+		if err == nil && n == 0 {
+			return missing("session", sql.ErrNoRows)
+		}
+		return err
+	})
+}
+
+const sessionColumns = "tenant, session_id, owner_issuer, owner_subject, target, created, updated, last_run, deleted"
+
+func scanSession(s scanner) (r SessionRecord, err error) {
+	err = s.Scan(&r.Tenant, &r.SessionID, &r.Owner.Issuer, &r.Owner.Subject, &r.Target, &r.Created, &r.Updated, &r.LastRun, &r.Deleted)
+	return r, err
+}
+
+// SessionByID reads a session of the tenant; a deleted one is not found.
+func (r *Reader) SessionByID(ctx context.Context, tenant, sessionID string) (SessionRecord, error) {
+	ses, err := scanSession(r.db.QueryRowContext(ctx, "SELECT "+sessionColumns+" FROM sessions WHERE tenant = $1 AND session_id = $2 AND deleted = 0", tenant, sessionID))
+	if err != nil {
+		return SessionRecord{}, missing("session", err)
+	}
+	return ses, nil
+}
+
+// ListSessions gives the owner's sessions, newest first, those behind the
+// session after.
+func (r *Reader) ListSessions(ctx context.Context, tenant string, owner Owner, after string, limit int) ([]SessionRecord, error) {
+	return list(ctx, r, scanSession, listing{columns: sessionColumns, table: "sessions", id: "session_id", rest: "deleted = 0"}, tenant, owner, after, limit)
+}
+
+// listing names the parts of a paged list. They are constants of this file.
+type listing struct{ columns, table, id, rest string }
+
+// maxList is the longest list that is given at once.
+const maxList = 1000
+
+func list[T any](ctx context.Context, r *Reader, scan func(scanner) (T, error), l listing, tenant string, owner Owner, after string, limit int) ([]T, error) {
+	if limit <= 0 || limit > maxList {
+		limit = maxList
+	}
+	args := []any{tenant, owner.Issuer, owner.Subject, limit}
+	behind := ""
+	if after != "" {
+		behind = fmt.Sprintf(" AND (created, %[2]s) < (SELECT created, %[2]s FROM %[1]s WHERE tenant = $1 AND owner_issuer = $2 AND owner_subject = $3 AND %[2]s = $5)", l.table, l.id)
+		args = append(args, after)
+	}
+	var out []T
+	err := r.each(ctx, func(rows *sql.Rows) error {
+		v, err := scan(rows)
+		out = append(out, v)
+		return err
+	}, fmt.Sprintf("SELECT %s FROM %s WHERE tenant = $1 AND owner_issuer = $2 AND owner_subject = $3 AND %s%s ORDER BY created DESC, %s DESC LIMIT $4", l.columns, l.table, l.rest, behind, l.id), args...)
+	return out, err
+}
+
+// changed refuses to touch what belongs to somebody else, without saying whose.
+func changed(n int64, err error, what string) error {
+	if err == nil && n == 0 {
+		return fault.New(codes.PermissionDenied, fault.OwnerMismatch, "this "+what+" belongs to somebody else")
+	}
+	return err
+}

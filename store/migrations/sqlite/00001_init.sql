@@ -1,0 +1,153 @@
+-- +goose Up
+
+-- Names of runs and sessions, numbered in the order in which they first came.
+-- An index of random names has every row of 64 concurrent runs on a page of its
+-- own, and each commit writes all these pages; by number they are neighbours.
+CREATE TABLE names (
+    id     INTEGER NOT NULL PRIMARY KEY,
+    tenant TEXT    NOT NULL,
+    name   TEXT    NOT NULL,
+    UNIQUE (tenant, name)
+) STRICT;
+
+-- The audit log. body is the record's exact canonical bytes; every other column
+-- follows from it, and `behalf audit verify` derives them again.
+CREATE TABLE audit (
+    tenant     TEXT    NOT NULL,
+    sequence   INTEGER NOT NULL,
+    time       INTEGER NOT NULL,
+    subject    TEXT    NOT NULL,
+    agent      TEXT    NOT NULL,
+    tool       TEXT    NOT NULL,
+    action     TEXT    NOT NULL,
+    phase      TEXT    NOT NULL,
+    decision   TEXT    NOT NULL,
+    session    INTEGER NOT NULL, -- names.id, 0 for none
+    run        INTEGER NOT NULL, -- names.id, 0 for none
+    call_id    TEXT    NOT NULL, -- found by the run it begins with
+    loose_call TEXT    NOT NULL, -- the call id where that is not so
+    hash       TEXT    NOT NULL,
+    body       BLOB    NOT NULL,
+    PRIMARY KEY (tenant, sequence)
+) STRICT;
+
+-- Partial where a value is often empty or nearly always the same: an entry that
+-- nobody looks for costs as much to write as one that somebody does.
+CREATE INDEX audit_time     ON audit (tenant, time, sequence);
+CREATE INDEX audit_subject  ON audit (tenant, subject, sequence)    WHERE subject <> '';
+CREATE INDEX audit_agent    ON audit (tenant, agent, sequence)      WHERE agent <> '';
+CREATE INDEX audit_tool     ON audit (tenant, tool, sequence)       WHERE tool <> '';
+CREATE INDEX audit_decision ON audit (tenant, decision, sequence)   WHERE decision <> 'allow' AND decision <> '';
+CREATE INDEX audit_session  ON audit (session, sequence)            WHERE session <> 0;
+CREATE INDEX audit_run      ON audit (run, sequence)                WHERE run <> 0;
+CREATE INDEX audit_call     ON audit (tenant, loose_call, sequence) WHERE loose_call <> '';
+
+-- Not a defence against whoever holds the file, only against a mistake of ours.
+-- +goose StatementBegin
+CREATE TRIGGER audit_keeps BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER audit_holds BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END;
+-- +goose StatementEnd
+
+CREATE TABLE checkpoints (
+    number INTEGER NOT NULL PRIMARY KEY,
+    line   BLOB    NOT NULL
+) STRICT;
+
+-- Allowed tool calls that have no outcome yet, so that a start after a crash
+-- need not search the log.
+CREATE TABLE open_calls (
+    tenant   TEXT    NOT NULL,
+    call_id  TEXT    NOT NULL,
+    sequence INTEGER NOT NULL,
+    PRIMARY KEY (tenant, call_id)
+) STRICT, WITHOUT ROWID;
+
+-- What rate and budget buckets lost, per slot of time.
+CREATE TABLE spends (
+    bucket TEXT    NOT NULL,
+    ends   INTEGER NOT NULL,
+    cost   INTEGER NOT NULL,
+    forget INTEGER NOT NULL,
+    PRIMARY KEY (bucket, ends)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX spends_forget ON spends (forget);
+
+CREATE TABLE grants (
+    id         TEXT    NOT NULL PRIMARY KEY,
+    tenant     TEXT    NOT NULL,
+    issuer     TEXT    NOT NULL,
+    subject    TEXT    NOT NULL,
+    workload   TEXT    NOT NULL,
+    scopes     TEXT    NOT NULL,
+    roles      TEXT    NOT NULL,
+    tier       TEXT    NOT NULL,
+    chain      TEXT    NOT NULL,
+    email      TEXT    NOT NULL,
+    name       TEXT    NOT NULL,
+    acr        TEXT    NOT NULL,
+    auth_time  INTEGER NOT NULL,
+    expires    INTEGER NOT NULL,
+    created    INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE runs (
+    tenant         TEXT    NOT NULL,
+    run_id         TEXT    NOT NULL,
+    session_id     TEXT    NOT NULL,
+    owner_issuer   TEXT    NOT NULL,
+    owner_subject  TEXT    NOT NULL,
+    target         TEXT    NOT NULL,
+    kind           TEXT    NOT NULL,
+    state          TEXT    NOT NULL,
+    stop_reason    TEXT    NOT NULL,
+    created        INTEGER NOT NULL,
+    updated        INTEGER NOT NULL,
+    request_id     TEXT    NOT NULL,
+    method         TEXT    NOT NULL,
+    request_digest TEXT    NOT NULL,
+    detached       INTEGER NOT NULL,
+    PRIMARY KEY (tenant, run_id)
+) STRICT;
+CREATE INDEX runs_owner ON runs (tenant, owner_issuer, owner_subject, created, run_id);
+CREATE INDEX runs_open  ON runs (created) WHERE state IN ('running', 'waiting');
+
+-- One row per request id for as long as it must be unique.
+CREATE TABLE requests (
+    tenant        TEXT    NOT NULL,
+    owner_issuer  TEXT    NOT NULL,
+    owner_subject TEXT    NOT NULL,
+    method        TEXT    NOT NULL,
+    request_id    TEXT    NOT NULL,
+    run_id        TEXT    NOT NULL,
+    digest        TEXT    NOT NULL,
+    created       INTEGER NOT NULL,
+    PRIMARY KEY (tenant, owner_issuer, owner_subject, method, request_id)
+) STRICT;
+CREATE INDEX requests_created ON requests (created);
+
+CREATE TABLE sessions (
+    tenant        TEXT    NOT NULL,
+    session_id    TEXT    NOT NULL,
+    owner_issuer  TEXT    NOT NULL,
+    owner_subject TEXT    NOT NULL,
+    target        TEXT    NOT NULL,
+    created       INTEGER NOT NULL,
+    updated       INTEGER NOT NULL,
+    last_run      TEXT    NOT NULL,
+    deleted       INTEGER NOT NULL,
+    PRIMARY KEY (tenant, session_id)
+) STRICT;
+CREATE INDEX sessions_owner ON sessions (tenant, owner_issuer, owner_subject, created, session_id);
+
+-- +goose Down
+DROP TABLE sessions;
+DROP TABLE requests;
+DROP TABLE runs;
+DROP TABLE grants;
+DROP TABLE spends;
+DROP TABLE open_calls;
+DROP TABLE checkpoints;
+DROP TABLE audit;
+DROP TABLE names;

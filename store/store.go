@@ -1,0 +1,214 @@
+package store
+
+import (
+	"context"
+	"crypto/ed25519"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/behalf-dev/behalf/audit"
+)
+
+// Errors of the store. The Guard maps the first two to AUDIT_UNAVAILABLE.
+var (
+	ErrBusy     = errors.New("store: queue is full")
+	ErrClosed   = errors.New("store: closed")
+	ErrDamaged  = errors.New("store: audit log is damaged; run behalf audit verify")
+	ErrReplaced = errors.New("store: the database file is not the one that was opened")
+)
+
+// Config is how to open a store.
+type Config struct {
+	DSN     string             // sqlite://path; required
+	Key     ed25519.PrivateKey // signs checkpoints; nil: chains without signatures
+	Witness *audit.Witness     // where checkpoints go outside of the store; nil: nowhere. The store does not close it.
+	Clock   func() time.Time   // nil: time.Now
+	Log     *slog.Logger       // nil: nothing is logged
+
+	CheckpointEvery    int64         // rows; 0: 1,000
+	CheckpointInterval time.Duration // 0: 10 s
+	Queue              int           // entries that may wait; 0: 4,096
+	Batch              int           // entries that share a commit; 0: 512
+}
+
+func (c Config) withDefaults() Config {
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	set(&c.CheckpointEvery, 1000)
+	set(&c.CheckpointInterval, 10*time.Second)
+	set(&c.Queue, 4096)
+	set(&c.Batch, 512)
+	return c
+}
+
+func set[T ~int | ~int64](v *T, otherwise T) {
+	if *v <= 0 {
+		*v = otherwise
+	}
+}
+
+// Store is an open database with its one writer. See the package comment.
+type Store struct {
+	*Reader
+	cfg   Config
+	path  string
+	file  fs.FileInfo // the database file, to notice that it was replaced
+	write *sql.DB
+
+	queue  chan *job
+	mu     sync.RWMutex // guards closed against Append
+	closed bool
+
+	w writer // Run's alone, and Open's before it
+}
+
+var _ audit.Sink = (*Store)(nil)
+var _ audit.Querier = (*Store)(nil)
+
+// Open opens or creates the database, brings its schema up to date, and checks
+// the end of every chain and the witness against it. Run must be started for
+// anything to be written, and Close called in the end.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	cfg = cfg.withDefaults()
+	if n := len(cfg.Key); n != 0 && n != ed25519.PrivateKeySize {
+		return nil, errors.New("store: the key is not an Ed25519 private key")
+	}
+	path, err := sqlitePath(cfg.DSN)
+	if err != nil {
+		return nil, err
+	}
+	file, err := prepareFile(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{cfg: cfg, path: path, file: file, queue: make(chan *job, cfg.Queue)}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) open(ctx context.Context) (err error) {
+	if s.write, err = openWriter(s.path); err != nil {
+		return err
+	}
+	if err := migrate(ctx, s.write); err != nil {
+		return err
+	}
+	if s.Reader, err = openReaders(s.path); err != nil {
+		return err
+	}
+	s.w = newWriter(s)
+	if err := s.w.load(); err != nil {
+		return err
+	}
+	return s.w.meetWitness(ctx)
+}
+
+// Append queues the entry; see audit.Sink.
+func (s *Store) Append(e audit.Entry) *audit.Receipt {
+	r := audit.NewReceipt()
+	if err := e.Check(); err != nil {
+		r.Settle(err)
+		return r
+	}
+	if err := s.enqueue(&job{entry: e, receipt: r}); err != nil {
+		r.Settle(err)
+	}
+	return r
+}
+
+// Do runs f in the writer's shared transaction and returns when it is durable.
+// An error of f undoes what f did and is returned; *audit.Exhausted undoes
+// nothing, because the denial it stands for is recorded (see Tx.Append).
+//
+// f runs on the writer's goroutine and holds up everybody: it must be short, must
+// not wait for anything, and must not call the store but through tx. When ctx
+// ends before f was begun, f will not run; when it ends later the outcome is not
+// known, and what f captured must not be touched.
+func (s *Store) Do(ctx context.Context, f func(tx *Tx) error) error {
+	j := &job{do: f, receipt: audit.NewReceipt()}
+	if err := s.enqueue(j); err != nil {
+		return err
+	}
+	err := j.receipt.Wait(ctx)
+	if err != nil && ctx.Err() != nil && j.claim() {
+		return fmt.Errorf("store: not begun: %w", context.Cause(ctx))
+	}
+	return err
+}
+
+func (s *Store) enqueue(j *job) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return ErrClosed
+	}
+	select {
+	case s.queue <- j:
+		return nil
+	default:
+		return ErrBusy
+	}
+}
+
+// Run is the writer. It returns nil when ctx ends, after everything that was
+// queued is durable or failed and the last checkpoint is written. Errors of the
+// disk go to the receipts they concern; Run goes on and tries again with the
+// next.
+func (s *Store) Run(ctx context.Context) error {
+	tick := time.NewTicker(s.cfg.CheckpointInterval)
+	defer tick.Stop()
+	defer s.w.release()
+	for {
+		select {
+		case j := <-s.queue:
+			s.w.commit(s.drain(j))
+		case <-tick.C:
+			s.w.tick()
+		case <-ctx.Done():
+			s.refuse()
+			s.w.finish()
+			return nil
+		}
+	}
+}
+
+// refuse lets nobody in any more and writes what is queued.
+func (s *Store) refuse() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	for len(s.queue) > 0 {
+		s.w.commit(s.drain(<-s.queue))
+	}
+}
+
+// Close closes the database. Call it after Run has returned; what is still
+// queued fails.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	for len(s.queue) > 0 {
+		(<-s.queue).receipt.Settle(ErrClosed)
+	}
+	s.w.release()
+	var err error
+	if s.Reader != nil {
+		err = s.Reader.Close()
+	}
+	if s.write != nil {
+		err = errors.Join(err, s.write.Close())
+	}
+	return err
+}

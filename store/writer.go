@@ -1,0 +1,328 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"runtime"
+	"sync/atomic"
+
+	"github.com/behalf-dev/behalf/audit"
+)
+
+// job is one queued piece of work: an entry or a closure.
+type job struct {
+	receipt *audit.Receipt
+	entry   audit.Entry
+	do      func(*Tx) error
+	begun   atomic.Bool
+	err     error // what to settle with if the commit succeeds
+}
+
+// claim says whether the caller is the one who may decide about the job: the
+// writer that begins it, or Do that gives it up.
+func (j *job) claim() bool { return j.begun.CompareAndSwap(false, true) }
+
+// writer is the one who writes: a connection, what it knows about the ends of
+// the chains, and the transaction in progress. One goroutine.
+//
+// Statements run without a context on purpose. SQLite rolls back the whole
+// transaction when a statement in it is interrupted, and the transaction belongs
+// to others too.
+type writer struct {
+	s       *Store
+	conn    *sql.Conn
+	stmts   map[string]*sql.Stmt
+	version int64 // PRAGMA data_version: changes when somebody else commits
+
+	names map[nameKey]int64     // numbers of names; forgotten whenever something is undone
+	heads map[string]audit.Head // committed; empty means not known, never no rows
+	last  checkpointHead
+	dirty map[string]bool // tenants that grew since the last checkpoint
+	grown int64           // by so many rows
+
+	witnessed int64 // the newest checkpoint that the witness has
+
+	b batch
+}
+
+// batch is what a transaction will have done once it is committed.
+type batch struct {
+	heads  map[string]audit.Head
+	rows   []audit.Row // sealed and not yet inserted
+	opened []audit.Columns
+	closed []audit.Columns
+	grown  int64
+	last   checkpointHead // of the checkpoint in this transaction
+	line   []byte
+}
+
+func newWriter(s *Store) writer {
+	return writer{s: s, names: map[nameKey]int64{}, heads: map[string]audit.Head{}, dirty: map[string]bool{}}
+}
+
+// drain takes what is queued behind the first job, up to a batch. It gives way
+// until that brings nothing more, which costs no time when nobody is about to
+// append, and lets all those whose receipts were just settled be in one batch
+// instead of two.
+func (s *Store) drain(first *job) []*job {
+	jobs := append(make([]*job, 0, 64), first)
+	for gaveWay := false; len(jobs) < s.cfg.Batch; {
+		select {
+		case j := <-s.queue:
+			jobs, gaveWay = append(jobs, j), false
+		default:
+			if gaveWay {
+				return jobs
+			}
+			runtime.Gosched()
+			gaveWay = true
+		}
+	}
+	return jobs
+}
+
+// commit runs the jobs in one transaction and settles them.
+func (w *writer) commit(jobs []*job) {
+	// Closures first, then the entries in their order: all become durable at once,
+	// and so the rows of the entries are written in one go.
+	err := w.transact(func() error {
+		for _, closures := range []bool{true, false} {
+			for _, j := range jobs {
+				if (j.do != nil) != closures {
+					continue
+				}
+				if err := w.do(j); err != nil {
+					return err
+				}
+			}
+		}
+		if w.grown+w.b.grown < w.s.cfg.CheckpointEvery {
+			return nil
+		}
+		return w.checkpoint()
+	})
+	if err != nil {
+		w.s.cfg.Log.Error("store: commit failed", slog.Int("entries", len(jobs)), slog.Any("error", err))
+	}
+	for _, j := range jobs {
+		w.settle(j, err)
+	}
+	w.tellWitness()
+}
+
+func (w *writer) settle(j *job, err error) {
+	if err == nil {
+		j.receipt.Settle(j.err)
+		return
+	}
+	if r := j.entry.Record; r != nil {
+		r.Sequence, r.PreviousHash, r.Hash = 0, "", ""
+	}
+	j.receipt.Settle(fmt.Errorf("store: not durable: %w", err))
+}
+
+// do runs one job. An error is one of the transaction; the job's own stays in it.
+func (w *writer) do(j *job) error {
+	if !j.claim() {
+		j.err = ErrClosed // nobody waits for it any more
+		return nil
+	}
+	if j.do != nil {
+		return w.closure(j)
+	}
+	full, err := w.append(j.entry)
+	if full != nil {
+		j.err = full
+	}
+	return err
+}
+
+// transact runs f between BEGIN and COMMIT. After an error nothing is known
+// about the database, not even whether the commit happened, so all that was
+// remembered is read again next time, through a new connection.
+func (w *writer) transact(f func() error) error {
+	err := w.begin()
+	if err == nil {
+		err = f()
+	}
+	if err == nil {
+		err = w.flush()
+	}
+	if err == nil {
+		_, err = w.exec("COMMIT")
+	}
+	if err != nil {
+		w.abandon()
+		return err
+	}
+	w.keep()
+	return nil
+}
+
+func (w *writer) begin() error {
+	w.b = batch{heads: map[string]audit.Head{}, rows: w.b.rows[:0], opened: w.b.opened[:0], closed: w.b.closed[:0]}
+	if err := w.samePlace(); err != nil {
+		return err
+	}
+	if err := w.connect(); err != nil {
+		return err
+	}
+	if _, err := w.exec("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	return w.notice()
+}
+
+// samePlace refuses to write into a file that was deleted or replaced: SQLite
+// would go on writing to what no name leads to any more.
+func (w *writer) samePlace() error {
+	now, err := os.Stat(w.s.path)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrReplaced, err)
+	}
+	if !os.SameFile(now, w.s.file) {
+		return ErrReplaced
+	}
+	return nil
+}
+
+func (w *writer) connect() error {
+	if w.conn != nil {
+		return nil
+	}
+	conn, err := w.s.write.Conn(context.Background())
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	w.conn, w.stmts, w.version = conn, map[string]*sql.Stmt{}, -1
+	return nil
+}
+
+// notice forgets the heads when another process wrote to the database.
+func (w *writer) notice() error {
+	var version int64
+	if err := w.row("PRAGMA data_version").Scan(&version); err != nil {
+		return fmt.Errorf("data version: %w", err)
+	}
+	if version != w.version {
+		w.forget()
+	}
+	w.version = version
+	return nil
+}
+
+func (w *writer) forget() {
+	clear(w.heads)
+	clear(w.names)
+	w.last = checkpointHead{}
+}
+
+func (w *writer) keep() {
+	maps.Copy(w.heads, w.b.heads)
+	for t := range w.b.heads {
+		w.dirty[t] = true
+	}
+	w.grown += w.b.grown
+	if w.b.line != nil {
+		w.last, w.grown = w.b.last, 0
+		clear(w.dirty)
+	}
+}
+
+// abandon rolls back and throws the connection away.
+func (w *writer) abandon() {
+	w.b.line = nil
+	w.forget()
+	if w.conn == nil {
+		return
+	}
+	_, _ = w.conn.ExecContext(context.Background(), "ROLLBACK") // fails if SQLite did it already
+	w.closeStatements()
+	_ = w.conn.Raw(func(any) error { return driver.ErrBadConn })
+	_ = w.conn.Close()
+	w.conn = nil
+}
+
+// release gives the connection back.
+func (w *writer) release() {
+	if w.conn == nil {
+		return
+	}
+	w.closeStatements()
+	_ = w.conn.Close()
+	w.conn = nil
+}
+
+func (w *writer) closeStatements() {
+	for _, st := range w.stmts {
+		_ = st.Close()
+	}
+	clear(w.stmts)
+}
+
+// maxStatements bounds what closures can make us keep.
+const maxStatements = 128
+
+func (w *writer) stmt(query string) (*sql.Stmt, error) {
+	if st := w.stmts[query]; st != nil {
+		return st, nil
+	}
+	if len(w.stmts) >= maxStatements {
+		w.closeStatements()
+	}
+	st, err := w.conn.PrepareContext(context.Background(), query)
+	if err != nil {
+		return nil, fmt.Errorf("prepare: %w", err)
+	}
+	w.stmts[query] = st
+	return st, nil
+}
+
+func (w *writer) exec(query string, args ...any) (int64, error) {
+	st, err := w.stmt(query)
+	if err != nil {
+		return 0, err
+	}
+	res, err := st.ExecContext(context.Background(), args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+// scanner is the answer to a query for one row.
+type scanner interface{ Scan(dest ...any) error }
+
+type badRow struct{ err error }
+
+func (b badRow) Scan(...any) error { return b.err }
+
+func (w *writer) row(query string, args ...any) scanner {
+	st, err := w.stmt(query)
+	if err != nil {
+		return badRow{err}
+	}
+	return st.QueryRowContext(context.Background(), args...)
+}
+
+func (w *writer) each(f func(*sql.Rows) error, query string, args ...any) error {
+	st, err := w.stmt(query)
+	if err != nil {
+		return err
+	}
+	rows, err := st.QueryContext(context.Background(), args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close() // also when f panics: a statement that is still open holds up the commit
+	for err == nil && rows.Next() {
+		err = f(rows)
+	}
+	return errors.Join(err, rows.Err())
+}
