@@ -1,0 +1,195 @@
+package behalf_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/tools/go/packages"
+)
+
+const module = "github.com/behalf-dev/behalf"
+
+// levels is the import table of the architecture: an import goes to a lower
+// number, never sideways or up. A package that is not listed takes the level of
+// its nearest listed parent folder and may import that parent.
+var levels = map[string]int{
+	"cmd/behalf": 7,
+	".":          6, "examples": 6, "bench": 7,
+	"server": 5, "store": 5,
+	"runs":  4,
+	"tools": 3, "model": 3, "interceptors": 3, "internal/wire": 3,
+	"agents": 2, "policy": 2, "config": 2, "calltoken": 2,
+	"identity": 1, "audit": 1,
+	"fault": 0, "gen": 0,
+}
+
+// fences name the only folders that may import a third party. The reason is
+// the same each time: what is behind a fence can be replaced in one place.
+var fences = map[string][]string{
+	"github.com/spiffe/go-spiffe":            {"identity"},
+	"github.com/go-jose/go-jose":             {"identity", "calltoken"},
+	"github.com/cedar-policy/cedar-go":       {"policy"},
+	"github.com/nats-io/":                    {"runs"},
+	"github.com/sashabaranov/go-openai":      {"model", "bench"},
+	"modernc.org/sqlite":                     {"store"},
+	"github.com/jackc/pgx":                   {"store"},
+	"github.com/google/cel-go":               {"config"},
+	"github.com/google/jsonschema-go":        {"tools"},
+	"github.com/santhosh-tekuri/jsonschema":  {"tools"},
+	"github.com/modelcontextprotocol/go-sdk": {"tools", "server"},
+	"go.opentelemetry.io/otel":               {"interceptors", "server", "."},
+	"github.com/prometheus/client_golang":    {"interceptors", "server", "."},
+	"google.golang.org/grpc":                 {"interceptors", "server", "gen", "fault", "identity", ".", "cmd/behalf", "examples", "bench", "tools"},
+	"github.com/grpc-ecosystem/":             {"interceptors", "server"},
+}
+
+// everywhere lists what a fence does not hold back: values without behaviour.
+var everywhere = []string{"google.golang.org/grpc/codes", "google.golang.org/grpc/status"}
+
+func TestImportsPointDown(t *testing.T) {
+	for _, p := range load(t) {
+		from := folder(p.PkgPath)
+		for imp := range p.Imports {
+			if !strings.HasPrefix(imp, module) {
+				continue
+			}
+			to := folder(imp)
+			if sameRoom(from, to) {
+				continue
+			}
+			if level(t, to) >= level(t, from) {
+				t.Errorf("%s imports %s: level %d may only import lower levels, and %s is %d.\nMove what is needed down, or let the lower package declare the interface and the root package wire it.", from, to, level(t, from), to, level(t, to))
+			}
+			if (to == "store" || to == "config") && level(t, from) < 6 {
+				t.Errorf("%s imports %s: only the root package wires the store and maps the config.", from, to)
+			}
+		}
+	}
+}
+
+func TestThirdPartiesStayBehindTheirFence(t *testing.T) {
+	for _, p := range load(t) {
+		for imp := range p.Imports {
+			for prefix, rooms := range fences {
+				if strings.HasPrefix(imp, prefix) && !anyRoom(folder(p.PkgPath), rooms) && !allowedEverywhere(imp) {
+					t.Errorf("%s imports %s, which lives behind the fence of %v: use that package's own types instead.", folder(p.PkgPath), imp, rooms)
+				}
+			}
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItIs(t *testing.T) {
+	for _, p := range load(t) {
+		dir := folder(p.PkgPath)
+		if strings.HasPrefix(dir, "gen") || len(p.GoFiles) == 0 {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(dir, "doc.go")); err != nil {
+			t.Errorf("%s has no doc.go: say there what the package is, what it is not, and its contract.", dir)
+		}
+	}
+}
+
+func TestNoInitAndOneExit(t *testing.T) {
+	exits := 0
+	for _, p := range load(t) {
+		if strings.HasPrefix(folder(p.PkgPath), "gen") {
+			continue
+		}
+		for _, file := range p.GoFiles {
+			f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatalf("parse %s: %v", file, err)
+			}
+			exits += inspect(t, file, f)
+		}
+	}
+	if exits > 1 {
+		t.Errorf("os.Exit is called in %d places, want 1 (cmd/behalf/main.go): elsewhere it skips what was deferred.", exits)
+	}
+}
+
+func inspect(t *testing.T, file string, f *ast.File) (exits int) {
+	t.Helper()
+	ast.Inspect(f, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.FuncDecl:
+			if n.Recv == nil && n.Name.Name == "init" {
+				t.Errorf("%s has an init function: what runs before main cannot be ordered, configured or tested.", file)
+			}
+		case *ast.SelectorExpr:
+			if x, ok := n.X.(*ast.Ident); ok && x.Name == "os" && n.Sel.Name == "Exit" {
+				exits++
+			}
+		}
+		return true
+	})
+	return exits
+}
+
+func load(t *testing.T) []*packages.Package {
+	t.Helper()
+	ps, err := packages.Load(&packages.Config{Mode: packages.NeedName | packages.NeedImports | packages.NeedFiles}, "./...")
+	if err != nil {
+		t.Fatalf("load packages: %v", err)
+	}
+	return ps
+}
+
+func folder(path string) string {
+	rest := strings.TrimPrefix(strings.TrimPrefix(path, module), "/")
+	if rest == "" {
+		return "."
+	}
+	return rest
+}
+
+func level(t *testing.T, dir string) int {
+	t.Helper()
+	n, ok := levels[room(dir)]
+	if !ok {
+		t.Fatalf("package %s is not in the table of arch_test.go: a new package is a decision, so add its level and say why in the commit.", dir)
+	}
+	return n
+}
+
+// room is the nearest listed folder of dir.
+func room(dir string) string {
+	for dir != "." {
+		if _, ok := levels[dir]; ok {
+			return dir
+		}
+		parent := filepath.Dir(dir)
+		if parent == "." {
+			return dir
+		}
+		dir = parent
+	}
+	return dir
+}
+
+func sameRoom(a, b string) bool { return room(a) == room(b) }
+
+func anyRoom(dir string, rooms []string) bool {
+	for _, r := range rooms {
+		if room(dir) == r {
+			return true
+		}
+	}
+	return false
+}
+
+func allowedEverywhere(imp string) bool {
+	for _, e := range everywhere {
+		if imp == e {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,200 @@
+package behalf
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/audit"
+	"github.com/behalf-dev/behalf/config"
+	"github.com/behalf-dev/behalf/identity"
+	"github.com/behalf-dev/behalf/policy"
+	"github.com/behalf-dev/behalf/runs"
+	"github.com/behalf-dev/behalf/server"
+	"github.com/behalf-dev/behalf/store"
+	"github.com/behalf-dev/behalf/tools"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Server is the whole service in one value. Make it with New, run it once.
+type Server struct {
+	cfg      *config.Config
+	opt      options
+	started  time.Time
+	registry *tools.Registry
+	store    *store.Store
+	guard    *policy.Guard
+	log      runs.Log
+	runs     *runs.Engine
+	peers    *identity.Peers
+	verifier *identity.Verifier
+	grpc     *server.Server
+	listener net.Listener
+	http     net.Listener
+	agents   map[string]agents.Agent
+	stages   []stage
+	closeLog func()
+
+	witness     *audit.Witness
+	auditPublic ed25519.PublicKey
+	auditSeed   []byte // of the signing key; digests are keyed by what is derived from it
+}
+
+// options are what the config cannot say.
+type options struct {
+	tools    map[string][]tools.Tool
+	models   map[string]agents.Model
+	identity *Identity
+	log      *slog.Logger
+	metrics  *prometheus.Registry
+	now      func() time.Time
+	version  string
+}
+
+// Option adds what a config file cannot hold.
+type Option func(*options)
+
+// WithTools offers typed Go functions under the name that the config's
+// `builtin:` refers to.
+func WithTools(name string, list ...tools.Tool) Option {
+	return func(o *options) { o.tools[name] = append(o.tools[name], list...) }
+}
+
+// WithModel replaces the model that the config calls name.
+func WithModel(name string, m agents.Model) Option {
+	return func(o *options) { o.models[name] = m }
+}
+
+// WithLogger sends log lines to l instead of the default logger.
+func WithLogger(l *slog.Logger) Option { return func(o *options) { o.log = l } }
+
+// WithVersion is what WhoAmI and GetStatus call the program.
+func WithVersion(v string) Option { return func(o *options) { o.version = v } }
+
+// WithClock replaces the wall clock, for tests.
+func WithClock(now func() time.Time) Option { return func(o *options) { o.now = now } }
+
+// Identity replaces the identity section of the config: for development, where
+// the authority and the issuer live in the process.
+type Identity struct {
+	Source  identity.Source
+	Issuers []identity.Issuer
+	Tenants map[string]string // trust domain to tenant
+	Grants  []identity.WorkloadGrant
+}
+
+// WithIdentity is how demo and dev bring their own authority and issuer.
+func WithIdentity(i Identity) Option { return func(o *options) { o.identity = &i } }
+
+// New builds the service from its config. All problems of the input are
+// reported together, and nothing is opened before there are none.
+func New(ctx context.Context, cfg *config.Config, opts ...Option) (_ *Server, err error) {
+	s := &Server{cfg: cfg, opt: defaults(opts)}
+	s.started = s.opt.now()
+	set, err := s.check()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	for _, build := range []func(context.Context) error{
+		s.openStore, s.openGuard(set), s.openRuns, s.openIdentity, s.openServer, s.listen,
+	} {
+		if err := build(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func defaults(opts []Option) options {
+	o := options{
+		tools: map[string][]tools.Tool{}, models: map[string]agents.Model{},
+		log: slog.Default(), metrics: prometheus.NewRegistry(), now: time.Now,
+	}
+	for _, apply := range opts {
+		apply(&o)
+	}
+	return o
+}
+
+// check finds everything that is wrong with the input before anything is opened.
+func (s *Server) check() (*policy.Set, error) {
+	list, problems := s.builtins()
+	registry, err := tools.NewRegistry(list...)
+	problems = append(problems, err)
+	if err != nil {
+		return nil, errors.Join(problems...)
+	}
+	s.registry = registry
+	set, err := s.loadPolicies()
+	problems = append(problems, err, s.buildModels(), s.checkTools())
+	return set, errors.Join(problems...)
+}
+
+// Run serves until ctx ends, then stops from the top to the bottom.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.close()
+	s.opt.log.InfoContext(ctx, "serving", slog.String("address", s.Addr()), slog.String("http", s.HTTPAddr()), slog.String("policy_revision", s.guard.Revision()))
+	return runStages(ctx, s.stages...)
+}
+
+// Addr is where gRPC is served.
+func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// HTTPAddr is where health and metrics are served; empty if they are not.
+func (s *Server) HTTPAddr() string {
+	if s.http == nil {
+		return ""
+	}
+	return s.http.Addr().String()
+}
+
+// close gives back what New opened. Stages have ended by then.
+func (s *Server) close() {
+	for _, l := range []net.Listener{s.listener, s.http} {
+		if l != nil {
+			_ = l.Close()
+		}
+	}
+	if s.closeLog != nil {
+		s.closeLog()
+	}
+	if s.store != nil {
+		if err := s.store.Close(); err != nil {
+			s.opt.log.Error("close the store", slog.String("cause", err.Error()))
+		}
+	}
+	if s.witness != nil {
+		_ = s.witness.Close()
+	}
+}
+
+// stage adds a long-lived part above those that were added before.
+func (s *Server) stage(name string, run func(context.Context) error) {
+	s.stages = append(s.stages, stage{name, run})
+}
+
+func (s *Server) listen(ctx context.Context) (err error) {
+	var lc net.ListenConfig
+	if s.listener, err = lc.Listen(ctx, "tcp", s.cfg.Server.Listen); err != nil {
+		return fmt.Errorf("server.listen: %w; is another server running?", err)
+	}
+	s.stage("server", func(ctx context.Context) error { return s.grpc.Run(ctx, s.listener) })
+	if s.cfg.Server.HTTP == "" {
+		return nil
+	}
+	if s.http, err = lc.Listen(ctx, "tcp", s.cfg.Server.HTTP); err != nil {
+		return fmt.Errorf("server.http: %w; is another server running?", err)
+	}
+	s.stage("http", s.serveHTTP)
+	return nil
+}

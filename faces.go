@@ -1,0 +1,139 @@
+package behalf
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"iter"
+	"log/slog"
+	"maps"
+	"slices"
+
+	"github.com/behalf-dev/behalf/audit"
+	"github.com/behalf-dev/behalf/config"
+	"github.com/behalf-dev/behalf/identity"
+	"github.com/behalf-dev/behalf/policy"
+	"github.com/behalf-dev/behalf/runs"
+	"github.com/behalf-dev/behalf/server"
+	"github.com/behalf-dev/behalf/tools"
+)
+
+// What the RPCs see of the parts below, one small type for each.
+
+// toolbox is the gate for direct calls.
+type toolbox struct {
+	*tools.Gate
+	registry *tools.Registry
+}
+
+func (t *toolbox) Visible(ctx context.Context) ([]*tools.Descriptor, error) {
+	var out []*tools.Descriptor
+	for spec, err := range t.Specs(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if d, ok := t.registry.Descriptor(spec.Name); ok {
+			out = append(out, d)
+		}
+	}
+	return out, nil
+}
+
+func (t *toolbox) NewCall() string { return newID(runs.RunPrefix) + "/0" }
+
+// catalog shows the agents of the config.
+type catalog struct{ cfg *config.Config }
+
+func (c *catalog) Agents() []server.Agent {
+	var out []server.Agent
+	for _, name := range slices.Sorted(maps.Keys(c.cfg.Agents)) {
+		a, _ := c.Agent(name)
+		out = append(out, a)
+	}
+	return out
+}
+
+func (c *catalog) Agent(name string) (server.Agent, bool) {
+	a, ok := c.cfg.Agents[name]
+	out := server.Agent{Name: name, Description: a.Description, Tools: a.Tools, Scopes: a.Scopes, MaxTurns: a.MaxTurns}
+	for _, h := range a.Handoffs {
+		out.Handoffs = append(out.Handoffs, server.Handoff{To: h.To, Scopes: h.Scopes})
+	}
+	return out, ok
+}
+
+func (c *catalog) GroupChat(string) bool { return false }
+
+// admin is what operators reach.
+type admin struct{ s *Server }
+
+// Reload reads the policies anew and swaps them in one step, so that whoever
+// asks after the answer is decided by the new set. Running runs meet it at their
+// next tool call. Agents, tools and models are read at the next start.
+func (a *admin) Reload(context.Context) (policyRevision, configRevision string, err error) {
+	set, err := a.s.loadPolicies()
+	if err != nil {
+		return "", "", err
+	}
+	a.s.guard.Swap(policy.NewEngine(set))
+	return set.Revision(), a.s.cfg.Revision(), nil
+}
+
+func (a *admin) Status(ctx context.Context, tenant string) (server.Status, error) {
+	head, err := (&auditLog{a.s}).head(ctx, tenant)
+	if err != nil {
+		return server.Status{}, err
+	}
+	open, err := a.s.store.OpenRuns(ctx)
+	if err != nil {
+		return server.Status{}, err
+	}
+	open = slices.DeleteFunc(open, func(r runs.RunRecord) bool { return r.Tenant != tenant })
+	return server.Status{
+		PolicyRevision: a.s.guard.Revision(), ConfigRevision: a.s.cfg.Revision(), AuditHead: head, OpenRuns: len(open), Started: a.s.started,
+	}, nil
+}
+
+// Operator: nobody, unless the config names the operators' tenant.
+func (a *admin) Operator(tenant string) bool {
+	return a.s.cfg.Server.OperatorTenant != "" && tenant == a.s.cfg.Server.OperatorTenant
+}
+
+// auditLog reads and proves the log while the server writes it.
+type auditLog struct{ s *Server }
+
+func (l *auditLog) Query(ctx context.Context, f audit.Filter) iter.Seq2[audit.Record, error] {
+	return l.s.store.Query(ctx, f)
+}
+
+func (l *auditLog) Verify(ctx context.Context, _ string) (audit.Report, error) {
+	var witness iter.Seq2[[]byte, error]
+	if w := l.s.cfg.Audit.Witness; w != "" && w != "stdout" {
+		witness = audit.WitnessFile(w)
+	}
+	return audit.Verify(l.s.store.Rows(ctx), l.s.store.Checkpoints(ctx), witness, l.s.auditPublic), ctx.Err()
+}
+
+// head is the newest row of a tenant.
+func (l *auditLog) head(ctx context.Context, tenant string) (int64, error) {
+	for rec, err := range l.Query(ctx, audit.Filter{Tenant: tenant, Limit: 1}) {
+		return rec.Sequence, err
+	}
+	return 0, nil
+}
+
+func (s *Server) reportTool(ctx context.Context, tool string, err error) {
+	g, _ := identity.FromContext(ctx)
+	s.opt.log.WarnContext(ctx, "tool failed", slog.String("tool", tool), slog.String("agent", g.Agent()), slog.String("cause", err.Error()))
+}
+
+func newGrantID() string { return newID(runs.GrantPrefix) }
+
+// newID panics only if the machine has no randomness, and then nothing is safe.
+func newID(prefix string) string {
+	id, err := runs.NewID(prefix, rand.Reader)
+	if err != nil {
+		panic(fmt.Sprintf("behalf: no randomness: %v", err))
+	}
+	return id
+}

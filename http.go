@@ -1,0 +1,47 @@
+package behalf
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// serveHTTP serves what machines ask without gRPC: health and metrics. It shows
+// nothing of any person, tenant or run.
+func (s *Server) serveHTTP(ctx context.Context) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.opt.metrics, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+	h := &http.Server{
+		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+	}
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_ = h.Shutdown(grace)
+	})
+	err := h.Serve(s.http)
+	if stop() {
+		return err
+	}
+	<-stopped
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// healthz is 200 while the server can identify and record, 503 otherwise.
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
+	if err := s.peers.Ready(); err != nil {
+		http.Error(w, "not ready: the server's own certificate is not usable", http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = w.Write([]byte("ok\n"))
+}

@@ -1,0 +1,112 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/behalf-dev/behalf/fault"
+	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	"github.com/behalf-dev/behalf/identity"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// Admin is what operators reach.
+type Admin interface {
+	// Reload reads the policies anew and answers once they are in force.
+	Reload(ctx context.Context) (policyRevision, configRevision string, err error)
+	// Status describes the process to a caller of the tenant.
+	Status(ctx context.Context, tenant string) (Status, error)
+	// Operator says whether a person of the tenant may change what is shared by all tenants.
+	Operator(tenant string) bool
+}
+
+// Status is the process as an operator sees it.
+type Status struct {
+	PolicyRevision string
+	ConfigRevision string
+	AuditHead      int64
+	OpenRuns       int
+	Started        time.Time
+}
+
+type adminService struct {
+	behalfv1.UnimplementedAdminServiceServer
+	admin   Admin
+	version string
+}
+
+func (s *adminService) WhoAmI(ctx context.Context, _ *behalfv1.WhoAmIRequest) (*behalfv1.WhoAmIResponse, error) {
+	g, err := grant(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := g.Principal()
+	out := &behalfv1.WhoAmIResponse{
+		Tenant: g.Tenant(), Scopes: scopes(g.Scopes().Names()), ExpiresAt: timestamp(g.Expires()), ServerVersion: s.version,
+		User: user(p.User),
+	}
+	if u := p.User; u != nil {
+		out.Roles, out.Auth = u.Roles, &behalfv1.Auth{Acr: u.ACR, Time: timestamp(u.AuthTime)}
+	}
+	if w := p.Workload; w != nil {
+		out.Workload = &behalfv1.Workload{SpiffeId: w.ID, TrustDomain: w.TrustDomain, LeafThumbprint: w.Thumbprint, NotAfter: timestamp(w.NotAfter)}
+	}
+	return out, nil
+}
+
+func (s *adminService) ReloadConfig(ctx context.Context, _ *behalfv1.ReloadConfigRequest) (*behalfv1.ReloadConfigResponse, error) {
+	g, err := grant(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !s.admin.Operator(g.Tenant()) {
+		return nil, fault.New(codes.PermissionDenied, fault.PolicyDenied, "only people of server.operator_tenant may reload what all tenants share")
+	}
+	policyRevision, configRevision, err := s.admin.Reload(ctx)
+	if err != nil {
+		return nil, fault.New(codes.FailedPrecondition, fault.PolicyError, "the new policies were refused and the old ones stay in force; run `behalf policy check`").Because(err)
+	}
+	return &behalfv1.ReloadConfigResponse{PolicyRevision: policyRevision, ConfigRevision: configRevision}, nil
+}
+
+func (s *adminService) GetStatus(ctx context.Context, _ *behalfv1.GetStatusRequest) (*behalfv1.GetStatusResponse, error) {
+	g, err := grant(ctx)
+	if err != nil {
+		return nil, err
+	}
+	st, err := s.admin.Status(ctx, g.Tenant())
+	if err != nil {
+		return nil, err
+	}
+	return &behalfv1.GetStatusResponse{
+		Version: s.version, PolicyRevision: st.PolicyRevision, ConfigRevision: st.ConfigRevision,
+		AuditHeadSequence: st.AuditHead, OpenRuns: int32(min(st.OpenRuns, 1<<30)), StartedAt: timestamppb.New(st.Started),
+	}, nil
+}
+
+// grant is the caller's identity. The chain has bound it; without it nothing acts.
+func grant(ctx context.Context) (identity.Grant, error) {
+	g, ok := identity.FromContext(ctx)
+	if !ok {
+		return g, fault.New(codes.Internal, fault.Internal, "no identity is bound to this call")
+	}
+	return g, nil
+}
+
+func user(u *identity.User) *behalfv1.User {
+	if u == nil {
+		return nil
+	}
+	return &behalfv1.User{Issuer: u.Issuer, Subject: u.Subject, Tenant: u.Tenant, Email: u.Email, Name: u.Name}
+}
+
+func scopes(names []string) *behalfv1.Scopes { return &behalfv1.Scopes{Values: names} }
+
+// timestamp leaves unknown times out.
+func timestamp(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}

@@ -1,0 +1,438 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"flag"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/behalf-dev/behalf"
+	"github.com/behalf-dev/behalf/config"
+	"github.com/behalf-dev/behalf/examples/supportdesk"
+	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	"github.com/behalf-dev/behalf/identity"
+	"github.com/behalf-dev/behalf/identity/identitytest"
+	"github.com/behalf-dev/behalf/model/modeltest"
+	"github.com/behalf-dev/behalf/tools"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// patience is how long a test waits for something that comes at once.
+const patience = 20 * time.Second
+
+// The two tenants of the tests: each has an authority and an issuer.
+const (
+	acmeDomain   = "acme.test"
+	globexDomain = "globex.test"
+	acmeIssuer   = "https://idp.acme.test"
+	globexIssuer = "https://idp.globex.test"
+	audience     = "behalf"
+)
+
+// setup says how a world differs from the plain one: client certificates are
+// required, runs are kept in memory, and the desk's rules are the model.
+type setup struct {
+	optional bool              // client_certificate: optional
+	embedded bool              // the run log on disk, for restarts
+	model    *modeltest.Server // answers instead of the rules, as "scripted"
+	spies    []tools.Tool      // a toolset "spy" that support may call and the staff's policies allow
+	policies map[string]string // further files of the policy folder
+	edit     func(*config.Config)
+	options  []behalf.Option
+}
+
+// world is a real server on loopback with everything that it needs, and the
+// credentials of everybody who calls it. Its methods may be used by many
+// goroutines.
+type world struct {
+	t      *testing.T
+	dir    string
+	set    setup
+	acme   *identity.DevCA
+	globex *identity.DevCA
+	source *identitytest.Source
+	idp    *identity.DevIssuer
+	other  *identity.DevIssuer
+	log    *logBuffer
+	addr   string
+	stop   func()
+
+	mu     sync.Mutex
+	tokens []string // all that were minted; none may ever be found in log or state
+}
+
+// person is who a token is for.
+type person struct {
+	subject string
+	roles   []string
+	scopes  string
+}
+
+var (
+	alice = person{"alice", []string{"support"}, "crm.read orders.read orders.refund"}
+	bob   = person{"bob", []string{"manager"}, "crm.read orders.read orders.refund audit.read ops"}
+	carol = person{"carol", []string{"auditor"}, "audit.read"}
+	dave  = person{"dave", []string{"support"}, "crm.read"}
+	// erin may do everything, in the other tenant.
+	erin = person{"erin", []string{"support", "manager", "auditor"}, "crm.read orders.read orders.refund audit.read ops"}
+)
+
+// newWorld starts a server in a new folder.
+func newWorld(t *testing.T, set setup) *world {
+	t.Helper()
+	w := &world{
+		t: t, dir: t.TempDir(), set: set, log: &logBuffer{},
+		acme: identitytest.NewCAOf(t, acmeDomain), globex: identitytest.NewCAOf(t, globexDomain),
+		idp: newIssuer(t, acmeIssuer), other: newIssuer(t, globexIssuer),
+	}
+	w.source = identitytest.NewSource(t, w.acme, "/behalf")
+	w.source.Trust(identitytest.BundleOf(t, w.globex))
+	if err := os.CopyFS(w.path("desk"), supportdesk.Files); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range set.policies {
+		w.policy(name, text)
+	}
+	if len(set.spies) > 0 {
+		w.policy("spy.cedar", `@id("staff-may-use-spies") permit (principal, action == Action::"call_tool", resource in Toolset::"spy")
+			when { principal in Role::"support" || principal in Role::"manager" };`)
+	}
+	t.Cleanup(w.checkNoSecrets)
+	w.start()
+	return w
+}
+
+func newIssuer(t *testing.T, url string) *identity.DevIssuer {
+	t.Helper()
+	i, err := identity.NewDevIssuer(identity.DevIssuerConfig{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+func (w *world) path(parts ...string) string {
+	return filepath.Join(append([]string{w.dir}, parts...)...)
+}
+
+func (w *world) db() string { return w.path("state", "behalf.db") }
+
+// policy writes a file of the policy folder.
+func (w *world) policy(name, text string) {
+	w.t.Helper()
+	if err := os.WriteFile(w.path("desk", "policies", name), []byte(text), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) config() *config.Config {
+	w.t.Helper()
+	cfg, err := config.Load(w.path("desk", "behalf.yaml"), func(string) (string, bool) { return "", false })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	cfg.Server.Listen, cfg.Server.HTTP, cfg.Server.Reflection, cfg.Server.OperatorTenant = "127.0.0.1:0", "", true, "acme"
+	cfg.Store.DSN, cfg.Audit.Witness, cfg.Runs.Log = "sqlite://"+w.db(), w.path("state", "audit.witness"), "memory"
+	if w.set.optional {
+		cfg.Server.ClientCertificate = "optional"
+	}
+	if w.set.embedded {
+		cfg.Runs.Log, cfg.Runs.Dir = "embedded", w.path("state", "runs")
+	}
+	if w.set.model != nil {
+		cfg.Models["default"] = config.Model{BaseURL: w.set.model.URL, Model: "scripted"}
+	}
+	if len(w.set.spies) > 0 {
+		cfg.Tools["spy"] = config.Toolset{Builtin: "spies"}
+		support := cfg.Agents["support"]
+		support.Tools = append(support.Tools, "spy/*")
+		cfg.Agents["support"] = support
+	}
+	if w.set.edit != nil {
+		w.set.edit(cfg)
+	}
+	return cfg
+}
+
+// start runs a server on the world's folder; w.stop ends it in order.
+func (w *world) start() {
+	w.t.Helper()
+	desk, err := supportdesk.New()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	options := append([]behalf.Option{
+		behalf.WithTools("supportdesk", desk.Tools()...), behalf.WithTools("spies", w.set.spies...), behalf.WithVersion("test"),
+		behalf.WithLogger(slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))),
+		behalf.WithIdentity(behalf.Identity{
+			Source:  w.source,
+			Issuers: []identity.Issuer{w.idp.Issuer(audience, "acme"), w.other.Issuer(audience, "globex")},
+			Tenants: map[string]string{acmeDomain: "acme", globexDomain: "globex"},
+			Grants: []identity.WorkloadGrant{
+				{ID: "spiffe://" + acmeDomain + "/app", Issuers: []string{acmeIssuer}, Scopes: []string{"crm.read"}},
+				{ID: "spiffe://" + acmeDomain + "/batch"},
+				{ID: "spiffe://" + globexDomain + "/app", Issuers: []string{globexIssuer}},
+			},
+		}),
+	}, w.set.options...)
+	s, err := behalf.New(context.Background(), w.config(), options...)
+	if err != nil {
+		w.t.Fatalf("start: %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }() // ends with stop
+	w.addr = s.Addr()
+	w.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Errorf("the server ended with %v", err)
+		}
+	})
+	w.t.Cleanup(w.stop)
+}
+
+// restart ends the server and starts another one on what it left.
+func (w *world) restart() {
+	w.t.Helper()
+	w.stop()
+	w.start()
+}
+
+// workload is an SVID of the tenant's authority.
+func (w *world) workload(ca *identity.DevCA, path string) *identity.SVID {
+	w.t.Helper()
+	return identitytest.Issue(w.t, ca, path)
+}
+
+// dial connects with the SVID, or without a certificate when it is nil.
+func (w *world) dial(svid *identity.SVID) *grpc.ClientConn {
+	w.t.Helper()
+	source := identitytest.NewSource(w.t, w.acme, "/nobody")
+	source.Use(svid)
+	cfg, err := identity.ClientTLS(identity.ClientConfig{Source: source, Servers: []string{"spiffe://" + acmeDomain + "/behalf"}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if svid == nil {
+		cfg.GetClientCertificate = nil
+	}
+	conn, err := grpc.NewClient(w.addr, grpc.WithTransportCredentials(credentials.NewTLS(cfg)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// token signs an access token; extra claims replace the usual ones.
+func (w *world) token(i *identity.DevIssuer, p person, extra map[string]any) string {
+	w.t.Helper()
+	claims := map[string]any{
+		"sub": p.subject, "aud": audience, "name": strings.ToUpper(p.subject), "email": p.subject + "@example.test", "email_verified": true,
+		"roles": p.roles, "scope": p.scopes, "client_id": "test",
+	}
+	for k, v := range extra {
+		claims[k] = v
+	}
+	s := identitytest.Token(w.t, i, claims).Reveal()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tokens = append(w.tokens, s)
+	return s
+}
+
+// client is one caller: a connection and what it sends with each call.
+type client struct {
+	*grpc.ClientConn
+	md metadata.MD
+}
+
+// as is the person, who comes through the tenant's usual application.
+func (w *world) as(p person) *client {
+	w.t.Helper()
+	if p.subject == erin.subject {
+		return &client{w.dial(w.workload(w.globex, "/app")), bearer(w.token(w.other, p, nil))}
+	}
+	return &client{w.dial(w.workload(w.acme, "/app")), bearer(w.token(w.idp, p, nil))}
+}
+
+func bearer(token string) metadata.MD { return metadata.Pairs("authorization", "Bearer "+token) }
+
+// ctx carries the caller's metadata and ends with the test.
+func (c *client) ctx(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return metadata.NewOutgoingContext(ctx, c.md)
+}
+
+// with is the same caller who sends more metadata.
+func (c *client) with(pairs ...string) *client {
+	return &client{c.ClientConn, metadata.Join(c.md, metadata.Pairs(pairs...))}
+}
+
+func (c *client) agents() behalfv1.AgentServiceClient     { return behalfv1.NewAgentServiceClient(c) }
+func (c *client) runs() behalfv1.RunServiceClient         { return behalfv1.NewRunServiceClient(c) }
+func (c *client) sessions() behalfv1.SessionServiceClient { return behalfv1.NewSessionServiceClient(c) }
+func (c *client) tools() behalfv1.ToolServiceClient       { return behalfv1.NewToolServiceClient(c) }
+func (c *client) audit() behalfv1.AuditServiceClient      { return behalfv1.NewAuditServiceClient(c) }
+func (c *client) admin() behalfv1.AdminServiceClient      { return behalfv1.NewAdminServiceClient(c) }
+
+// hello runs triage, which answers by itself.
+func (w *world) hello(c *client, session string) *behalfv1.RunAgentResponse {
+	w.t.Helper()
+	r, err := c.agents().RunAgent(c.ctx(w.t), &behalfv1.RunAgentRequest{Agent: "triage", Input: "hello", SessionId: session})
+	if err != nil {
+		w.t.Fatalf("RunAgent: %v", err)
+	}
+	return r
+}
+
+// messages receives until the stream ends; the end of a stream that ended well is nil.
+func messages[M any](stream interface{ Recv() (M, error) }) (all []M, err error) {
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return all, err
+		}
+		all = append(all, m)
+	}
+}
+
+// stream runs an agent to its end and gives its events.
+func (c *client) stream(t *testing.T, r *behalfv1.StreamAgentRequest) ([]*behalfv1.Event, error) {
+	t.Helper()
+	s, err := c.agents().StreamAgent(c.ctx(t), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := messages(s)
+	return eventsOf(all), err
+}
+
+func eventsOf[M interface{ GetEvent() *behalfv1.Event }](all []M) (out []*behalfv1.Event) {
+	for _, m := range all {
+		out = append(out, m.GetEvent())
+	}
+	return out
+}
+
+// records are the audit rows that the caller's query finds.
+func (c *client) records(t *testing.T, q *behalfv1.QueryAuditRequest) []*behalfv1.AuditRecord {
+	t.Helper()
+	s, err := c.audit().QueryAudit(c.ctx(t), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := messages(s)
+	if err != nil {
+		t.Fatalf("QueryAudit: %v", err)
+	}
+	var out []*behalfv1.AuditRecord
+	for _, m := range all {
+		out = append(out, m.GetRecord())
+	}
+	return out
+}
+
+// reason is the ErrorInfo of an error that the service made; empty for gRPC's own.
+func reason(err error) string {
+	for _, d := range status.Convert(err).Details() {
+		if i, ok := d.(*errdetails.ErrorInfo); ok && i.GetDomain() == "behalf" {
+			return i.GetReason()
+		}
+	}
+	return ""
+}
+
+// wantError fails unless err has the code and the reason.
+func wantError(t *testing.T, err error, code codes.Code, why string) {
+	t.Helper()
+	if status.Code(err) != code || reason(err) != why {
+		t.Errorf("got %v (%q), want %s %q", err, reason(err), code, why)
+	}
+}
+
+// until waits for something that another goroutine brings about.
+func until[T any](t *testing.T, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("waited in vain for %s", what)
+		panic("unreachable")
+	}
+}
+
+// logBuffer keeps what the server logs.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// checkNoSecrets runs after every test, when the server has stopped: no token
+// that anybody sent, nor its payload or signature, is in the log or on the disk
+// (SECURITY 7.1: canary tokens; DESIGN 5: raw tokens are never stored).
+func (w *world) checkNoSecrets() {
+	w.stop()
+	places := map[string][]byte{"the log": []byte(w.log.String())}
+	err := filepath.WalkDir(w.path("state"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		places[path], err = os.ReadFile(path)
+		return err
+	})
+	if err != nil {
+		w.t.Error(err)
+	}
+	for _, token := range w.tokens {
+		for _, part := range strings.Split(token, ".")[1:] {
+			for where, text := range places {
+				if bytes.Contains(text, []byte(part)) {
+					w.t.Errorf("%s holds part of a token that a caller sent", where)
+				}
+			}
+		}
+		claims, _ := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+		if len(claims) > 0 && bytes.Contains(places["the log"], claims) {
+			w.t.Error("the log holds the claims of a token")
+		}
+	}
+	if t := w.t; t.Failed() && testing.Verbose() {
+		t.Logf("the server's log:\n%s", w.log.String())
+	}
+}

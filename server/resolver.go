@@ -1,0 +1,108 @@
+package server
+
+import (
+	"context"
+
+	"github.com/behalf-dev/behalf/fault"
+	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	"github.com/behalf-dev/behalf/identity"
+	"github.com/behalf-dev/behalf/interceptors"
+	"github.com/behalf-dev/behalf/policy"
+	"github.com/behalf-dev/behalf/runs"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+)
+
+// resolver finds what a request is about, and whose it is, before policy is
+// asked. Objects are looked up in the caller's tenant only, so that another
+// tenant's is as absent as one that never was.
+type resolver struct {
+	runs    Runs
+	catalog Catalog
+}
+
+// Resolve implements interceptors.Resolver.
+func (r *resolver) Resolve(ctx context.Context, g identity.Grant, rule *interceptors.Rule, m proto.Message) (interceptors.Target, error) {
+	if unbuilt(rule.Method) {
+		return interceptors.Target{}, fault.New(codes.Unimplemented, fault.Unimplemented, "this call is not implemented yet")
+	}
+	t := interceptors.Target{Action: rule.Action, Entity: policy.Entity{Type: interceptors.EntityType(rule.Resource)}}
+	var err error
+	switch rule.Resource {
+	case "tenant":
+		t.Entity.ID = g.Tenant()
+	case "agent", "target":
+		err = r.target(m, &t)
+	case "run":
+		err = r.run(ctx, g, m, &t)
+	case "session":
+		err = r.session(ctx, g, m, &t)
+	default:
+		err = notFound(rule.Resource)
+	}
+	return t, err
+}
+
+// unbuilt are the RPCs of the contract that have no handler yet. They say so
+// instead of asking policy about something that cannot happen.
+func unbuilt(method string) bool {
+	switch method {
+	case behalfv1.AdminService_Lock_FullMethodName, behalfv1.AdminService_Unlock_FullMethodName, behalfv1.AdminService_ListLocks_FullMethodName,
+		behalfv1.AdminService_ExplainDecision_FullMethodName,
+		behalfv1.ApprovalService_ListApprovals_FullMethodName, behalfv1.ApprovalService_GetApproval_FullMethodName,
+		behalfv1.ApprovalService_DecideApproval_FullMethodName,
+		behalfv1.GroupChatService_GetGroupChat_FullMethodName, behalfv1.GroupChatService_RunGroupChat_FullMethodName,
+		behalfv1.GroupChatService_StreamGroupChat_FullMethodName,
+		behalfv1.RunService_SendInput_FullMethodName,
+		behalfv1.ToolService_ReportToolCall_FullMethodName, behalfv1.ToolService_Delegate_FullMethodName:
+		return true
+	}
+	return false
+}
+
+// target is the agent that a request names.
+func (r *resolver) target(m proto.Message, t *interceptors.Target) error {
+	named, ok := m.(interface{ GetAgent() string })
+	if !ok || named.GetAgent() == "" {
+		return fault.New(codes.Unimplemented, fault.Unimplemented, "group chats are not implemented yet; name an agent")
+	}
+	if _, known := r.catalog.Agent(named.GetAgent()); !known {
+		return notFound("agent")
+	}
+	if t.Entity.Type, t.Entity.ID = "Agent", named.GetAgent(); t.Action == "run_target" {
+		t.Action = "run_agent"
+	}
+	if s, ok := m.(interface{ GetSessionId() string }); ok {
+		t.Session = s.GetSessionId()
+	}
+	return nil
+}
+
+func (r *resolver) run(ctx context.Context, g identity.Grant, m proto.Message, t *interceptors.Target) error {
+	named, ok := m.(interface{ GetRunId() string })
+	if !ok {
+		return notFound("run")
+	}
+	rec, err := r.runs.Find(ctx, g.Tenant(), named.GetRunId())
+	if err != nil {
+		return err
+	}
+	t.Entity.ID, t.Entity.Owner, t.Run, t.Session = rec.RunID, owner(rec.Tenant, rec.Owner), rec.RunID, rec.SessionID
+	return nil
+}
+
+func (r *resolver) session(ctx context.Context, g identity.Grant, m proto.Message, t *interceptors.Target) error {
+	named, ok := m.(interface{ GetSessionId() string })
+	if !ok {
+		return notFound("session")
+	}
+	rec, err := r.runs.FindSession(ctx, g.Tenant(), named.GetSessionId())
+	if err != nil {
+		return err
+	}
+	t.Entity.ID, t.Entity.Owner, t.Session = rec.SessionID, owner(rec.Tenant, rec.Owner), rec.SessionID
+	return nil
+}
+
+// owner is how policies name whose an object is.
+func owner(tenant string, o runs.Owner) string { return tenant + "/" + o.Subject }

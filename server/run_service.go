@@ -1,0 +1,190 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/fault"
+	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	"github.com/behalf-dev/behalf/identity"
+	"github.com/behalf-dev/behalf/internal/wire"
+	"github.com/behalf-dev/behalf/runs"
+	"google.golang.org/grpc"
+)
+
+// Runs is the run engine as the RPCs use it: *runs.Engine.
+type Runs interface {
+	Start(ctx context.Context, s runs.Spec) (*runs.Run, error)
+	Watch(ctx context.Context, tenant, runID string, after uint64) iter.Seq2[agents.Event, error]
+	Refresh(ctx context.Context, tenant, runID string) error
+	Cancel(ctx context.Context, tenant, runID string) (runs.RunRecord, error)
+	Find(ctx context.Context, tenant, runID string) (runs.RunRecord, error)
+	Status(ctx context.Context, tenant, runID string) (runs.RunRecord, runs.Status, error)
+	Runs(ctx context.Context, tenant string, o runs.Owner, after string, limit int) ([]runs.RunRecord, error)
+	FindSession(ctx context.Context, tenant, sessionID string) (runs.SessionRecord, error)
+	Session(ctx context.Context, tenant, sessionID string) (runs.SessionRecord, runs.Status, error)
+	Sessions(ctx context.Context, tenant string, o runs.Owner, after string, limit int) ([]runs.SessionRecord, error)
+	Messages(ctx context.Context, tenant, sessionID string) iter.Seq2[agents.Event, error]
+	Delete(ctx context.Context, tenant, sessionID string) error
+}
+
+type runService struct {
+	behalfv1.UnimplementedRunServiceServer
+	runs Runs
+}
+
+// CreateRun starts a run that belongs to no connection.
+func (s *runService) CreateRun(ctx context.Context, r *behalfv1.CreateRunRequest) (*behalfv1.CreateRunResponse, error) {
+	if r.GetGroupChat() != "" {
+		return nil, notBuilt("group_chat")
+	}
+	sp, err := spec(r.GetAgent(), behalfv1.RunService_CreateRun_FullMethodName, r)
+	if err != nil {
+		return nil, err
+	}
+	sp.Detached = true
+	run, err := s.runs.Start(ctx, sp)
+	if err != nil {
+		return nil, err
+	}
+	return &behalfv1.CreateRunResponse{RunId: run.ID, SessionId: run.SessionID}, nil
+}
+
+func (s *runService) GetRun(ctx context.Context, r *behalfv1.GetRunRequest) (*behalfv1.GetRunResponse, error) {
+	g, err := grant(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rec, st, err := s.runs.Status(ctx, g.Tenant(), r.GetRunId())
+	if err != nil {
+		return nil, err
+	}
+	return &behalfv1.GetRunResponse{Run: runOf(rec, &st)}, nil
+}
+
+func (s *runService) ListRuns(ctx context.Context, r *behalfv1.ListRunsRequest) (*behalfv1.ListRunsResponse, error) {
+	g, after, err := ownList(ctx, r.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	out := &behalfv1.ListRunsResponse{}
+	size := pageSize(r.GetPageSize())
+	list, err := s.runs.Runs(ctx, g.Tenant(), runs.OwnerOf(g), after, size)
+	if err != nil {
+		return nil, err
+	}
+	for _, rec := range list {
+		if wanted(r, rec) {
+			out.Runs = append(out.Runs, runOf(rec, nil))
+		}
+	}
+	if len(list) == size {
+		out.NextPageToken = token64(list[size-1].RunID)
+	}
+	return out, nil
+}
+
+// wanted applies the request's filters; a page may hold fewer runs than asked
+// for although there are more (AIP-158).
+func wanted(r *behalfv1.ListRunsRequest, rec runs.RunRecord) bool {
+	if r.GetSessionId() != "" && r.GetSessionId() != rec.SessionID {
+		return false
+	}
+	if len(r.GetStates()) == 0 {
+		return true
+	}
+	for _, s := range r.GetStates() {
+		if s == runState(rec.State) {
+			return true
+		}
+	}
+	return false
+}
+
+// WatchRun sends what was stored after a sequence and goes on live. A person who
+// comes back with a valid token refreshes the credential of a run that waits for one.
+func (s *runService) WatchRun(r *behalfv1.WatchRunRequest, out grpc.ServerStreamingServer[behalfv1.WatchRunResponse]) error {
+	ctx := out.Context()
+	g, err := grant(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.refresh(ctx, g, r.GetRunId()); err != nil {
+		return err
+	}
+	for e, err := range s.runs.Watch(ctx, g.Tenant(), r.GetRunId(), uint64(r.GetAfterSequence())) { //nolint:gosec // the field rule keeps it at 0 or more
+		if err != nil {
+			return err
+		}
+		if err := out.Send(&behalfv1.WatchRunResponse{Event: wire.Encode(&e)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *runService) refresh(ctx context.Context, g identity.Grant, runID string) error {
+	rec, err := s.runs.Find(ctx, g.Tenant(), runID)
+	if err != nil || rec.State != runs.StateWaiting || rec.Owner != runs.OwnerOf(g) {
+		return err
+	}
+	return s.runs.Refresh(ctx, g.Tenant(), runID)
+}
+
+func (s *runService) CancelRun(ctx context.Context, r *behalfv1.CancelRunRequest) (*behalfv1.CancelRunResponse, error) {
+	g, err := grant(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.runs.Cancel(ctx, g.Tenant(), r.GetRunId()); err != nil && !errors.Is(err, fault.RunNotActive) {
+		return nil, err // a run that has ended stays as it is, and that is no error
+	}
+	rec, st, err := s.runs.Status(ctx, g.Tenant(), r.GetRunId())
+	if err != nil {
+		return nil, err
+	}
+	return &behalfv1.CancelRunResponse{Run: runOf(rec, &st)}, nil
+}
+
+// runOf shows a run; without a status only what the index knows of it.
+func runOf(rec runs.RunRecord, st *runs.Status) *behalfv1.Run {
+	out := &behalfv1.Run{
+		RunId: rec.RunID, SessionId: rec.SessionID, Target: rec.Target, TargetKind: targetKind(rec.Kind), State: runState(rec.State),
+		User:      &behalfv1.User{Issuer: rec.Owner.Issuer, Subject: rec.Owner.Subject, Tenant: rec.Tenant},
+		StartedAt: nanos(rec.Created), StopReason: rec.StopReason, RequestId: rec.RequestID,
+	}
+	if rec.Owner.Issuer == "" {
+		out.User, out.Workload = nil, rec.Owner.Subject
+	}
+	if st == nil {
+		return out
+	}
+	out.State, out.Output, out.StructuredOutputJson, out.Usage = runState(st.State()), st.Output, st.Structured, usage(st.Usage)
+	out.ApprovalIds, out.InputRequestIds, out.CredentialRequired = st.Approvals, st.Inputs, st.Credential
+	out.LastSequence, out.Labels, out.Workload = int64(st.Last), st.Started.Labels, st.Started.Workload //nolint:gosec // sequences count events
+	out.Tier = behalfv1.Tier(enum(behalfv1.Tier_value, "TIER_", st.Started.Tier))
+	if f := st.Finished; f != nil {
+		out.StopReason, out.FinishedAt = f.StopReason, timestamp(st.FinishedAt)
+		out.ErrorReason = behalfv1.ErrorReason(enum(behalfv1.ErrorReason_value, "ERROR_REASON_", f.Reason))
+	}
+	return out
+}
+
+func runState(word string) behalfv1.RunState {
+	return behalfv1.RunState(enum(behalfv1.RunState_value, "RUN_STATE_", word))
+}
+
+func targetKind(word string) behalfv1.TargetKind {
+	return behalfv1.TargetKind(enum(behalfv1.TargetKind_value, "TARGET_KIND_", word))
+}
+
+// ownList is what the caller's own lists begin with.
+func ownList(ctx context.Context, token string) (g identity.Grant, after string, err error) {
+	if g, err = grant(ctx); err != nil {
+		return g, "", err
+	}
+	after, err = cursor(token)
+	return g, after, err
+}

@@ -1,0 +1,176 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	"github.com/behalf-dev/behalf/fault"
+	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	"github.com/behalf-dev/behalf/interceptors"
+)
+
+// Config is everything that the RPCs reach. Fields without a default in their
+// comment are required.
+type Config struct {
+	TLS        *tls.Config
+	Identify   interceptors.Identifier
+	Guard      interceptors.Guard
+	Runs       Runs
+	Tools      Tools
+	Catalog    Catalog
+	Audit      AuditLog
+	Admin      Admin
+	Log        *slog.Logger
+	Metrics    *prometheus.Registry
+	Now        func() time.Time
+	GrantID    func() string
+	Limits     interceptors.Limits // zero: its defaults
+	Transport  Transport           // zero: its defaults
+	Reflection bool                // default off
+	Version    string              // default empty
+}
+
+// Server is a gRPC server with the whole chain. Make it with New.
+type Server struct {
+	grpc   *grpc.Server
+	health *health.Server
+	grace  time.Duration
+}
+
+// Transport bounds what one connection may cost (SECURITY 9). Zero values take
+// the defaults.
+type Transport struct {
+	Streams        uint32        // at once on one connection; default 100
+	HeaderBytes    uint32        // of all metadata of a call; default 16 KiB
+	MessageBytes   int           // of one request, decompressed; default 1 MiB
+	ConnectTimeout time.Duration // including the TLS handshake; default 10 s
+	Idle           time.Duration // of a connection without calls; default 5 min
+	Age            time.Duration // of a connection; default 30 min
+	Grace          time.Duration // for the calls of a connection that is too old; default 1 min
+	Shutdown       time.Duration // for open calls when the server stops; default 10 s
+}
+
+func (t Transport) withDefaults() Transport {
+	t.Streams = cmp.Or(t.Streams, 100)
+	t.HeaderBytes = cmp.Or(t.HeaderBytes, 16<<10)
+	t.MessageBytes = cmp.Or(t.MessageBytes, 1<<20)
+	t.ConnectTimeout = cmp.Or(t.ConnectTimeout, 10*time.Second)
+	t.Idle = cmp.Or(t.Idle, 5*time.Minute)
+	t.Age = cmp.Or(t.Age, 30*time.Minute)
+	t.Grace = cmp.Or(t.Grace, time.Minute)
+	t.Shutdown = cmp.Or(t.Shutdown, 10*time.Second)
+	return t
+}
+
+// New builds the server. It fails if a method has no access rule, if a field
+// rule does not compile or if a required field is missing.
+func New(c Config) (*Server, error) {
+	if c.TLS == nil {
+		return nil, errors.New("server: TLS is required; there is no plaintext mode")
+	}
+	limits := c.Transport.withDefaults()
+	s := &Server{health: health.NewServer(), grace: limits.Shutdown}
+	// The rules must exist before the server that enforces them, so the same
+	// services are registered once on a server that never listens.
+	probe := grpc.NewServer()
+	c.register(probe, s.health)
+	rules, err := interceptors.Rules(probe.GetServiceInfo())
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	metrics := grpcprom.NewServerMetrics()
+	chain, err := interceptors.Options(c.chain(rules, metrics))
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	s.grpc = grpc.NewServer(append(chain, limits.options(c.TLS)...)...)
+	c.register(s.grpc, s.health)
+	metrics.InitializeMetrics(s.grpc)
+	if err := c.Metrics.Register(metrics); err != nil {
+		return nil, fmt.Errorf("server: register metrics: %w", err)
+	}
+	return s, nil
+}
+
+func (c Config) chain(rules map[string]*interceptors.Rule, m *grpcprom.ServerMetrics) interceptors.Config {
+	return interceptors.Config{
+		Rules: rules, Identify: c.Identify, Guard: c.Guard, Resolve: &resolver{c.Runs, c.Catalog},
+		Metrics: m, Log: c.Log, Now: c.Now, GrantID: c.GrantID, Limits: c.Limits,
+	}
+}
+
+func (l Transport) options(t *tls.Config) []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.Creds(credentials.NewTLS(t)),
+		grpc.MaxConcurrentStreams(l.Streams),
+		grpc.MaxHeaderListSize(l.HeaderBytes),
+		grpc.MaxRecvMsgSize(l.MessageBytes),
+		grpc.ConnectionTimeout(l.ConnectTimeout),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionIdle: l.Idle, MaxConnectionAge: l.Age, MaxConnectionAgeGrace: l.Grace,
+			Time: time.Minute, Timeout: 10 * time.Second,
+		}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 30 * time.Second}),
+		// Unknown methods go through the chain too, which answers after identity.
+		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
+			return fault.New(codes.Unimplemented, fault.Unimplemented, "no such method")
+		}),
+		grpc.WaitForHandlers(true),
+	}
+}
+
+func (c Config) register(g *grpc.Server, h *health.Server) {
+	behalfv1.RegisterAgentServiceServer(g, &agentService{runs: c.Runs, catalog: c.Catalog})
+	behalfv1.RegisterRunServiceServer(g, &runService{runs: c.Runs})
+	behalfv1.RegisterSessionServiceServer(g, &sessionService{runs: c.Runs})
+	behalfv1.RegisterToolServiceServer(g, &toolService{tools: c.Tools})
+	behalfv1.RegisterAuditServiceServer(g, &auditService{log: c.Audit})
+	behalfv1.RegisterAdminServiceServer(g, &adminService{admin: c.Admin, version: c.Version})
+	behalfv1.RegisterGroupChatServiceServer(g, behalfv1.UnimplementedGroupChatServiceServer{})
+	behalfv1.RegisterConversationServiceServer(g, behalfv1.UnimplementedConversationServiceServer{})
+	behalfv1.RegisterApprovalServiceServer(g, behalfv1.UnimplementedApprovalServiceServer{})
+	healthpb.RegisterHealthServer(g, h)
+	if c.Reflection {
+		reflection.RegisterV1(g)
+	}
+}
+
+// Run serves on l until ctx ends, then says NOT_SERVING, waits for open calls
+// for the grace period and cuts off what is left.
+func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		s.stop()
+	})
+	err := s.grpc.Serve(l)
+	if stop() { // Serve failed by itself
+		return fmt.Errorf("serve: %w", err)
+	}
+	<-stopped
+	return nil
+}
+
+// stop is the server's part of the shut-down.
+func (s *Server) stop() {
+	s.health.Shutdown()
+	cut := time.AfterFunc(s.grace, s.grpc.Stop)
+	defer cut.Stop()
+	s.grpc.GracefulStop()
+}

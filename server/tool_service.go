@@ -1,0 +1,84 @@
+package server
+
+import (
+	"context"
+	"strings"
+
+	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/fault"
+	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	"github.com/behalf-dev/behalf/tools"
+	"google.golang.org/grpc/codes"
+)
+
+// Tools is the tool gate for direct calls.
+type Tools interface {
+	// Visible lists the tools that the grant in ctx has the scopes for, sorted by name.
+	Visible(ctx context.Context) ([]*tools.Descriptor, error)
+	// Direct governs and performs one call.
+	Direct(ctx context.Context, c agents.ToolCall) (tools.CallResult, error)
+	// NewCall names a call that belongs to no run: an id of the form of call ids.
+	NewCall() string
+}
+
+type toolService struct {
+	behalfv1.UnimplementedToolServiceServer
+	tools Tools
+}
+
+// ListTools shows what the caller's scopes reach. Policy may still say no at the call.
+func (s *toolService) ListTools(ctx context.Context, r *behalfv1.ListToolsRequest) (*behalfv1.ListToolsResponse, error) {
+	if r.GetGrantId() != "" {
+		return nil, notBuilt("grant_id")
+	}
+	all, err := s.tools.Visible(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var list []*behalfv1.Tool
+	for _, d := range all {
+		if r.GetToolset() == "" || r.GetToolset() == d.Toolset {
+			list = append(list, tool(d))
+		}
+	}
+	page, next, err := page(list, r.GetPageSize(), r.GetPageToken(), (*behalfv1.Tool).GetName)
+	return &behalfv1.ListToolsResponse{Tools: page, NextPageToken: next}, err
+}
+
+func tool(d *tools.Descriptor) *behalfv1.Tool {
+	return &behalfv1.Tool{
+		Name: d.Name, Toolset: d.Toolset, Description: d.Description, InputSchemaJson: string(d.Schema),
+		RequiredScopes: scopes(d.Scopes), Idempotent: d.Idempotent, DescriptorHash: d.Hash(), Available: true,
+		Effect: behalfv1.ToolEffect(enum(behalfv1.ToolEffect_value, "TOOL_EFFECT_", string(d.Effect))),
+		Risk:   behalfv1.ToolRisk(enum(behalfv1.ToolRisk_value, "TOOL_RISK_", d.Risk)),
+	}
+}
+
+// CallTool is a governed call without an agent. The gate decides it, records it
+// and performs it; see interceptors for why the chain leaves that to the gate.
+func (s *toolService) CallTool(ctx context.Context, r *behalfv1.CallToolRequest) (*behalfv1.CallToolResponse, error) {
+	switch {
+	case r.GetGrantId() != "":
+		return nil, notBuilt("grant_id")
+	case r.GetApprovalId() != "":
+		return nil, notBuilt("approval_id")
+	case r.GetRequestId() != "":
+		return nil, notBuilt("request_id")
+	}
+	call := agents.ToolCall{ID: s.tools.NewCall(), SessionID: r.GetSessionId(), Name: r.GetTool(), Arguments: r.GetArgumentsJson()}
+	call.RunID, _, _ = strings.Cut(call.ID, "/")
+	res, err := s.tools.Direct(ctx, call)
+	if err != nil {
+		return nil, err
+	}
+	return &behalfv1.CallToolResponse{
+		CallId: call.ID, Decision: behalfv1.Decision_DECISION_ALLOW, PolicyIds: res.PolicyIDs,
+		Reason:     behalfv1.ErrorReason(enum(behalfv1.ErrorReason_value, "ERROR_REASON_", res.Reason)),
+		ResultJson: string(res.Result), Failed: res.Failed,
+	}, nil
+}
+
+// notBuilt refuses a field whose meaning would be lost if it were ignored.
+func notBuilt(field string) error {
+	return fault.New(codes.Unimplemented, fault.Unimplemented, "`"+field+"` is not available yet; leave it empty")
+}

@@ -1,0 +1,265 @@
+package behalf
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/behalf-dev/behalf/audit"
+	"github.com/behalf-dev/behalf/config"
+	"github.com/behalf-dev/behalf/identity"
+	"github.com/behalf-dev/behalf/interceptors"
+	"github.com/behalf-dev/behalf/policy"
+	"github.com/behalf-dev/behalf/runs"
+	"github.com/behalf-dev/behalf/server"
+	"github.com/behalf-dev/behalf/store"
+	"github.com/behalf-dev/behalf/tools"
+)
+
+// openStore opens the database and the keys of the audit log beside it.
+func (s *Server) openStore(ctx context.Context) error {
+	dir := filepath.Dir(strings.TrimPrefix(s.cfg.Store.DSN, "sqlite://"))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("store.dsn: %w", err)
+	}
+	key, err := s.auditKey(dir)
+	if err != nil {
+		return fmt.Errorf("audit.key: %w", err)
+	}
+	if s.witness, err = openWitness(s.cfg.Audit.Witness); err != nil {
+		return fmt.Errorf("audit.witness: %w", err)
+	}
+	s.store, err = store.Open(ctx, store.Config{
+		DSN: s.cfg.Store.DSN, Clock: s.opt.now, Key: key, Witness: s.witness, CheckpointEvery: int64(s.cfg.Audit.CheckpointEvery), Log: s.opt.log,
+	})
+	if err != nil {
+		return fmt.Errorf("store.dsn: %w", err)
+	}
+	s.stage("store", s.store.Run)
+	return nil
+}
+
+// auditKey is the signing key of the checkpoints: the configured one, or one
+// that is made once and kept beside the store. Its public half is written there
+// too, for whoever verifies.
+func (s *Server) auditKey(dir string) (ed25519.PrivateKey, error) {
+	key, err := audit.ParseKey([]byte(s.cfg.Audit.Key.Reveal()))
+	if s.cfg.Audit.Key.IsZero() {
+		key, err = audit.LoadOrCreateKey(filepath.Join(dir, "audit.key"))
+	}
+	if err != nil {
+		return nil, err
+	}
+	public, ok := key.Public().(ed25519.PublicKey)
+	if !ok {
+		return nil, errors.New("not an Ed25519 key")
+	}
+	s.auditPublic, s.auditSeed = public, key.Seed()
+	text, err := audit.PublicPEM(public)
+	if err != nil {
+		return nil, err
+	}
+	return key, os.WriteFile(filepath.Join(dir, "audit.key.pub"), text, 0o644) //nolint:gosec // it is public
+}
+
+func (s *Server) openGuard(set *policy.Set) func(context.Context) error {
+	return func(context.Context) (err error) {
+		s.guard, err = policy.NewGuard(policy.GuardConfig{
+			Sink: s.store, DigestKey: s.digestKey, Clock: s.opt.now,
+			OnAlarm: func(ctx context.Context, a policy.Alarm) {
+				s.opt.log.ErrorContext(ctx, "guard alarm", slog.String("reason", string(a.Reason)), slog.String("tenant", a.Tenant),
+					slog.String("action", a.Action), slog.Any("cause", a.Err))
+			},
+		})
+		if err != nil {
+			return err
+		}
+		s.guard.Swap(policy.NewEngine(set))
+		return nil
+	}
+}
+
+// openWitness is the place outside the store where checkpoints go; nil for none.
+func openWitness(where string) (*audit.Witness, error) {
+	switch where {
+	case "":
+		return nil, nil
+	case "stdout":
+		return audit.NewWitness(os.Stdout), nil
+	}
+	return audit.OpenWitness(where)
+}
+
+// digestKey derives a tenant's key for digests of low-entropy values, which
+// nobody can guess by dictionary without it (SECURITY 7.3), from the audit key.
+func (s *Server) digestKey(tenant string) []byte {
+	key, err := hkdf.Key(sha256.New, s.auditSeed, nil, "behalf audit digests of "+tenant, sha256.Size)
+	if err != nil {
+		return nil // and the guard refuses to act without one
+	}
+	return key
+}
+
+func (s *Server) openRuns(ctx context.Context) error {
+	if err := s.buildAgents(); err != nil {
+		return err
+	}
+	queue, err := s.openLog(ctx)
+	if err != nil {
+		return fmt.Errorf("runs.log: %w", err)
+	}
+	s.runs, err = runs.NewEngine(runs.Config{
+		Log: s.log, Queue: queue, Index: s.store, Grants: s.store, Targets: s.target, Resume: s.again, Clock: s.opt.now,
+		Logger: s.opt.log, OfflineMax: s.cfg.Runs.OfflineMax,
+	})
+	if err != nil {
+		return err
+	}
+	open, err := s.store.OpenRuns(ctx)
+	if err != nil {
+		return err
+	}
+	s.stage("audit of the last process", func(ctx context.Context) error { return s.abandon(ctx, open) })
+	s.stage("runs", s.runs.Run)
+	return nil
+}
+
+// abandon records the calls that the last process decided and never finished:
+// they may have happened. Calls of detached runs are left to their run, which
+// goes on and knows what to do about them; calls of this process are its own.
+func (s *Server) abandon(ctx context.Context, open []runs.RunRecord) error {
+	detached := map[string]bool{}
+	for _, r := range open {
+		detached[r.RunID] = r.Detached
+	}
+	n, err := s.store.Abandoned(ctx, func(r audit.Record) bool { return detached[r.RunID] || r.Time >= s.started.UnixNano() })
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		s.opt.log.WarnContext(ctx, "calls without an outcome were found and recorded as abandoned", slog.Int("calls", n))
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (s *Server) openLog(ctx context.Context) (runs.Queue, error) {
+	if s.cfg.Runs.Log == "memory" {
+		s.log = runs.NewMemory()
+		return runs.NewMemoryQueue(0), nil
+	}
+	j, err := runs.OpenJetStream(ctx, runs.JetStreamConfig{Dir: s.cfg.Runs.Dir})
+	if err != nil {
+		return nil, err
+	}
+	s.log, s.closeLog = j, j.Close
+	return j.Queue(), nil
+}
+
+// openIdentity prepares both halves of identification.
+func (s *Server) openIdentity(ctx context.Context) error {
+	i, err := s.identity(ctx)
+	if err != nil {
+		return err
+	}
+	if s.peers, err = identity.NewPeers(identity.PeersConfig{Source: i.Source, Tenants: i.Tenants, Grants: i.Grants, Now: s.opt.now}); err != nil {
+		return err
+	}
+	if s.verifier, err = identity.NewVerifier(identity.VerifierConfig{Issuers: i.Issuers, Logger: s.opt.log, Now: s.opt.now}); err != nil {
+		return err
+	}
+	if r, ok := i.Source.(interface{ Run(context.Context) error }); ok {
+		s.stage("certificates", r.Run)
+	}
+	s.stage("issuers", s.verifier.Run)
+	return s.warm(ctx)
+}
+
+// warm fetches keys before the first call, if an issuer demands it.
+func (s *Server) warm(ctx context.Context) error {
+	for _, i := range s.cfg.Identity.JWT.Issuers {
+		if i.RequireAtStart {
+			return s.verifier.Warm(ctx)
+		}
+	}
+	return nil
+}
+
+// identity is what WithIdentity brought, or what the config says.
+func (s *Server) identity(ctx context.Context) (*Identity, error) {
+	if s.opt.identity != nil {
+		return s.opt.identity, nil
+	}
+	source, err := s.source(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("identity.workload: %w", err)
+	}
+	i := &Identity{Source: source, Tenants: s.cfg.Identity.Workload.Tenants}
+	for _, g := range s.cfg.Identity.Workload.Grants {
+		i.Grants = append(i.Grants, identity.WorkloadGrant{ID: g.ID, Scopes: g.Scopes, Issuers: g.MayPresentUsersFrom})
+	}
+	for _, c := range s.cfg.Identity.JWT.Issuers {
+		i.Issuers = append(i.Issuers, issuer(c))
+	}
+	return i, nil
+}
+
+func (s *Server) source(ctx context.Context) (identity.Source, error) {
+	w := s.cfg.Identity.Workload
+	switch w.Source {
+	case "workload_api":
+		return identity.NewWorkloadAPI(ctx, identity.WorkloadAPIConfig{Socket: w.Socket, Logger: s.opt.log})
+	case "files":
+		return identity.NewFiles(identity.FilesConfig{Cert: w.Cert, Key: w.Key, Bundles: w.Bundles, Logger: s.opt.log})
+	case "dev":
+		return identity.NewDevCA(identity.DevCAConfig{Dir: w.Dir, Now: s.opt.now})
+	}
+	return nil, errors.New("source is missing; name workload_api, files or dev")
+}
+
+func issuer(c config.Issuer) identity.Issuer {
+	return identity.Issuer{
+		Issuer: c.Issuer, Audiences: c.Audiences, Algorithms: c.Algorithms, TokenTypes: c.TokenTypes, ClientIDs: c.ClientIDs,
+		Tenant: c.Tenant, TenantClaim: c.TenantClaim, Tenants: c.Tenants, SubjectPrefix: c.SubjectPrefix,
+		RolesClaim: c.RolesClaim, ScopesClaim: c.ScopesClaim, JWKSURL: c.JWKSURL, JWKSFile: c.JWKSFile,
+		SingleAudience: c.SingleAudience, RequireBound: c.RequireBound, AllowPrivateAddresses: c.AllowPrivateAddresses,
+		Skew: c.Skew, MaxLifetime: c.MaxLifetime, MaxStale: c.MaxStale,
+	}
+}
+
+func (s *Server) openServer(context.Context) error {
+	mode := identity.CertificateRequired
+	if s.cfg.Server.ClientCertificate == "optional" {
+		mode = identity.CertificateOptional
+	}
+	who, err := identity.NewIdentifier(identity.IdentifierConfig{Peers: s.peers, Verifier: s.verifier, ClientCertificate: mode})
+	if err != nil {
+		return err
+	}
+	gate, err := tools.NewGate(tools.GateConfig{
+		Registry: s.registry, Guard: s.guard, Tools: s.registry.Names(), Clock: s.opt.now, Trace: interceptors.Trace, Report: s.reportTool,
+		Limits: tools.Limits{MaxResult: s.cfg.Server.Limits.ResultBytes},
+	})
+	if err != nil {
+		return err
+	}
+	l := s.cfg.Server.Limits
+	s.grpc, err = server.New(server.Config{
+		TLS: s.peers.ServerTLS(mode), Identify: who, Guard: s.guard, Runs: s.runs, Tools: &toolbox{gate, s.registry},
+		Catalog: &catalog{s.cfg}, Audit: &auditLog{s}, Admin: &admin{s}, Log: s.opt.log, Metrics: s.opt.metrics, Now: s.opt.now,
+		GrantID: newGrantID, Reflection: s.cfg.Server.Reflection, Version: s.opt.version,
+		Limits: interceptors.Limits{Streams: l.StreamsPerUser, UnaryDeadline: l.UnaryDeadline, RunDeadline: l.RunDeadline, StreamLife: l.StreamLife},
+		Transport: server.Transport{
+			Streams: uint32(l.StreamsPerConnection), HeaderBytes: uint32(l.HeaderBytes), MessageBytes: l.MessageBytes, ConnectTimeout: l.ConnectTimeout,
+			Idle: l.ConnectionIdle, Age: l.ConnectionAge, Grace: l.ConnectionGrace, Shutdown: l.Shutdown,
+		},
+	})
+	return err
+}
