@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"syscall"
+
+	"github.com/behalf-dev/behalf/fault"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// explain says an error the way a tired person needs it: what happened, why,
+// and what to type next.
+func explain(err error) string {
+	s, ok := status.FromError(err)
+	if !ok {
+		return "behalf: " + err.Error()
+	}
+	text := "behalf: " + clean(s.Message())
+	known := false
+	for _, d := range s.Details() {
+		switch d := d.(type) {
+		case *errdetails.ErrorInfo:
+			if known = d.GetDomain() == fault.Domain; known {
+				text += refusal(d)
+			}
+		case *errdetails.BadRequest:
+			for _, f := range d.GetFieldViolations() {
+				text += fmt.Sprintf("\n  field     %s: %s", clean(f.GetField()), clean(f.GetDescription()))
+			}
+		}
+	}
+	if !known && s.Code() == codes.Unavailable {
+		return "behalf: " + unreachable(s.Message())
+	}
+	return text
+}
+
+// hints say what to type for the reasons that a newcomer meets.
+var hints = map[string]string{
+	"CREDENTIAL_REQUIRED": "say for whom: --as PERSON with `behalf dev`, else --token or BEHALF_TOKEN",
+	"CREDENTIAL_INVALID":  "with `behalf dev` use --as PERSON; else get a new token from your identity provider",
+	"CREDENTIAL_EXPIRED":  "with `behalf dev` use --as PERSON; else get a new token from your identity provider",
+	"POLICY_DENIED":       "who may read the audit log sees which policy it was: `behalf audit query`",
+	"NOT_FOUND":           "`behalf agents`, `behalf sessions` and `behalf runs` list what there is for you",
+}
+
+func refusal(d *errdetails.ErrorInfo) string {
+	text := "\n  reason    " + clean(d.GetReason())
+	for _, m := range []struct{ key, label string }{{"tool", "tool"}, {"missing_scope", "scope"}, {"decision_id", "decision"}, {"request_id", "request"}} {
+		if v := d.GetMetadata()[m.key]; v != "" {
+			text += fmt.Sprintf("\n  %-9s %s", m.label, clean(v))
+		}
+	}
+	if h := hints[d.GetReason()]; h != "" {
+		text += "\n  next      " + strings.ReplaceAll(h, "`behalf ", "`"+self()+" ")
+	}
+	return text
+}
+
+var dialed = regexp.MustCompile(`dial tcp (\S+): (.*?)"?$`)
+
+// unreachable explains a connection that did not come about.
+func unreachable(message string) string {
+	next := fmt.Sprintf("\n  next      start one with `%s dev`, or name another with --addr", self())
+	if m := dialed.FindStringSubmatch(message); m != nil {
+		return fmt.Sprintf("no server answers on %s (%s)%s", clean(m[1]), clean(m[2]), next)
+	}
+	if strings.Contains(message, "handshake") || strings.Contains(message, "tls:") {
+		next = "\n  next      the certificates of both sides must fit: with `behalf dev` use the --dir it was started with; else check --cert, --bundle and --server"
+	}
+	return "the connection to the server failed: " + clean(message) + next
+}
+
+func cancelled(err error) bool {
+	return errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled
+}
+
+// started explains why a server could not begin. What other programs hold is
+// not wrong input; all else is what the config or the folder says.
+func started(err error, listen, dir string) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w\n  next      use the server that is there, or stop it, or start this one elsewhere with %s", err, listen)
+	case errors.Is(err, syscall.EAGAIN):
+		return fmt.Errorf("%w\n  next      a server already runs in this folder: use it, or stop it (Ctrl-C in its terminal), or give %s", err, dir)
+	}
+	return wrongInput(err)
+}
+
+func trimmed(s string) string { return strings.TrimSpace(s) }

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/behalf-dev/behalf"
+	"github.com/behalf-dev/behalf/config"
+	"github.com/behalf-dev/behalf/examples/supportdesk"
+	"github.com/behalf-dev/behalf/identity"
+)
+
+// local is everything that demo and dev bring along and a production server
+// gets from elsewhere: a certificate authority, a token issuer and its people.
+type local struct {
+	dir    string
+	cfg    *config.Config
+	ca     *identity.DevCA
+	issuer *identity.DevIssuer
+	people people
+	client profile
+	log    *slog.Logger
+}
+
+// Names of the local world.
+const (
+	localDomain   = "dev.behalf"
+	localTenant   = "acme"
+	localAudience = "behalf"
+	localIssuer   = "https://issuer.dev.behalf"
+)
+
+// newLocal prepares dir. The desk's files are copied there once, so that its
+// policies and agents can be edited; credentials are made anew when they expire.
+func newLocal(dir string) (*local, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	desk := filepath.Join(dir, "desk")
+	if err := copyDesk(desk); err != nil {
+		return nil, err
+	}
+	l := &local{dir: dir, log: slog.Default()}
+	if l.cfg, err = config.Load(filepath.Join(desk, "behalf.yaml"), os.LookupEnv); err != nil {
+		return nil, wrongInput(err)
+	}
+	l.stateIn(dir)
+	if l.ca, err = identity.NewDevCA(identity.DevCAConfig{Dir: dir, TrustDomain: localDomain}); err != nil {
+		return nil, err
+	}
+	if l.issuer, err = identity.NewDevIssuer(identity.DevIssuerConfig{URL: localIssuer, KeyFile: filepath.Join(dir, issuerKeyName)}); err != nil {
+		return nil, err
+	}
+	file := filepath.Join(desk, "people.yaml")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, wrongInput(err)
+	}
+	if l.people, err = parsePeople(data); err != nil {
+		return nil, wrongInput(err)
+	}
+	svid, err := l.ca.Files("/client")
+	if err != nil {
+		return nil, err
+	}
+	l.client = profile{
+		Cert: svid.Cert, Key: svid.Key, Bundle: svid.Bundle, Server: "spiffe://" + localDomain + "/behalf",
+		Issuer: localIssuer, Audience: localAudience, Tenant: localTenant, People: file,
+	}
+	return l, nil
+}
+
+// copyDesk leaves an existing copy alone.
+func copyDesk(to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return err
+	}
+	if _, err := os.Stat(to); err == nil {
+		return nil
+	}
+	err := os.CopyFS(to, supportdesk.Files)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("copy the support desk: %w", err)
+	}
+	return nil
+}
+
+// stateIn keeps what the server writes beside the credentials.
+func (l *local) stateIn(dir string) {
+	l.cfg.Store.DSN = "sqlite://" + filepath.Join(dir, "behalf.db")
+	l.cfg.Runs.Dir = filepath.Join(dir, "runs")
+	l.cfg.Audit.Witness = filepath.Join(dir, "audit.witness")
+	l.cfg.Server.OperatorTenant = localTenant
+	l.cfg.Server.Reflection = true
+}
+
+// options wire the local world into a server.
+func (l *local) options() ([]behalf.Option, error) {
+	desk, err := supportdesk.New()
+	if err != nil {
+		return nil, err
+	}
+	return []behalf.Option{
+		behalf.WithTools("supportdesk", desk.Tools()...),
+		behalf.WithVersion(version()),
+		behalf.WithLogger(l.log),
+		behalf.WithIdentity(behalf.Identity{
+			Source:  l.ca,
+			Issuers: []identity.Issuer{l.issuer.Issuer(localAudience, localTenant)},
+			Tenants: map[string]string{localDomain: localTenant},
+			Grants:  []identity.WorkloadGrant{{ID: "spiffe://" + localDomain + "/**", Issuers: []string{localIssuer}}},
+		}),
+	}, nil
+}
+
+// save writes how clients reach the server.
+func (l *local) save(addr string) error {
+	l.client.Addr = addr
+	b, err := json.MarshalIndent(l.client, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(l.dir, profileName), append(b, '\n'), 0o600)
+}
+
+// useRealModel replaces the offline rules where a key is at hand.
+func (l *local) useRealModel(getenv func(string) string) string {
+	key := getenv("OPENAI_API_KEY")
+	if key == "" {
+		return "offline rules, not a language model (set OPENAI_API_KEY for a real one)"
+	}
+	m := config.Model{BaseURL: getenv("OPENAI_BASE_URL"), APIKey: config.NewSecret(key), Model: getenv("OPENAI_MODEL")}
+	if m.BaseURL == "" {
+		m.BaseURL = "https://api.openai.com/v1"
+	}
+	if m.Model == "" {
+		m.Model = "gpt-4o-mini"
+	}
+	for name := range l.cfg.Models {
+		l.cfg.Models[name] = m
+	}
+	return m.Model
+}

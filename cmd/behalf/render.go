@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+
+	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+)
+
+// screen prints a run's events for a person: text as it comes, and beside it
+// what the agents did and what was decided about it.
+type screen struct {
+	out    io.Writer
+	indent string
+	json   bool
+	paint  paint
+	width  int // of a line of data; 0: all of it
+
+	calls  map[string]string // call id -> tool
+	open   bool              // text is being written
+	source string
+	tally  tally
+}
+
+// tally counts what was decided about the calls of a run.
+type tally struct {
+	allowed, denied int
+	because, duties []string
+}
+
+// dataWidth keeps a tool's data on a line or two of a terminal; --json shows all.
+const dataWidth = 160
+
+func newScreen(out io.Writer, indent string, json bool) *screen {
+	s := &screen{out: out, indent: indent, json: json, paint: paintFor(out), calls: map[string]string{}}
+	if onTerminal(out) {
+		s.width = dataWidth
+	}
+	return s
+}
+
+// jsonLine is m as one line of JSON. protojson varies its spaces on purpose.
+func jsonLine(m proto.Message) (string, error) {
+	b, err := protojson.Marshal(m)
+	if err != nil {
+		return "", err
+	}
+	var line bytes.Buffer
+	err = json.Compact(&line, b)
+	return line.String(), err
+}
+
+func (s *screen) show(e *behalfv1.Event) {
+	if s.json {
+		if line, err := jsonLine(e); err == nil {
+			fmt.Fprintln(s.out, line)
+		}
+		return
+	}
+	switch b := e.GetBody().(type) {
+	case *behalfv1.Event_TextDelta:
+		s.text(e.GetSource(), b.TextDelta.GetText())
+	case *behalfv1.Event_ToolCallRequested:
+		s.calls[e.GetCallId()] = b.ToolCallRequested.GetTool()
+		if !strings.HasPrefix(b.ToolCallRequested.GetTool(), "transfer_to_") {
+			s.line("→ %s %s", clean(b.ToolCallRequested.GetTool()), s.data(b.ToolCallRequested.GetArgumentsJson()))
+		}
+	case *behalfv1.Event_ToolCallDecided:
+		s.decided(e.GetCallId(), b.ToolCallDecided)
+	case *behalfv1.Event_ToolCallFinished:
+		s.finished(e.GetCallId(), b.ToolCallFinished)
+	case *behalfv1.Event_HandedOff:
+		s.line("%s", s.paint.dim("⇢ "+clean(e.GetSource())+" hands over to "+clean(b.HandedOff.GetTo())))
+	case *behalfv1.Event_RunFinished:
+		s.end()
+		if r := b.RunFinished.GetStopReason(); r != "completed" {
+			s.line("%s %s", s.paint.bad("■ the run ended: "+clean(r)), clean(b.RunFinished.GetErrorMessage()))
+		}
+	}
+}
+
+func (s *screen) decided(call string, d *behalfv1.ToolCallDecided) {
+	tool, because := clean(s.calls[call]), strings.Join(d.GetPolicyIds(), ", ")
+	if d.GetDecision() == behalfv1.Decision_DECISION_ALLOW {
+		s.tally.allowed++
+		s.tally.duties = append(s.tally.duties, d.GetDuties()...)
+		duties := ""
+		if len(d.GetDuties()) > 0 {
+			duties = "  " + s.paint.marked("["+strings.Join(d.GetDuties(), ", ")+"]")
+		}
+		s.line("  %s %s  by %s%s", s.paint.good("✓ allowed"), tool, because, duties)
+		return
+	}
+	s.tally.denied++
+	s.tally.because = append(s.tally.because, d.GetPolicyIds()...)
+	if because != "" {
+		because = "  by " + s.paint.bold(because)
+	}
+	s.line("  %s %s  %s%s", s.paint.bad("✗ DENIED"), tool, word(d.GetReason().String(), "ERROR_REASON_"), because)
+}
+
+func (s *screen) finished(call string, f *behalfv1.ToolCallFinished) {
+	if strings.HasPrefix(s.calls[call], "transfer_to_") || f.GetReason() != behalfv1.ErrorReason_ERROR_REASON_UNSPECIFIED {
+		return
+	}
+	mark := "←"
+	if f.GetFailed() {
+		mark = "← failed:"
+	}
+	s.line("  %s", s.paint.dim(mark+" "+s.data(f.GetResultJson())))
+}
+
+// data is a tool's JSON, cut to what a terminal shows well.
+func (s *screen) data(text string) string {
+	r := []rune(clean(text))
+	if s.width == 0 || len(r) <= s.width {
+		return string(r)
+	}
+	return string(r[:s.width]) + "…"
+}
+
+// text writes a piece of an agent's reply, with its name in front of the first.
+func (s *screen) text(source, piece string) {
+	if !s.open || s.source != source {
+		s.end()
+		fmt.Fprintf(s.out, "%s%s ", s.indent, s.paint.name(clean(source)+":"))
+		s.open, s.source = true, source
+	}
+	fmt.Fprint(s.out, clean(piece))
+}
+
+func (s *screen) line(format string, args ...any) {
+	s.end()
+	fmt.Fprintf(s.out, s.indent+format+"\n", args...)
+}
+
+func (s *screen) end() {
+	if s.open {
+		fmt.Fprintln(s.out)
+		s.open = false
+	}
+}
+
+// clean takes out what could command a terminal or turn the text around: what
+// models and tools say is hostile (SECURITY 7.4).
+func clean(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n':
+			return ' '
+		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r):
+			return '\uFFFD'
+		}
+		return r
+	}, text)
+}
+
+func word(name, prefix string) string { return strings.TrimPrefix(name, prefix) }

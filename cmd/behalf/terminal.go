@@ -1,0 +1,53 @@
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/mattn/go-isatty"
+)
+
+// onTerminal says whether a person looks at out while it is written.
+func onTerminal(out any) bool {
+	f, ok := out.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
+}
+
+// paint puts colours around text, or leaves it alone.
+type paint bool
+
+// paintFor is colour on a terminal, unless the person does not want it
+// (https://no-color.org) or the terminal cannot.
+func paintFor(out io.Writer) paint {
+	return paint(onTerminal(out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb")
+}
+
+func (p paint) wrap(code, text string) string {
+	if !p || text == "" {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+func (p paint) bold(text string) string   { return p.wrap("1", text) }
+func (p paint) dim(text string) string    { return p.wrap("2", text) }
+func (p paint) good(text string) string   { return p.wrap("32", text) }
+func (p paint) bad(text string) string    { return p.wrap("1;31", text) }
+func (p paint) marked(text string) string { return p.wrap("33", text) }
+func (p paint) name(text string) string   { return p.wrap("1;36", text) }
+
+// self is how the person started this program, so that the commands we print
+// can be pasted.
+func self() string { return selfFrom(os.Args[0]) }
+
+func selfFrom(path string) string {
+	if strings.Contains(path, "go-build") { // `go run` compiles into its cache
+		return "go run ./cmd/behalf"
+	}
+	if filepath.Base(path) == path {
+		return path
+	}
+	return strings.ReplaceAll(path, " ", `\ `)
+}
