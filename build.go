@@ -218,16 +218,19 @@ func (s *Server) target(name string, groupChat bool) (agents.Agent, bool) {
 }
 
 // again asks policy anew before an interrupted run goes on.
-func (s *Server) again(ctx context.Context, row runs.RunRecord, g identity.Grant) error {
-	permit, err := s.guard.Begin(ctx, &policy.Query{
-		Grant: g, Action: "run_agent", Resource: policy.Entity{Type: "Agent", ID: row.Target}, Time: s.opt.now(), Session: row.SessionID, Run: row.RunID,
-	})
-	if err != nil {
-		return err
-	}
-	if err := permit.Wait(ctx); err != nil {
-		return err
-	}
-	permit.Done(ctx, policy.Result{Outcome: policy.Succeeded})
-	return nil
+func (s *Server) again(ctx context.Context, r runs.RunRecord, g identity.Grant) error {
+	return s.ask(ctx, "run_agent", r, g)
+}
+
+// offline asks whether a run may go on although its person's credential has
+// ended (DESIGN 5, run_offline).
+func (s *Server) offline(ctx context.Context, r runs.RunRecord, g identity.Grant) bool {
+	return s.ask(ctx, policy.ActionRunOffline, r, g) == nil
+}
+
+// ask puts a question about a run to the guard, on record like any other.
+func (s *Server) ask(ctx context.Context, action string, r runs.RunRecord, g identity.Grant) error {
+	return s.guard.Do(ctx, &policy.Query{
+		Grant: g, Action: action, Resource: policy.Entity{Type: "Agent", ID: r.Target}, Session: r.SessionID, Run: r.RunID,
+	}, func(context.Context) (policy.Result, error) { return policy.Result{Outcome: policy.Succeeded}, nil })
 }

@@ -26,7 +26,7 @@ func (s *Server) serveHTTP(ctx context.Context) error {
 		defer cancel()
 		_ = h.Shutdown(grace)
 	})
-	err := h.Serve(s.http)
+	err := s.serveOn(h)
 	if stop() {
 		return err
 	}
@@ -35,6 +35,14 @@ func (s *Server) serveHTTP(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// serveOn serves with TLS where the config has files for it.
+func (s *Server) serveOn(h *http.Server) error {
+	if t := s.cfg.Server.HTTPTLS; t != nil {
+		return h.ServeTLS(s.http, t.Cert, t.Key)
+	}
+	return h.Serve(s.http)
 }
 
 // healthz is 200 while the server can identify and record, 503 otherwise.

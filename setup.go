@@ -116,7 +116,7 @@ func (s *Server) openRuns(ctx context.Context) error {
 		return fmt.Errorf("runs.log: %w", err)
 	}
 	s.runs, err = runs.NewEngine(runs.Config{
-		Log: s.log, Queue: queue, Index: s.store, Grants: s.store, Targets: s.target, Resume: s.again, Clock: s.opt.now,
+		Log: s.log, Queue: queue, Index: s.store, Grants: s.store, Targets: s.target, Resume: s.again, Offline: s.offline, Clock: s.opt.now,
 		Logger: s.opt.log, OfflineMax: s.cfg.Runs.OfflineMax,
 	})
 	if err != nil {

@@ -14,7 +14,6 @@ type Agent struct {
 	Scopes *[]string `yaml:"scopes" is:"scope"`
 
 	Handoffs      []Handoff `yaml:"handoffs"`
-	External      []string  `yaml:"external" is:"spiffe"` // workloads that may delegate as this agent
 	MaxTurns      int       `yaml:"max_turns" range:"1..1000"`
 	ParallelCalls int       `yaml:"parallel_calls" range:"1..128"` // tool calls of one reply at once; 0: the default
 }
@@ -51,7 +50,6 @@ func (c *checker) agent(p place, name string, a Agent) {
 		}
 	}
 	c.unique(p.key("tools"), a.Tools)
-	c.unique(p.key("external"), a.External)
 	c.uniqueScopes(p.key("scopes"), a.Scopes)
 	c.handoffs(p.key("handoffs"), name, a.Handoffs)
 }

@@ -22,14 +22,10 @@ type TLSFiles struct {
 // Limits bound what callers can make the server hold. 0 means the default.
 type Limits struct {
 	StreamsPerUser       int           `yaml:"streams_per_user" range:"1..10000"`
-	ToolCallsPerUser     int           `yaml:"tool_calls_per_user" range:"1..10000"`
-	ApprovalsPerUser     int           `yaml:"approvals_per_user" range:"1..10000"`
 	StreamsPerConnection int           `yaml:"streams_per_connection" range:"1..100000"`
 	MessageBytes         int           `yaml:"message_bytes" range:"1024..67108864"`
 	HeaderBytes          int           `yaml:"header_bytes" range:"1024..1048576"`
-	ArgumentBytes        int           `yaml:"argument_bytes" range:"256..16777216"`
 	ResultBytes          int           `yaml:"result_bytes" range:"256..67108864"`
-	ChainDepth           int           `yaml:"chain_depth" range:"1..64"`
 	ConnectTimeout       time.Duration `yaml:"connect_timeout" range:"1s..5m"`
 	ConnectionIdle       time.Duration `yaml:"connection_idle" range:"1s..24h"`
 	ConnectionAge        time.Duration `yaml:"connection_age" range:"10s..24h"`

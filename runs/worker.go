@@ -178,11 +178,15 @@ func (e *Engine) admit(ctx context.Context, x *execution, kept GrantRecord) (ide
 	g, now := kept.Restore(), e.cfg.Clock()
 	if !g.Expires().IsZero() && !now.Before(g.Expires()) {
 		until := fromNano(kept.CreatedAt).Add(e.cfg.OfflineMax)
-		if e.cfg.Offline == nil || !now.Before(until) || !e.cfg.Offline(ctx, x.rec, g) {
+		if e.cfg.Offline == nil || !now.Before(until) {
 			return g, errExpired
 		}
 		kept.Expires = until.UnixNano()
-		g = kept.Restore()
+		longer := kept.Restore() // what policy is asked for: the grant as it would be
+		if !e.cfg.Offline(identity.WithGrant(ctx, longer), x.rec, longer) {
+			return g, errExpired
+		}
+		g = longer
 	}
 	if e.cfg.Resume == nil {
 		return g, nil

@@ -1,19 +1,17 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/behalf-dev/behalf"
-	"github.com/behalf-dev/behalf/audit"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
-	"github.com/behalf-dev/behalf/store"
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -22,6 +20,7 @@ import (
 func demoCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "demo", Short: "See two people use the same agents with different results, and the proof of it", Args: cobra.NoArgs,
+		Long: "Starts everything in this process, in a temporary folder, and tells a story of five short chapters. It needs no key, no\nnetwork and no set-up. With OPENAI_API_KEY set (OPENAI_BASE_URL, OPENAI_MODEL) the agents think with that model.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			dir, err := os.MkdirTemp("", "behalf-demo-")
 			if err != nil {
@@ -34,7 +33,11 @@ func demoCommand() *cobra.Command {
 			}
 			l.cfg.Server.Listen, l.cfg.Server.HTTP = "127.0.0.1:0", ""
 			l.log = slog.New(slog.DiscardHandler)
-			d := &demo{local: l, out: c.OutOrStdout(), model: l.useRealModel(os.Getenv)}
+			l.useModel(os.Getenv)
+			if onTerminal(c.OutOrStdout()) {
+				l.pace = pace
+			}
+			d := &demo{local: l, out: c.OutOrStdout(), paint: paintFor(c.OutOrStdout())}
 			return d.run(c.Context())
 		},
 	}
@@ -44,7 +47,7 @@ func demoCommand() *cobra.Command {
 type demo struct {
 	*local
 	out   io.Writer
-	model string
+	paint paint
 }
 
 const question = "Customer C-1001 says the espresso machine of order O-5001 arrived broken. Please refund it."
@@ -76,6 +79,11 @@ func (d *demo) run(ctx context.Context) error {
 
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
 
+// chapter begins a part of the story.
+func (d *demo) chapter(n int, format string, args ...any) {
+	d.say("\n%s\n", d.paint.bold(fmt.Sprintf("%d ─ "+format, append([]any{n}, args...)...)))
+}
+
 func (d *demo) tell(ctx context.Context, s *behalf.Server) error {
 	if err := d.save(s.Addr()); err != nil {
 		return err
@@ -85,8 +93,8 @@ func (d *demo) tell(ctx context.Context, s *behalf.Server) error {
 		return err
 	}
 	defer conn.Close()
-	d.say("behalf demo: one support desk, two people, the same question.")
-	d.say("Real mutual TLS on %s, real signed tokens, a real audit log. Model: %s.", s.Addr(), d.model)
+	d.say("%s one support desk, two people, the same question.", d.paint.bold("behalf demo:"))
+	d.say("%s", d.paint.dim("Real mutual TLS on "+s.Addr()+", real signed tokens, a real audit log.\nModel: "+d.model+"."))
 	for i, who := range []string{"alice", "bob"} {
 		if err := d.ask(ctx, conn, i+1, who); err != nil {
 			return err
@@ -112,10 +120,26 @@ func (d *demo) ask(ctx context.Context, conn *grpc.ClientConn, n int, subject st
 	if err != nil {
 		return err
 	}
-	d.say("\n%d ─ %s (%s) asks: %s\n", n, p.Name, p.Roles[0], question)
-	r := &behalfv1.StreamAgentRequest{Agent: "triage", Input: question}
-	_, err = streamRun(ctx, behalfv1.NewAgentServiceClient(conn), r, newScreen(d.out, "    ", false))
-	return err
+	d.chapter(n, "%s (%s) asks: %s", p.Name, p.Roles[0], question)
+	screen := newScreen(d.out, "    ", false)
+	last, err := streamRun(ctx, behalfv1.NewAgentServiceClient(conn), &behalfv1.StreamAgentRequest{Agent: "triage", Input: question}, screen)
+	if err != nil {
+		return err
+	}
+	d.say("\n    %s", d.paint.marked(screen.tally.sum(p.Name)))
+	return completed(last)
+}
+
+// sum says in one line what was decided in a run.
+func (t *tally) sum(name string) string {
+	s := fmt.Sprintf("= for %s: %s allowed, %d denied", name, count(int64(t.allowed), "tool call"), t.denied)
+	if len(t.because) > 0 {
+		s += " (" + strings.Join(slices.Compact(slices.Sorted(slices.Values(t.because))), ", ") + ")"
+	}
+	if redacted := slices.DeleteFunc(slices.Clone(t.duties), func(duty string) bool { return !strings.Contains(duty, "redact") }); len(redacted) > 0 {
+		s += "; kept from the model and from " + name + ": " + strings.Join(redacted, ", ")
+	}
+	return s
 }
 
 func (d *demo) query(ctx context.Context, conn *grpc.ClientConn) error {
@@ -123,7 +147,7 @@ func (d *demo) query(ctx context.Context, conn *grpc.ClientConn) error {
 	if err != nil {
 		return err
 	}
-	d.say("\n3 ─ %s (%s) asks the audit log what was done for Alice:\n", p.Name, p.Roles[0])
+	d.chapter(3, "%s (%s) asks the audit log what was done for Alice:", p.Name, p.Roles[0])
 	stream, err := behalfv1.NewAuditServiceClient(conn).QueryAudit(ctx, &behalfv1.QueryAuditRequest{User: "alice"})
 	if err != nil {
 		return err
@@ -139,81 +163,4 @@ func (d *demo) query(ctx context.Context, conn *grpc.ClientConn) error {
 		}
 		rows = append(rows, auditRow(m.GetRecord()))
 	}
-}
-
-// prove verifies the log that the stopped server left, and a copy with one
-// flipped byte.
-func (d *demo) prove(ctx context.Context) error {
-	d.say("\n4 ─ An auditor verifies the log, without a server:\n")
-	report, err := verifyFiles(ctx, d.cfg.Store.DSN[len("sqlite://"):], d.dir)
-	if err != nil {
-		return err
-	}
-	printReport(d.out, report)
-	if !report.OK() {
-		return errors.New("the audit log of the demo is not intact; this is a bug, please report it")
-	}
-	d.say("\n5 ─ Somebody changes one byte of it, in a copy:\n")
-	forged, err := d.forge(ctx)
-	if err != nil {
-		return err
-	}
-	report, err = verifyFiles(ctx, forged, d.dir)
-	if err != nil {
-		return err
-	}
-	printReport(d.out, report)
-	if report.OK() {
-		return errors.New("the forged log passed; this is a bug, please report it")
-	}
-	d.say("\nThat is all of it: who asked, through which agents, what was decided and why, and proof that nobody changed it.")
-	d.say("Next: `go run ./cmd/behalf dev` keeps this desk up for you and grpcurl.")
-	return nil
-}
-
-func verifyFiles(ctx context.Context, db, dir string) (audit.Report, error) {
-	e := evidence{store: db, witness: filepath.Join(dir, "audit.witness"), key: filepath.Join(dir, "audit.key.pub")}
-	return e.verify(ctx)
-}
-
-// forge copies the database and changes one byte of one row in place, as
-// somebody with the disk but not the key would: the denial becomes another word.
-func (d *demo) forge(ctx context.Context) (string, error) {
-	b, err := os.ReadFile(d.cfg.Store.DSN[len("sqlite://"):])
-	if err != nil {
-		return "", err
-	}
-	row, err := d.denial(ctx)
-	if err != nil {
-		return "", err
-	}
-	// The file may hold older copies of the row in free pages: change each.
-	for at := 0; ; {
-		i := bytes.Index(b[at:], row)
-		if i < 0 {
-			break
-		}
-		at += i + bytes.Index(row, []byte(`"deny"`)) + 1
-		b[at] = 'D'
-	}
-	forged := filepath.Join(d.dir, "forged.db")
-	return forged, os.WriteFile(forged, b, 0o600)
-}
-
-// denial is the stored row of the refund that was denied, up to its decision.
-func (d *demo) denial(ctx context.Context) ([]byte, error) {
-	db, err := store.OpenReadOnly(d.cfg.Store.DSN[len("sqlite://"):])
-	if err != nil {
-		return nil, err
-	}
-	defer db.Close()
-	for r, err := range db.Rows(ctx) {
-		if err != nil {
-			return nil, err
-		}
-		if at := bytes.Index(r.Body, []byte(`"deny"`)); at > 0 {
-			return r.Body[:at+len(`"deny"`)], nil
-		}
-	}
-	return nil, errors.New("the audit log holds no denial")
 }

@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
+	"net"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/behalf-dev/behalf"
@@ -12,29 +15,50 @@ import (
 )
 
 func devCommand() *cobra.Command {
-	dir, listen := ".behalf", "127.0.0.1:8443"
+	dir, listen, http, verbose := ".behalf", "127.0.0.1:8443", "127.0.0.1:8080", false
 	c := &cobra.Command{
 		Use: "dev", Short: "Start the support desk with a local authority and issuer, and stay up", Args: cobra.NoArgs,
-		Long: "Starts the support desk and stays up. Credentials, people, policies and data are in the folder given with --dir;\nedit .behalf/desk and call ReloadConfig, or delete the folder to begin anew.",
+		Long: `Starts the support desk and stays up. Credentials, people, policies and data are in the folder given with --dir.
+
+Edit DIR/desk/policies and call ReloadConfig as bob, or edit anything in DIR/desk and start again.
+Delete the folder to begin anew. The authority and the issuer exist only here: never use them elsewhere.`,
+		Example: "  behalf dev\n  behalf dev --listen 127.0.0.1:0 --http '' --dir /tmp/desk",
 		RunE: func(c *cobra.Command, _ []string) error {
 			l, err := newLocal(dir)
 			if err != nil {
 				return err
 			}
-			model := l.useRealModel(os.Getenv)
-			l.cfg.Server.Listen = listen
-			return l.serve(c.Context(), func(s *behalf.Server) error {
+			l.log = slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: logLevel(verbose)}))
+			l.useModel(os.Getenv)
+			if onTerminal(c.OutOrStdout()) {
+				l.pace = pace
+			}
+			l.cfg.Server.Listen, l.cfg.Server.HTTP = listen, http
+			err = l.serve(c.Context(), func(s *behalf.Server) error {
 				if err := l.save(s.Addr()); err != nil {
 					return err
 				}
-				l.greet(c.OutOrStdout(), s, dir, model)
+				l.greet(c.OutOrStdout(), s, dir)
 				return nil
 			})
+			if err == nil {
+				fmt.Fprintf(c.OutOrStdout(), "\nstopped; the next `%s dev` goes on where this one ended\n", self())
+			}
+			return started(err, "--listen 127.0.0.1:0 (any free port) or --http ''", "another --dir")
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", dir, "folder for credentials, data and the editable desk")
-	c.Flags().StringVar(&listen, "listen", listen, "address to listen on")
+	c.Flags().StringVar(&listen, "listen", listen, "address of gRPC; port 0: any that is free")
+	c.Flags().StringVar(&http, "http", http, "address of health and metrics; empty: none")
+	c.Flags().BoolVar(&verbose, "verbose", verbose, "log every call, not only what went wrong")
 	return c
+}
+
+func logLevel(verbose bool) slog.Level {
+	if verbose {
+		return slog.LevelInfo
+	}
+	return slog.LevelWarn
 }
 
 // serve runs the local server until ctx ends; up is called when it listens.
@@ -45,7 +69,7 @@ func (l *local) serve(ctx context.Context, up func(*behalf.Server) error) error 
 	}
 	s, err := behalf.New(ctx, l.cfg, options...)
 	if err != nil {
-		return wrongInput(err)
+		return err
 	}
 	if err := up(s); err != nil {
 		return err
@@ -53,26 +77,56 @@ func (l *local) serve(ctx context.Context, up func(*behalf.Server) error) error 
 	return s.Run(ctx)
 }
 
-func (l *local) greet(out io.Writer, s *behalf.Server, dir, model string) {
-	_, port, _ := strings.Cut(s.Addr(), ":")
-	call := fmt.Sprintf(`  go tool -modfile=tools.mod grpcurl -cacert %[1]s/ca.pem -cert %[1]s/svid-client.pem -key %[1]s/svid-client.key \
-    -H "authorization: Bearer $(go run ./cmd/behalf token alice)" `, dir)
-	fmt.Fprintf(out, `behalf dev is up on %s
-  people:  %s
-  model:   %s
-  health and metrics: http://%s
+// greet prints what to type next. Each command is one line that can be pasted
+// as it is, in this folder.
+func (l *local) greet(out io.Writer, s *behalf.Server, dir string) {
+	p := paintFor(out)
+	_, port, _ := net.SplitHostPort(s.Addr())
+	in, at := "", filepath.Clean(dir)
+	if at != ".behalf" {
+		in = " --dir " + quoted(at)
+	}
+	me, files := self(), quoted(at)
+	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
+	say("%s gRPC with mutual TLS on %s\n", p.bold("behalf dev is up:"), s.Addr())
+	say("  people   %s", l.people.withRoles())
+	say("  model    %s", l.model)
+	if s.HTTPAddr() != "" {
+		say("  http     http://%[1]s/healthz and http://%[1]s/metrics", s.HTTPAddr())
+	}
+	say("  folder   %s: credentials, data, audit log; %s: agents, policies, people to edit\n", at, filepath.Join(at, "desk"))
+	say("%s\n", p.bold("Paste these into another terminal, in this folder. Talk, look at the record, prove it:"))
+	say("  %s chat triage --as alice%s", me, in)
+	say("  %s audit query --as carol --user alice%s", me, in)
+	say("  %s audit verify%s\n", me, strings.Replace(in, " --dir ", " --store ", 1)+dbSuffix(in))
+	say("%s\n", p.bold("The same with grpcurl. The certificate says which program calls, the token for whom:"))
+	say("  TOKEN=$(%s token alice%s)", me, in)
+	say("  rpc() { %s -cacert %[2]s/ca.pem -cert %[2]s/svid-client.pem -key %[2]s/svid-client.key -H \"authorization: Bearer $TOKEN\" \"$@\"; }", grpcurl(), files)
+	say("  rpc localhost:%s list", port)
+	say("  rpc localhost:%s behalf.v1.AdminService/WhoAmI", port)
+	say("  rpc -d '{\"agent\":\"triage\",\"input\":\"Please refund order O-5001 of customer C-1001\"}' localhost:%s behalf.v1.AgentService/RunAgent\n", port)
+	say("%s", p.dim("Ctrl-C stops it. Denied and failed calls are logged here; all calls with --verbose."))
+}
 
-Paste into another terminal, in this folder:
+func dbSuffix(in string) string {
+	if in == "" {
+		return ""
+	}
+	return "/behalf.db"
+}
 
-  go run ./cmd/behalf chat triage --as alice
-  go run ./cmd/behalf audit query --as carol
+// grpcurl is the pinned one in the repository's folder, else the installed one.
+func grpcurl() string {
+	if _, err := os.Stat("tools.mod"); err == nil {
+		return "go tool -modfile=tools.mod grpcurl"
+	}
+	return "grpcurl"
+}
 
-%slocalhost:%s list
-
-%s\
-    -d '{"agent":"triage","input":"Please refund order O-5001 of customer C-1001"}' \
-    localhost:%s behalf.v1.AgentService/RunAgent
-
-Ctrl-C stops it. Everything it knows is in %s.
-`, s.Addr(), strings.Join(l.people.names(), ", "), model, s.HTTPAddr(), call, port, call, port, dir)
+// quoted is a path for a shell.
+func quoted(path string) string {
+	if strings.ContainsAny(path, " '\"$&;()<>|*?[]\\`") {
+		return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+	}
+	return path
 }

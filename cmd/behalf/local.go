@@ -8,11 +8,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/behalf-dev/behalf"
 	"github.com/behalf-dev/behalf/config"
 	"github.com/behalf-dev/behalf/examples/supportdesk"
 	"github.com/behalf-dev/behalf/identity"
+	"github.com/behalf-dev/behalf/model"
 )
 
 // local is everything that demo and dev bring along and a production server
@@ -25,7 +27,12 @@ type local struct {
 	people people
 	client profile
 	log    *slog.Logger
+	model  string        // what answers, for a banner
+	pace   time.Duration // between the words of the offline model
 }
+
+// pace is slow enough to see words come and fast enough not to wait for them.
+const pace = 30 * time.Millisecond
 
 // Names of the local world.
 const (
@@ -47,8 +54,8 @@ func newLocal(dir string) (*local, error) {
 		return nil, err
 	}
 	l := &local{dir: dir, log: slog.Default()}
-	if l.cfg, err = config.Load(filepath.Join(desk, "behalf.yaml"), os.LookupEnv); err != nil {
-		return nil, wrongInput(err)
+	if l.cfg, _, err = load(filepath.Join(desk, "behalf.yaml"), nil); err != nil {
+		return nil, err
 	}
 	l.stateIn(dir)
 	if l.ca, err = identity.NewDevCA(identity.DevCAConfig{Dir: dir, TrustDomain: localDomain}); err != nil {
@@ -102,12 +109,15 @@ func (l *local) stateIn(dir string) {
 
 // options wire the local world into a server.
 func (l *local) options() ([]behalf.Option, error) {
-	desk, err := supportdesk.New()
+	brought, err := examples()
 	if err != nil {
 		return nil, err
 	}
-	return []behalf.Option{
-		behalf.WithTools("supportdesk", desk.Tools()...),
+	paced, err := l.paced()
+	if err != nil {
+		return nil, err
+	}
+	return append(append(brought, paced...),
 		behalf.WithVersion(version()),
 		behalf.WithLogger(l.log),
 		behalf.WithIdentity(behalf.Identity{
@@ -116,7 +126,30 @@ func (l *local) options() ([]behalf.Option, error) {
 			Tenants: map[string]string{localDomain: localTenant},
 			Grants:  []identity.WorkloadGrant{{ID: "spiffe://" + localDomain + "/**", Issuers: []string{localIssuer}}},
 		}),
-	}, nil
+	), nil
+}
+
+// paced are the offline models again, speaking as slowly as a person reads.
+func (l *local) paced() ([]behalf.Option, error) {
+	if l.pace == 0 {
+		return nil, nil
+	}
+	var out []behalf.Option
+	for name, m := range l.cfg.Models {
+		if m.Demo == "" {
+			continue
+		}
+		rules, err := os.ReadFile(m.Demo)
+		if err != nil {
+			return nil, wrongInput(err)
+		}
+		slow, err := model.NewDemo(model.DemoConfig{Rules: rules, Name: m.Demo, Pace: l.pace})
+		if err != nil {
+			return nil, wrongInput(err)
+		}
+		out = append(out, behalf.WithModel(name, slow))
+	}
+	return out, nil
 }
 
 // save writes how clients reach the server.
@@ -129,11 +162,12 @@ func (l *local) save(addr string) error {
 	return os.WriteFile(filepath.Join(l.dir, profileName), append(b, '\n'), 0o600)
 }
 
-// useRealModel replaces the offline rules where a key is at hand.
-func (l *local) useRealModel(getenv func(string) string) string {
+// useModel replaces the offline rules where a key is at hand, and says which it is.
+func (l *local) useModel(getenv func(string) string) {
+	l.model = "offline rules, not a language model (set OPENAI_API_KEY for a real one)"
 	key := getenv("OPENAI_API_KEY")
 	if key == "" {
-		return "offline rules, not a language model (set OPENAI_API_KEY for a real one)"
+		return
 	}
 	m := config.Model{BaseURL: getenv("OPENAI_BASE_URL"), APIKey: config.NewSecret(key), Model: getenv("OPENAI_MODEL")}
 	if m.BaseURL == "" {
@@ -145,5 +179,5 @@ func (l *local) useRealModel(getenv func(string) string) string {
 	for name := range l.cfg.Models {
 		l.cfg.Models[name] = m
 	}
-	return m.Model
+	l.model = m.Model + " at " + m.BaseURL
 }

@@ -50,6 +50,15 @@ func (p people) names() []string {
 	return out
 }
 
+// withRoles is who there is, for a banner.
+func (p people) withRoles() string {
+	var out []string
+	for _, q := range p.People {
+		out = append(out, fmt.Sprintf("%s (%s)", q.Subject, strings.Join(q.Roles, ", ")))
+	}
+	return strings.Join(out, ", ")
+}
+
 // tokenFor signs an access token for a person (RFC 9068).
 func tokenFor(issuer *identity.DevIssuer, audience string, p person) (string, error) {
 	t, err := issuer.Mint(map[string]any{
