@@ -243,6 +243,7 @@ func (s *Server) openServer(context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.stage("refused callers", func(ctx context.Context) error { return s.recordRefusals(ctx, who) })
 	gate, err := tools.NewGate(tools.GateConfig{
 		Registry: s.registry, Guard: s.guard, Tools: s.registry.Names(), Clock: s.opt.now, Trace: interceptors.Trace, Report: s.reportTool,
 		Limits: tools.Limits{MaxResult: s.cfg.Server.Limits.ResultBytes},

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"slices"
+	"sync"
 
 	"github.com/behalf-dev/behalf/fault"
 )
@@ -17,14 +18,19 @@ type IdentifierConfig struct {
 }
 
 // Identifier finds out who stands behind a call.
-type Identifier struct{ cfg IdentifierConfig }
+type Identifier struct {
+	cfg IdentifierConfig
+
+	mu      sync.Mutex
+	refused map[string]int64 // by issuer; see Refused
+}
 
 // NewIdentifier puts both verifications together.
 func NewIdentifier(cfg IdentifierConfig) (*Identifier, error) {
 	if cfg.Peers == nil {
 		return nil, errors.New("peers are required")
 	}
-	return &Identifier{cfg}, nil
+	return &Identifier{cfg: cfg, refused: map[string]int64{}}, nil
 }
 
 // Identify verifies the connection and the token of a call and checks that they
@@ -37,9 +43,47 @@ func NewIdentifier(cfg IdentifierConfig) (*Identifier, error) {
 func (i *Identifier) Identify(ctx context.Context, state *tls.ConnectionState, md map[string][]string) (Principal, error) {
 	credential, _, err := Credential(md)
 	if err != nil {
+		i.count("")
 		return Principal{}, err
 	}
-	return i.identify(ctx, state, credential)
+	p, err := i.identify(ctx, state, credential)
+	if err != nil {
+		i.count(i.claimed(credential))
+	}
+	return p, err
+}
+
+// Refused gives how many calls were refused since it was last asked, by the
+// issuer that their token named: one of the configured, "unknown", or empty for
+// calls without a token. An attacker chooses the number, not the names.
+func (i *Identifier) Refused() map[string]int64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	counts := i.refused
+	i.refused = map[string]int64{}
+	return counts
+}
+
+func (i *Identifier) count(issuer string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.refused[issuer]++
+}
+
+// claimed is the issuer that a refused token names, if we know it.
+func (i *Identifier) claimed(credential Secret) string {
+	if credential.IsZero() {
+		return ""
+	}
+	t, err := parseToken(credential.Reveal())
+	if err != nil || i.cfg.Verifier == nil {
+		return "unknown"
+	}
+	iss, _ := t.claims["iss"].(string)
+	if _, ok := i.cfg.Verifier.issuers[iss]; !ok {
+		return "unknown"
+	}
+	return iss
 }
 
 // IdentifyToken is Identify for a token that came inside a stream

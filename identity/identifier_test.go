@@ -265,3 +265,33 @@ func watch(t *testing.T, address string, src identity.Source, token string) heal
 	}
 	return stream
 }
+
+func TestRefusedCallersAreCountedByTheIssuersThatAreConfigured(t *testing.T) {
+	w := newTown(t)
+	id, err := identity.NewIdentifier(identity.IdentifierConfig{Peers: w.peers, Verifier: w.verifier, ClientCertificate: identity.CertificateOptional})
+	if err != nil {
+		t.Fatal(err)
+	}
+	late, err := w.idp.Mint(map[string]any{"sub": "ana", "aud": "somebody else"})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	for _, token := range []string{late.Reveal(), "garbage", ""} {
+		md := map[string][]string{}
+		if token != "" {
+			md["authorization"] = []string{"Bearer " + token}
+		}
+		if _, err := id.Identify(t.Context(), &tls.ConnectionState{}, md); err == nil {
+			t.Fatalf("%q was accepted", token)
+		}
+	}
+
+	got := id.Refused()
+	if got["https://idp.acme"] != 1 || got["unknown"] != 1 || got[""] != 1 || len(got) != 3 {
+		t.Errorf("got %v, want one each for the issuer, unknown and none", got)
+	}
+	if again := id.Refused(); len(again) != 0 {
+		t.Errorf("got %v a second time, want nothing", again)
+	}
+}
