@@ -45,38 +45,8 @@ func auditQueryCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer conn.Close()
-			stream, err := behalfv1.NewAuditServiceClient(conn).QueryAudit(ctx, q)
-			if err != nil {
-				return err
-			}
-			rows := [][]string{auditHeader()}
-			for {
-				m, err := stream.Recv()
-				if errors.Is(err, io.EOF) {
-					break
-				}
-				if err != nil {
-					return err
-				}
-				if f.json {
-					line, err := jsonLine(m.GetRecord())
-					if err != nil {
-						return err
-					}
-					fmt.Fprintln(c.OutOrStdout(), line)
-					continue
-				}
-				rows = append(rows, auditRow(m.GetRecord()))
-			}
-			if f.json {
-				return nil
-			}
-			if len(rows) == 1 {
-				fmt.Fprintln(c.OutOrStdout(), "nothing is recorded that fits this question")
-				return nil
-			}
-			return table(c.OutOrStdout(), rows)
+			defer func() { _ = conn.Close() }()
+			return printAudit(ctx, behalfv1.NewAuditServiceClient(conn), q, c.OutOrStdout(), f.json)
 		},
 	}
 	f.bind(c)
@@ -89,6 +59,41 @@ func auditQueryCommand() *cobra.Command {
 	c.Flags().DurationVar(&since, "since", 0, "only the last so long, e.g. 1h")
 	c.Flags().Int32Var(&q.Limit, "limit", 0, "at most so many rows, the newest; 0: 1000")
 	return c
+}
+
+// printAudit prints the rows that fit q, as a table or as lines of JSON.
+func printAudit(ctx context.Context, client behalfv1.AuditServiceClient, q *behalfv1.QueryAuditRequest, out io.Writer, asJSON bool) error {
+	stream, err := client.QueryAudit(ctx, q)
+	if err != nil {
+		return err
+	}
+	rows := [][]string{auditHeader()}
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if !asJSON {
+			rows = append(rows, auditRow(m.GetRecord()))
+			continue
+		}
+		line, err := jsonLine(m.GetRecord())
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(out, line)
+	}
+	switch {
+	case asJSON:
+		return nil
+	case len(rows) == 1:
+		fmt.Fprintln(out, "nothing is recorded that fits this question")
+		return nil
+	}
+	return table(out, rows)
 }
 
 var decisions = map[string]behalfv1.Decision{
@@ -182,7 +187,7 @@ func (e *evidence) verify(ctx context.Context) (audit.Report, error) {
 	if err != nil {
 		return audit.Report{}, wrongInput(err)
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	var witness iter.Seq2[[]byte, error]
 	if e.witness != "none" {
 		witness = audit.WitnessFile(e.witness)
@@ -257,7 +262,7 @@ func auditExportCommand() *cobra.Command {
 			if err != nil {
 				return wrongInput(err)
 			}
-			defer db.Close()
+			defer func() { _ = db.Close() }()
 			return audit.Export(c.OutOrStdout(), db.Rows(c.Context()), db.Checkpoints(c.Context()), key)
 		},
 	}

@@ -41,9 +41,9 @@ type clientFlags struct {
 }
 
 func (f *clientFlags) bind(c *cobra.Command) {
-	c.Flags().StringVar(&f.dir, "dir", ".behalf", "folder that `behalf dev` wrote its credentials to")
+	c.Flags().StringVar(&f.dir, "dir", ".behalf", "folder that dev wrote its credentials to")
 	c.Flags().StringVar(&f.as, "as", "", "person to act for, with a token of the dev issuer")
-	c.Flags().StringVar(&f.token, "token", "", "access token of the person to act for (better: BEHALF_TOKEN, which `ps` does not show)")
+	c.Flags().StringVar(&f.token, "token", "", "access token of the person to act for (better: BEHALF_TOKEN, which no list of processes shows)")
 	c.Flags().BoolVar(&f.json, "json", false, "print JSON, one object a line")
 	c.Flags().StringVar(&f.over.Addr, "addr", "", "address of the server")
 	c.Flags().StringVar(&f.over.Cert, "cert", "", "our X.509-SVID, a PEM file")

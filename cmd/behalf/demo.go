@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -26,7 +26,7 @@ func demoCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer os.RemoveAll(dir)
+			defer func() { _ = os.RemoveAll(dir) }()
 			l, err := newLocal(dir)
 			if err != nil {
 				return err
@@ -92,7 +92,7 @@ func (d *demo) tell(ctx context.Context, s *behalf.Server) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	d.say("%s one support desk, two people, the same question.", d.paint.bold("behalf demo:"))
 	d.say("%s", d.paint.dim("Real mutual TLS on "+s.Addr()+", real signed tokens, a real audit log.\nModel: "+d.model+"."))
 	for i, who := range []string{"alice", "bob"} {
@@ -130,14 +130,22 @@ func (d *demo) ask(ctx context.Context, conn *grpc.ClientConn, n int, subject st
 	return completed(last)
 }
 
+var redaction = regexp.MustCompile(`^@redact\("(.*)"\)$`)
+
 // sum says in one line what was decided in a run.
 func (t *tally) sum(name string) string {
 	s := fmt.Sprintf("= for %s: %s allowed, %d denied", name, count(int64(t.allowed), "tool call"), t.denied)
 	if len(t.because) > 0 {
 		s += " (" + strings.Join(slices.Compact(slices.Sorted(slices.Values(t.because))), ", ") + ")"
 	}
-	if redacted := slices.DeleteFunc(slices.Clone(t.duties), func(duty string) bool { return !strings.Contains(duty, "redact") }); len(redacted) > 0 {
-		s += "; kept from the model and from " + name + ": " + strings.Join(redacted, ", ")
+	var kept []string
+	for _, duty := range t.duties {
+		if m := redaction.FindStringSubmatch(duty); m != nil {
+			kept = append(kept, m[1])
+		}
+	}
+	if len(kept) > 0 {
+		s += "; kept from the model and from " + name + ": " + strings.Join(kept, ", ")
 	}
 	return s
 }
@@ -148,19 +156,5 @@ func (d *demo) query(ctx context.Context, conn *grpc.ClientConn) error {
 		return err
 	}
 	d.chapter(3, "%s (%s) asks the audit log what was done for Alice:", p.Name, p.Roles[0])
-	stream, err := behalfv1.NewAuditServiceClient(conn).QueryAudit(ctx, &behalfv1.QueryAuditRequest{User: "alice"})
-	if err != nil {
-		return err
-	}
-	rows := [][]string{auditHeader()}
-	for {
-		m, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return table(d.out, rows)
-		}
-		if err != nil {
-			return err
-		}
-		rows = append(rows, auditRow(m.GetRecord()))
-	}
+	return printAudit(ctx, behalfv1.NewAuditServiceClient(conn), &behalfv1.QueryAuditRequest{User: "alice"}, d.out, false)
 }

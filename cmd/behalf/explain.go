@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"strings"
 	"syscall"
 
 	"github.com/behalf-dev/behalf/fault"
+	"github.com/spf13/cobra"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -31,6 +33,9 @@ func explain(err error) string {
 			}
 		case *errdetails.BadRequest:
 			for _, f := range d.GetFieldViolations() {
+				if strings.Contains(s.Message(), f.GetDescription()) {
+					continue // the message says it already
+				}
 				text += fmt.Sprintf("\n  field     %s: %s", clean(f.GetField()), clean(f.GetDescription()))
 			}
 		}
@@ -42,12 +47,21 @@ func explain(err error) string {
 }
 
 // hints say what to type for the reasons that a newcomer meets.
-var hints = map[string]string{
+var hints = map[string]string{ //nolint:gosec // names of reasons are not credentials
 	"CREDENTIAL_REQUIRED": "say for whom: --as PERSON with `behalf dev`, else --token or BEHALF_TOKEN",
 	"CREDENTIAL_INVALID":  "with `behalf dev` use --as PERSON; else get a new token from your identity provider",
 	"CREDENTIAL_EXPIRED":  "with `behalf dev` use --as PERSON; else get a new token from your identity provider",
 	"POLICY_DENIED":       "who may read the audit log sees which policy it was: `behalf audit query`",
 	"NOT_FOUND":           "`behalf agents`, `behalf sessions` and `behalf runs` list what there is for you",
+}
+
+// forWhom reminds of the person, whom a refused call most often lacks.
+func forWhom(c *cobra.Command, err error) string {
+	as, token := c.Flags().Lookup("as"), c.Flags().Lookup("token")
+	if status.Code(err) != codes.PermissionDenied || as == nil || as.Changed || token == nil || token.Changed || os.Getenv("BEHALF_TOKEN") != "" {
+		return ""
+	}
+	return "\n  note      nobody was named, so the program spoke for itself: --as PERSON or --token says for whom"
 }
 
 func refusal(d *errdetails.ErrorInfo) string {
@@ -57,13 +71,16 @@ func refusal(d *errdetails.ErrorInfo) string {
 			text += fmt.Sprintf("\n  %-9s %s", m.label, clean(v))
 		}
 	}
-	if h := hints[d.GetReason()]; h != "" {
+	if h := hints[d.GetReason()]; h != "" && (d.GetReason() != "POLICY_DENIED" || d.GetMetadata()["decision_id"] != "") {
 		text += "\n  next      " + strings.ReplaceAll(h, "`behalf ", "`"+self()+" ")
 	}
 	return text
 }
 
-var dialed = regexp.MustCompile(`dial tcp (\S+): (.*?)"?$`)
+var (
+	dialed    = regexp.MustCompile(`dial tcp (\S+): (.*?)"?$`)
+	transport = regexp.MustCompile(`^connection error: desc = "transport: (?:authentication handshake failed: )?(.*)"$`)
+)
 
 // unreachable explains a connection that did not come about.
 func unreachable(message string) string {
@@ -74,7 +91,7 @@ func unreachable(message string) string {
 	if strings.Contains(message, "handshake") || strings.Contains(message, "tls:") {
 		next = "\n  next      the certificates of both sides must fit: with `behalf dev` use the --dir it was started with; else check --cert, --bundle and --server"
 	}
-	return "the connection to the server failed: " + clean(message) + next
+	return "the connection to the server failed: " + clean(transport.ReplaceAllString(message, "$1")) + next
 }
 
 func cancelled(err error) bool {

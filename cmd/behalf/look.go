@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -24,7 +25,7 @@ func look[R proto.Message](use, short string, ask func(*cobra.Command, *grpc.Cli
 			if err != nil {
 				return err
 			}
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 			c.SetContext(ctx)
 			answer, err := ask(c, conn, &f)
 			if err != nil {
@@ -48,14 +49,21 @@ func look[R proto.Message](use, short string, ask func(*cobra.Command, *grpc.Cli
 }
 
 func table(out io.Writer, rows [][]string) error {
-	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	var text bytes.Buffer
+	w := tabwriter.NewWriter(&text, 0, 8, 2, ' ', 0)
 	for _, r := range rows {
 		for i, cell := range r {
 			r[i] = clean(cell)
 		}
-		fmt.Fprintln(w, strings.TrimRight(strings.Join(r, "\t"), "\t"))
+		fmt.Fprintln(w, strings.Join(r, "\t"))
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(text.String()) {
+		fmt.Fprintln(out, strings.TrimRight(line, " \n"))
+	}
+	return nil
 }
 
 func whoAmICommand() *cobra.Command {

@@ -18,14 +18,14 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait for anything
-	err := newRoot().ExecuteContext(ctx)
+	c, err := newRoot().ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
 	if ctx.Err() != nil && cancelled(err) {
 		err = errors.New("interrupted")
 	}
-	fmt.Fprintln(os.Stderr, explain(err))
+	fmt.Fprintln(os.Stderr, explain(err)+forWhom(c, err))
 	if _, wrong := errors.AsType[*inputError](err); wrong {
 		return 2
 	}

@@ -58,20 +58,32 @@ func load(file string, more func(*config.Config) []config.Problem) (*config.Conf
 	found := &problems{file: near(file)}
 	cfg, err := config.Load(file, os.LookupEnv)
 	if err != nil {
-		found.add(located(err, file, nil)...)
-		if rest := salvage(file); rest != nil {
-			found.add(located(checked(rest, options), file, rest)...)
+		found.add(located(err, file, nowhere)...)
+		if rest, where := salvage(file); rest != nil {
+			found.more(rest, more)
+			found.add(located(checked(rest, options), file, where)...)
 		}
 		return nil, nil, found.err()
 	}
-	if more != nil {
-		for _, p := range more(cfg) {
-			found.add(p.String())
-		}
-	}
-	found.add(located(errors.Join(checkAuditKey(cfg), checkWorkloadFiles(cfg), checked(cfg, options)), file, cfg)...)
+	found.more(cfg, more)
+	found.add(located(errors.Join(checkAuditKey(cfg), checkWorkloadFiles(cfg), checked(cfg, options)), file, cfg.Position)...)
 	return cfg, options, found.err()
 }
+
+func (p *problems) more(cfg *config.Config, check func(*config.Config) []config.Problem) {
+	if check == nil {
+		return
+	}
+	for _, one := range check(cfg) {
+		one.File = p.file
+		p.add(one.String())
+	}
+}
+
+// position finds a config path such as "tools.desk" in its file; 0 if it cannot.
+type position func(path string) (line, column int)
+
+func nowhere(string) (line, column int) { return 0, 0 }
 
 func checked(cfg *config.Config, options []behalf.Option) error {
 	_, _, err := behalf.Check(cfg, options...)
@@ -101,14 +113,14 @@ func checkWorkloadFiles(cfg *config.Config) error {
 
 // located gives each problem in err a line of its own, with its place where it
 // is known.
-func located(err error, file string, cfg *config.Config) []string {
+func located(err error, file string, where position) []string {
 	if err == nil {
 		return nil
 	}
-	if several, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // exactly this level
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
 		var lines []string
 		for _, one := range several.Unwrap() {
-			lines = append(lines, located(one, file, cfg)...)
+			lines = append(lines, located(one, file, where)...)
 		}
 		return lines
 	}
@@ -123,10 +135,8 @@ func located(err error, file string, cfg *config.Config) []string {
 	}
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
 	path, _, _ := strings.Cut(text, ": ")
-	if cfg != nil {
-		if line, column := cfg.Position(path); line > 0 {
-			return []string{fmt.Sprintf("%s:%d:%d: %s", near(file), line, column, text)}
-		}
+	if line, column := where(path); line > 0 {
+		return []string{fmt.Sprintf("%s:%d:%d: %s", near(file), line, column, text)}
 	}
 	return []string{near(file) + ": " + text}
 }
@@ -166,23 +176,37 @@ func near(path string) string {
 	return path
 }
 
-// salvage reads from a file with problems what is needed to look at its
-// policies, tools and offline models too, so that one look shows everything.
-// What cannot be read is left out: the file's own problems name it.
-func salvage(file string) *config.Config {
+// rough is what salvage reads of a config file.
+type rough struct {
+	Server struct {
+		ClientCertificate string `yaml:"client_certificate"`
+	}
+	Identity struct {
+		Workload struct {
+			Source  string
+			Tenants map[string]any
+			Grants  []any
+		}
+		JWT struct{ Issuers []any } `yaml:"jwt"`
+	}
+	Tools      map[string]yaml.Node
+	Models     map[string]struct{ Demo string }
+	Agents     map[string]any
+	GroupChats map[string]any `yaml:"group_chats"`
+	Policy     struct{ Dir string }
+}
+
+// salvage reads from a file with problems what is needed to look at what it
+// names too: its policies, tools and offline models. So one look shows
+// everything. What cannot be read is left out: the file's own problems name it.
+func salvage(file string) (*config.Config, position) {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return nil
+		return nil, nil
 	}
-	var rough struct {
-		Tools      map[string]struct{ Builtin string }
-		Models     map[string]struct{ Demo string }
-		Agents     map[string]any
-		GroupChats map[string]any `yaml:"group_chats"`
-		Policy     struct{ Dir string }
-	}
-	if err := yaml.Load(data, &rough); err != nil {
-		return nil
+	var r rough
+	if err := yaml.Load(data, &r); err != nil {
+		return nil, nil
 	}
 	at := func(path string) string {
 		if path == "" || filepath.IsAbs(path) {
@@ -192,24 +216,46 @@ func salvage(file string) *config.Config {
 	}
 	cfg := &config.Config{
 		Tools: map[string]config.Toolset{}, Models: map[string]config.Model{}, Agents: map[string]config.Agent{},
-		GroupChats: map[string]config.GroupChat{}, Policy: config.Policy{Dir: at(rough.Policy.Dir)},
+		GroupChats: map[string]config.GroupChat{}, Policy: config.Policy{Dir: at(r.Policy.Dir)},
 	}
 	if info, err := os.Stat(cfg.Policy.Dir); err != nil || !info.IsDir() {
-		return nil
+		return nil, nil
 	}
-	for name, t := range rough.Tools {
-		cfg.Tools[name] = config.Toolset{Builtin: t.Builtin}
+	r.identity(cfg)
+	for name := range r.Tools {
+		var t struct{ Builtin string }
+		node := r.Tools[name]
+		if err := node.Decode(&t); err == nil {
+			cfg.Tools[name] = config.Toolset{Builtin: t.Builtin}
+		}
 	}
-	for name, m := range rough.Models {
+	for name, m := range r.Models {
 		if _, err := os.Stat(at(m.Demo)); m.Demo != "" && err == nil {
 			cfg.Models[name] = config.Model{Demo: at(m.Demo)}
 		}
 	}
-	for name := range rough.Agents {
+	for name := range r.Agents {
 		cfg.Agents[name] = config.Agent{}
 	}
-	for name := range rough.GroupChats {
+	for name := range r.GroupChats {
 		cfg.GroupChats[name] = config.GroupChat{}
 	}
-	return cfg
+	return cfg, func(path string) (line, column int) {
+		node := r.Tools[strings.TrimPrefix(path, "tools.")]
+		return node.Line, node.Column
+	}
+}
+
+// identity keeps how much there is of it, which is what CheckServe asks.
+func (r *rough) identity(cfg *config.Config) {
+	cfg.Server.ClientCertificate = r.Server.ClientCertificate
+	if cfg.Server.ClientCertificate == "" {
+		cfg.Server.ClientCertificate = "required"
+	}
+	w := r.Identity.Workload
+	cfg.Identity.Workload = config.Workload{Source: w.Source, Tenants: map[string]string{}, Grants: make([]config.WorkloadGrant, len(w.Grants))}
+	for domain := range w.Tenants {
+		cfg.Identity.Workload.Tenants[domain] = ""
+	}
+	cfg.Identity.JWT.Issuers = make([]config.Issuer, len(r.Identity.JWT.Issuers))
 }

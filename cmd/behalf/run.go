@@ -27,7 +27,7 @@ func runCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 			r := &behalfv1.StreamAgentRequest{Agent: args[0], Input: args[1], SessionId: session}
 			if c.Flags().Changed("scopes") {
 				r.Scopes = &behalfv1.Scopes{Values: scopes}
@@ -96,7 +96,7 @@ func chatCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 			t := &talk{
 				client: behalfv1.NewAgentServiceClient(conn), agent: args[0], session: session,
 				screen: newScreen(c.OutOrStdout(), "", f.json), prompts: onTerminal(c.InOrStdin()) && !f.json,
@@ -126,8 +126,10 @@ func (t *talk) run(ctx context.Context, in io.Reader) error {
 		t.prompt()
 		select {
 		case <-ctx.Done():
+			t.bye()
 			return nil
 		case err := <-failed:
+			t.bye()
 			return err
 		case text := <-lines:
 			if text = strings.TrimSpace(text); text != "" {
@@ -150,6 +152,13 @@ func (t *talk) say(ctx context.Context, text string) {
 func (t *talk) prompt() {
 	if t.prompts {
 		fmt.Fprint(t.screen.out, t.screen.paint.bold("you: "))
+	}
+}
+
+// bye leaves the line of the prompt, so that the shell's begins on its own.
+func (t *talk) bye() {
+	if t.prompts {
+		fmt.Fprintln(t.screen.out)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -46,8 +47,9 @@ func selfFrom(path string) string {
 	if strings.Contains(path, "go-build") { // `go run` compiles into its cache
 		return "go run ./cmd/behalf"
 	}
-	if filepath.Base(path) == path {
-		return path
+	base := filepath.Base(path)
+	if found, err := exec.LookPath(base); err == nil && (base == path || found == path) {
+		return base
 	}
 	return strings.ReplaceAll(path, " ", `\ `)
 }

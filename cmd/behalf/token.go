@@ -92,7 +92,7 @@ func tokenCommand() *cobra.Command {
 			return err
 		},
 	}
-	c.Flags().StringVar(&dir, "dir", dir, "folder that `behalf dev` wrote its credentials to")
+	c.Flags().StringVar(&dir, "dir", dir, "folder that dev wrote its credentials to")
 	return c
 }
 

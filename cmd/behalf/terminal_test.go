@@ -1,0 +1,51 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestCommandsAreNamedAsTheyWereStarted(t *testing.T) {
+	dir := t.TempDir()
+	installed := filepath.Join(dir, "behalf")
+	if err := os.WriteFile(installed, nil, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir)
+	for path, want := range map[string]string{
+		"/root/.cache/go-build/ab/cd-d/behalf": "go run ./cmd/behalf",
+		"/tmp/go-build1234/b001/exe/behalf":    "go run ./cmd/behalf",
+		"behalf":                               "behalf",
+		installed:                              "behalf",
+		"./behalf":                             "./behalf",
+		"/opt/behalf":                          "/opt/behalf",
+		"/opt/my tools/behalf":                 `/opt/my\ tools/behalf`,
+	} {
+		if got := selfFrom(path); got != want {
+			t.Errorf("started as %s: got %q, want %q", path, got, want)
+		}
+	}
+}
+
+func TestHostileTextCannotCommandATerminal(t *testing.T) {
+	got := clean("a\x1b[2Jb\nc\u202Ed\x07\u009be")
+	if want := "a\uFFFD[2Jb c\uFFFDd\uFFFD\uFFFDe"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestPaintIsOnlyForTerminals(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+
+	if p := paintFor(f); p.bad("no") != "no" {
+		t.Error("a file got colours")
+	}
+	if paint(true).bad("no") == "no" {
+		t.Error("a terminal got no colours")
+	}
+}
