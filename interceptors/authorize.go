@@ -53,7 +53,7 @@ func (a *authorizer) layer(ctx context.Context, c *call, rest next) error {
 		}
 		ctx = identity.WithGrant(ctx, g)
 		permit, err = a.decide(ctx, g, c.rule, m)
-		return ctx, err
+		return context.WithValue(ctx, permitKey{}, permit), err
 	})
 	c.send = append(c.send, func(ctx context.Context) error {
 		if permit == nil {
@@ -61,17 +61,28 @@ func (a *authorizer) layer(ctx context.Context, c *call, rest next) error {
 		}
 		return permit.Wait(ctx)
 	})
+	panicked := true
+	defer func() {
+		if panicked && permit != nil { // the decision must not look as if the process had died
+			permit.Done(context.WithoutCancel(ctx), policy.Result{Outcome: policy.Failed, Reason: string(fault.Internal)})
+		}
+	}()
 	err := rest(ctx)
+	panicked = false
 	if permit == nil {
 		return err
 	}
 	return a.close(ctx, permit, err)
 }
 
-// close records how the call ended. An effect whose outcome cannot be recorded
-// is not reported as done.
+// close records how the call ended. Before the decision is on record not even an
+// error is an answer, and what was refused in the end has no outcome. An effect
+// whose outcome cannot be recorded is not reported as done.
 func (a *authorizer) close(ctx context.Context, permit *policy.Permit, err error) error {
 	ctx = context.WithoutCancel(ctx)
+	if lost := permit.Wait(ctx); lost != nil {
+		return lost
+	}
 	permit.Done(ctx, outcome(err))
 	if failed := permit.Settled(ctx); failed != nil && err == nil {
 		return failed
@@ -105,17 +116,36 @@ func (a *authorizer) decide(ctx context.Context, g identity.Grant, r *Rule, m pr
 		return nil, a.guard.Read(ctx, q)
 	}
 	permit, err := a.guard.Begin(ctx, q)
-	if err != nil || overlaps(t.Action) {
+	if err != nil || overlaps(r, m) && len(permit.Decision().Duties) == 0 {
 		return permit, err
 	}
 	return permit, permit.Wait(ctx)
 }
 
 // overlaps says that the decision may still be on its way to the disk while the
-// handler works: a run's first effects are a model call and tool calls, and the
-// audit log keeps the order, so no tool acts before the run's decision is
-// durable; the answer is held back by the send hook. Everything else waits.
-func overlaps(action string) bool { return action == "run_agent" || action == "run_group_chat" }
+// handler works: a run's first effect is a model call. Its handler asks Recorded
+// before the first tool acts, and the answer is held back by the send hook. A run
+// that outlives its call waits, and so does one with a duty, such as a rate: it
+// may still be refused. Everything else waits too.
+func overlaps(r *Rule, m proto.Message) bool {
+	if d, ok := m.(interface{ GetContinueOnDisconnect() bool }); ok && d.GetContinueOnDisconnect() {
+		return false
+	}
+	return r.Action == "run_agent" || r.Action == "run_group_chat"
+}
+
+// permitKey holds the call's permit for Recorded.
+type permitKey struct{}
+
+// Recorded waits until the decision about the call in ctx is durable. A handler
+// whose decision overlaps with its work asks before the first effect; an error
+// means that there must be none.
+func Recorded(ctx context.Context) error {
+	if permit, _ := ctx.Value(permitKey{}).(*policy.Permit); permit != nil {
+		return permit.Wait(ctx)
+	}
+	return nil
+}
 
 // callTool is decided at the other door: the tool gate knows the arguments.
 const callTool = "call_tool"

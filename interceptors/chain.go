@@ -3,10 +3,12 @@ package interceptors
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"github.com/behalf-dev/behalf/fault"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	grpcstatus "google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -19,6 +21,9 @@ type call struct {
 
 	first []func(context.Context, proto.Message) (context.Context, error)
 	send  []func(context.Context) error
+
+	silent  time.Duration // how long the first message may take; 0: for ever
+	blocked time.Duration // how long one send may wait for the client; 0: for ever
 }
 
 // next is the rest of the chain.
@@ -112,6 +117,7 @@ type serverStream struct {
 	bound    atomic.Pointer[context.Context]
 	received bool
 	sent     bool
+	watchdog *time.Timer
 }
 
 func (s *serverStream) Context() context.Context {
@@ -122,11 +128,14 @@ func (s *serverStream) Context() context.Context {
 }
 
 func (s *serverStream) RecvMsg(m any) error {
+	if s.received {
+		return s.ServerStream.RecvMsg(m)
+	}
+	if s.call.silent > 0 {
+		defer time.AfterFunc(s.call.silent, func() { s.hangUp(errSilent) }).Stop()
+	}
 	if err := s.ServerStream.RecvMsg(m); err != nil {
 		return err
-	}
-	if s.received {
-		return nil
 	}
 	s.received = true
 	ctx, err := s.call.received(s.ctx, m)
@@ -149,5 +158,33 @@ func (s *serverStream) SendMsg(m any) error {
 		}
 		s.sent = true
 	}
+	if s.call.blocked == 0 {
+		return s.ServerStream.SendMsg(m)
+	}
+	if s.watchdog == nil {
+		s.watchdog = time.AfterFunc(s.call.blocked, func() { s.hangUp(errBlocked) })
+	} else {
+		s.watchdog.Reset(s.call.blocked)
+	}
+	defer s.watchdog.Stop()
 	return s.ServerStream.SendMsg(m)
 }
+
+// hangUp ends a stream whose client says nothing, or takes nothing any more: what
+// waits for it in the transport knows no deadline of ours, and whoever wants to
+// cancel the run would wait with it. To end the stream is the only thing that
+// wakes the handler; gRPC's transport allows it from any goroutine, and the
+// handler's own end is then without effect.
+func (s *serverStream) hangUp(why *fault.Error) {
+	t, ok := grpc.ServerTransportStreamFromContext(s.ctx).(interface {
+		WriteStatus(*grpcstatus.Status) error
+	})
+	if ok {
+		_ = t.WriteStatus(why.GRPCStatus())
+	}
+}
+
+var (
+	errSilent  = fault.New(codes.DeadlineExceeded, fault.DeadlineExceeded, "the first message did not come in time")
+	errBlocked = fault.New(codes.Canceled, fault.Canceled, "nothing was read for too long; come back with WatchRun")
+)

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/protobuf/proto"
 )
 
 // Identifier says who calls, from the connection and the metadata and nothing else.
@@ -41,8 +42,22 @@ func identify(who Identifier) layer {
 				return err
 			}
 			ctx = context.WithValue(ctx, principalKey{}, p)
+		} else {
+			c.first = append(c.first, identifyNamed(who, md))
 		}
 		return rest(metadata.NewIncomingContext(ctx, identity.Strip(md)))
+	}
+}
+
+// identifyNamed lets nobody ask for the health of a service by its name: only
+// that of the whole server is public (SECURITY 5.3).
+func identifyNamed(who Identifier, md metadata.MD) func(context.Context, proto.Message) (context.Context, error) {
+	return func(ctx context.Context, m proto.Message) (context.Context, error) {
+		if r, ok := m.(interface{ GetService() string }); !ok || r.GetService() == "" {
+			return ctx, nil
+		}
+		_, err := who.Identify(ctx, connection(ctx), md)
+		return ctx, err
 	}
 }
 

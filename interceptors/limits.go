@@ -2,6 +2,7 @@ package interceptors
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -17,6 +18,8 @@ type Limits struct {
 	UnaryDeadline time.Duration // when the client names none; default 60 s
 	RunDeadline   time.Duration // of unary calls that wait for a run; default 10 min
 	StreamLife    time.Duration // of a stream; default 15 min
+	FirstMessage  time.Duration // of a stream; default 60 s
+	BlockedSend   time.Duration // after which a client that reads nothing has left; default 10 s
 }
 
 func (l Limits) withDefaults() Limits {
@@ -24,6 +27,8 @@ func (l Limits) withDefaults() Limits {
 	set(&l.UnaryDeadline, time.Minute)
 	set(&l.RunDeadline, 10*time.Minute)
 	set(&l.StreamLife, 15*time.Minute)
+	set(&l.FirstMessage, time.Minute)
+	set(&l.BlockedSend, 10*time.Second)
 	return l
 }
 
@@ -75,8 +80,27 @@ func limit(l Limits) layer {
 			return fault.New(codes.ResourceExhausted, fault.StreamLimit, "too many open streams; close one and try again").RetryIn(time.Second)
 		}
 		defer open.leave(who)
+		c.silent, c.blocked = l.FirstMessage, l.BlockedSend
+		return live(ctx, p, rest)
+	}
+}
+
+// errExpired is why a stream ends with its caller's credential.
+var errExpired = fault.New(codes.Unauthenticated, fault.CredentialExpired, "the credential has expired; come back with a fresh one")
+
+// live ends a stream when the credential that opened it does (SECURITY 1.18).
+// What works in it learns of it as the cause of its context's end.
+func live(ctx context.Context, p identity.Principal, rest next) error {
+	if p.Expires().IsZero() {
 		return rest(ctx)
 	}
+	ctx, cancel := context.WithDeadlineCause(ctx, p.Expires(), errExpired)
+	defer cancel()
+	err := rest(ctx)
+	if errors.Is(context.Cause(ctx), errExpired) {
+		return errExpired
+	}
+	return err
 }
 
 func deadline(ctx context.Context, c *call, l Limits) (context.Context, context.CancelFunc) {

@@ -57,6 +57,8 @@ func toFault(err error) *fault.Error {
 		return f
 	}
 	switch s, _ := grpcstatus.FromError(err); s.Code() {
+	case codes.NotFound: // health, of a service that there is not
+		return fault.New(codes.NotFound, fault.NotFound, "there is no such service")
 	case codes.Unimplemented:
 		return fault.New(codes.Unimplemented, fault.Unimplemented, "this call is not implemented yet")
 	case codes.InvalidArgument:

@@ -6,6 +6,7 @@ import (
 	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/fault"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	"github.com/behalf-dev/behalf/interceptors"
 	"github.com/behalf-dev/behalf/internal/wire"
 	"github.com/behalf-dev/behalf/runs"
 	"google.golang.org/grpc"
@@ -119,9 +120,35 @@ func (s *agentService) RunAgent(ctx context.Context, r *behalfv1.RunAgentRequest
 		if e.Pause() {
 			return nil, waiting(run, &e)
 		}
+		// The loop's body is before the tool's effect: to leave here prevents it.
+		if _, ok := e.Body.(agents.ToolCallDecided); ok {
+			if err := interceptors.Recorded(ctx); err != nil {
+				return nil, err
+			}
+		}
 		sum.add(&e)
 	}
+	if run.Repeated && sum.end.StopReason == agents.StopFailed {
+		return nil, failedBefore(run, fault.Reason(sum.end.Reason))
+	}
 	return sum.response(run), nil
+}
+
+// failedBefore is the error of a run that an earlier request with the same id
+// started: a repeat must not read as a success.
+func failedBefore(run *runs.Run, why fault.Reason) error {
+	code := codes.Internal
+	switch why {
+	case fault.ModelUnavailable, fault.ToolUnavailable, fault.AuditUnavailable, fault.KeysetUnavailable:
+		code = codes.Unavailable
+	case fault.RateLimited, fault.BudgetExhausted:
+		code = codes.ResourceExhausted
+	case fault.PolicyDenied, fault.ScopeMissing, fault.DelegationScope, fault.PrincipalLocked, fault.OwnerMismatch, fault.TenantMismatch:
+		code = codes.PermissionDenied
+	case "":
+		why = fault.Internal
+	}
+	return fault.New(code, why, "the run of this request_id has failed; use a fresh one to try again").With("run_id", run.ID).With("session_id", run.SessionID)
 }
 
 // waiting tells a unary caller what the run waits for.

@@ -120,7 +120,7 @@ func verified(tenant string, report audit.Report) *behalfv1.VerifyAuditResponse 
 		if t.Tenant != tenant {
 			continue
 		}
-		out.Records, out.HeadSequence, out.HeadHash, out.CheckpointSequence = int64(t.Rows), t.Head.Sequence, t.Head.Hash, t.Signed
+		out.Records, out.HeadSequence, out.HeadHash, out.CheckpointSequence = t.Rows, t.Head.Sequence, t.Head.Hash, t.Signed
 		if t.Problem != "" {
 			out.Intact = false
 			out.Problems = append(out.Problems, &behalfv1.AuditProblem{Sequence: t.Head.Sequence + 1, Message: t.Problem})

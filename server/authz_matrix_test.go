@@ -35,6 +35,7 @@ const matrixFile = "testdata/authz_matrix.golden"
 // caller and compares the answers with the golden file: what changes there is
 // who may do what. A new RPC without a request here fails the test.
 func TestWhoMayCallWhat(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{optional: true})
 	m := &matrix{world: w, alice: w.as(alice)}
 	methods := m.methods()
@@ -419,6 +420,7 @@ func write(b *strings.Builder, grid [][]string) {
 // TestMetadataThatIsNoIdentityMakesNoCaller is the matrix's first column once
 // more with everything that other products take for an identity.
 func TestMetadataThatIsNoIdentityMakesNoCaller(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{optional: true})
 	nobody := &client{w.dial(nil), metadata.Pairs(
 		"x-user-id", "alice", "x-forwarded-user", "alice", "x-spiffe-id", "spiffe://acme.test/app",

@@ -98,7 +98,7 @@ var (
 func newWorld(t *testing.T, set setup) *world {
 	t.Helper()
 	w := &world{
-		t: t, dir: t.TempDir(), set: set, log: &logBuffer{},
+		t: t, dir: t.TempDir(), set: set, log: &logBuffer{}, stop: func() {},
 		acme: identitytest.NewCAOf(t, acmeDomain), globex: identitytest.NewCAOf(t, globexDomain),
 		idp: newIssuer(t, acmeIssuer), other: newIssuer(t, globexIssuer),
 	}
@@ -291,9 +291,12 @@ func (c *client) with(pairs ...string) *client {
 func (c *client) agents() behalfv1.AgentServiceClient     { return behalfv1.NewAgentServiceClient(c) }
 func (c *client) runs() behalfv1.RunServiceClient         { return behalfv1.NewRunServiceClient(c) }
 func (c *client) sessions() behalfv1.SessionServiceClient { return behalfv1.NewSessionServiceClient(c) }
-func (c *client) tools() behalfv1.ToolServiceClient       { return behalfv1.NewToolServiceClient(c) }
-func (c *client) audit() behalfv1.AuditServiceClient      { return behalfv1.NewAuditServiceClient(c) }
-func (c *client) admin() behalfv1.AdminServiceClient      { return behalfv1.NewAdminServiceClient(c) }
+
+func (c *client) tools() behalfv1.ToolServiceClient { return behalfv1.NewToolServiceClient(c) }
+
+func (c *client) audit() behalfv1.AuditServiceClient { return behalfv1.NewAuditServiceClient(c) }
+
+func (c *client) admin() behalfv1.AdminServiceClient { return behalfv1.NewAdminServiceClient(c) }
 
 // hello runs triage, which answers by itself.
 func (w *world) hello(c *client, session string) *behalfv1.RunAgentResponse {

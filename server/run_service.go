@@ -114,7 +114,7 @@ func (s *runService) WatchRun(r *behalfv1.WatchRunRequest, out grpc.ServerStream
 	if err := s.refresh(ctx, g, r.GetRunId()); err != nil {
 		return err
 	}
-	for e, err := range s.runs.Watch(ctx, g.Tenant(), r.GetRunId(), uint64(r.GetAfterSequence())) { //nolint:gosec // the field rule keeps it at 0 or more
+	for e, err := range s.runs.Watch(ctx, g.Tenant(), r.GetRunId(), uint64(r.GetAfterSequence())) {
 		if err != nil {
 			return err
 		}
@@ -148,7 +148,8 @@ func (s *runService) CancelRun(ctx context.Context, r *behalfv1.CancelRunRequest
 	return &behalfv1.CancelRunResponse{Run: runOf(rec, &st)}, nil
 }
 
-// runOf shows a run; without a status only what the index knows of it.
+// runOf shows a run; without a status, or when its events were deleted with their
+// session, only what the index knows of it.
 func runOf(rec runs.RunRecord, st *runs.Status) *behalfv1.Run {
 	out := &behalfv1.Run{
 		RunId: rec.RunID, SessionId: rec.SessionID, Target: rec.Target, TargetKind: targetKind(rec.Kind), State: runState(rec.State),
@@ -158,12 +159,12 @@ func runOf(rec runs.RunRecord, st *runs.Status) *behalfv1.Run {
 	if rec.Owner.Issuer == "" {
 		out.User, out.Workload = nil, rec.Owner.Subject
 	}
-	if st == nil {
+	if st == nil || st.RunID == "" {
 		return out
 	}
 	out.State, out.Output, out.StructuredOutputJson, out.Usage = runState(st.State()), st.Output, st.Structured, usage(st.Usage)
 	out.ApprovalIds, out.InputRequestIds, out.CredentialRequired = st.Approvals, st.Inputs, st.Credential
-	out.LastSequence, out.Labels, out.Workload = int64(st.Last), st.Started.Labels, st.Started.Workload //nolint:gosec // sequences count events
+	out.LastSequence, out.Labels, out.Workload = int64(st.Last), st.Started.Labels, st.Started.Workload
 	out.Tier = behalfv1.Tier(enum(behalfv1.Tier_value, "TIER_", st.Started.Tier))
 	if f := st.Finished; f != nil {
 		out.StopReason, out.FinishedAt = f.StopReason, timestamp(st.FinishedAt)

@@ -101,6 +101,9 @@ func New(c Config) (*Server, error) {
 	}
 	s.grpc = grpc.NewServer(append(chain, limits.options(c.TLS)...)...)
 	c.register(s.grpc, s.health)
+	for name := range s.grpc.GetServiceInfo() {
+		s.health.SetServingStatus(name, healthpb.HealthCheckResponse_SERVING)
+	}
 	metrics.InitializeMetrics(s.grpc)
 	if err := c.Metrics.Register(metrics); err != nil {
 		return nil, fmt.Errorf("server: register metrics: %w", err)
@@ -139,7 +142,7 @@ func (c Config) register(g *grpc.Server, h *health.Server) {
 	behalfv1.RegisterAgentServiceServer(g, &agentService{runs: c.Runs, catalog: c.Catalog})
 	behalfv1.RegisterRunServiceServer(g, &runService{runs: c.Runs})
 	behalfv1.RegisterSessionServiceServer(g, &sessionService{runs: c.Runs})
-	behalfv1.RegisterToolServiceServer(g, &toolService{tools: c.Tools})
+	behalfv1.RegisterToolServiceServer(g, &toolService{tools: c.Tools, runs: c.Runs})
 	behalfv1.RegisterAuditServiceServer(g, &auditService{log: c.Audit})
 	behalfv1.RegisterAdminServiceServer(g, &adminService{admin: c.Admin, version: c.Version})
 	behalfv1.RegisterGroupChatServiceServer(g, behalfv1.UnimplementedGroupChatServiceServer{})

@@ -54,7 +54,7 @@ func (s *sessionService) GetSession(ctx context.Context, r *behalfv1.GetSessionR
 			continue
 		}
 		if len(out.GetMessages()) == size {
-			out.NextPageToken = token64(sequence(uint64(out.GetMessages()[size-1].GetSequence()))) //nolint:gosec // sequences count events
+			out.NextPageToken = token64(sequence(uint64(out.GetMessages()[size-1].GetSequence())))
 			break
 		}
 		out.Messages = append(out.Messages, wire.Encode(&e))
@@ -88,7 +88,7 @@ func sessionOf(rec runs.SessionRecord, st *runs.Status) *behalfv1.Session {
 	if st.Started.GroupChat {
 		out.TargetKind = behalfv1.TargetKind_TARGET_KIND_GROUP_CHAT
 	}
-	out.LastSequence = int64(st.Last) //nolint:gosec // sequences count events
+	out.LastSequence = int64(st.Last)
 	if st.Open() {
 		out.OpenRunId, out.OpenRunState = st.RunID, runState(st.State())
 	}
