@@ -106,7 +106,7 @@ func New(ctx context.Context, cfg *config.Config, opts ...Option) (_ *Server, er
 		}
 	}()
 	for _, build := range []func(context.Context) error{
-		s.openStore, s.openGuard(set), s.openRuns, s.openIdentity, s.openServer, s.listen,
+		s.bind, s.openIdentity, s.openStore, s.openGuard(set), s.openRuns, s.openServer,
 	} {
 		if err := build(ctx); err != nil {
 			return nil, err
@@ -183,18 +183,17 @@ func (s *Server) stage(name string, run func(context.Context) error) {
 	s.stages = append(s.stages, stage{name, run})
 }
 
-func (s *Server) listen(ctx context.Context) (err error) {
+// bind takes the addresses first: a second server on them shall touch nothing.
+func (s *Server) bind(ctx context.Context) (err error) {
 	var lc net.ListenConfig
 	if s.listener, err = lc.Listen(ctx, "tcp", s.cfg.Server.Listen); err != nil {
 		return fmt.Errorf("server.listen: %w; is another server running?", err)
 	}
-	s.stage("server", func(ctx context.Context) error { return s.grpc.Run(ctx, s.listener) })
 	if s.cfg.Server.HTTP == "" {
 		return nil
 	}
 	if s.http, err = lc.Listen(ctx, "tcp", s.cfg.Server.HTTP); err != nil {
 		return fmt.Errorf("server.http: %w; is another server running?", err)
 	}
-	s.stage("http", s.serveHTTP)
 	return nil
 }

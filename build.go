@@ -161,6 +161,7 @@ func (s *Server) member(name string, c config.Agent) (agents.Member, error) {
 	gate, err := tools.NewGate(tools.GateConfig{
 		Registry: s.registry, Guard: s.guard, Journal: s.store, Agent: name, Tools: c.Tools,
 		Clock: s.opt.now, Trace: interceptors.Trace, Report: s.reportTool,
+		Limits: tools.Limits{MaxResult: s.cfg.Server.Limits.ResultBytes},
 	})
 	if err != nil {
 		return agents.Member{}, err

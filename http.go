@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/behalf-dev/behalf/store"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -46,9 +47,15 @@ func (s *Server) serveOn(h *http.Server) error {
 }
 
 // healthz is 200 while the server can identify and record, 503 otherwise.
-func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
 	if err := s.peers.Ready(); err != nil {
 		http.Error(w, "not ready: the server's own certificate is not usable", http.StatusServiceUnavailable)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	if err := s.store.Do(ctx, func(*store.Tx) error { return nil }); err != nil {
+		http.Error(w, "not ready: the audit log cannot be written", http.StatusServiceUnavailable)
 		return
 	}
 	_, _ = w.Write([]byte("ok\n"))

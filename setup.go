@@ -50,9 +50,13 @@ func (s *Server) openStore(ctx context.Context) error {
 // that is made once and kept beside the store. Its public half is written there
 // too, for whoever verifies.
 func (s *Server) auditKey(dir string) (ed25519.PrivateKey, error) {
+	private := filepath.Join(dir, "audit.key")
 	key, err := audit.ParseKey([]byte(s.cfg.Audit.Key.Reveal()))
 	if s.cfg.Audit.Key.IsZero() {
-		key, err = audit.LoadOrCreateKey(filepath.Join(dir, "audit.key"))
+		if lost(private) {
+			return nil, fmt.Errorf("%s is gone, but the log beside it was signed with it: put it back, or move the whole folder away to begin a new log", private)
+		}
+		key, err = audit.LoadOrCreateKey(private)
 	}
 	if err != nil {
 		return nil, err
@@ -67,6 +71,13 @@ func (s *Server) auditKey(dir string) (ed25519.PrivateKey, error) {
 		return nil, err
 	}
 	return key, os.WriteFile(filepath.Join(dir, "audit.key.pub"), text, 0o644) //nolint:gosec // it is public
+}
+
+// lost says that there was a key: its public half is there, and it is not.
+func lost(private string) bool {
+	_, key := os.Stat(private)
+	_, public := os.Stat(private + ".pub")
+	return errors.Is(key, os.ErrNotExist) && public == nil
 }
 
 func (s *Server) openGuard(set *policy.Set) func(context.Context) error {
@@ -262,5 +273,12 @@ func (s *Server) openServer(context.Context) error {
 			Idle: l.ConnectionIdle, Age: l.ConnectionAge, Grace: l.ConnectionGrace, Shutdown: l.Shutdown,
 		},
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	s.stage("server", func(ctx context.Context) error { return s.grpc.Run(ctx, s.listener) })
+	if s.http != nil {
+		s.stage("http", s.serveHTTP)
+	}
+	return nil
 }
