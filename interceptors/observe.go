@@ -65,7 +65,7 @@ func toFault(err error) *fault.Error {
 		return fault.New(codes.InvalidArgument, fault.ArgumentInvalid, "the request cannot be decoded").Because(err)
 	case codes.ResourceExhausted:
 		return fault.New(codes.ResourceExhausted, fault.ArgumentInvalid, "the request is too large").Because(err)
-	case codes.Canceled:
+	case codes.Canceled, codes.Unavailable: // the transport is closing: the client went away
 		return fault.New(codes.Canceled, fault.Canceled, "the call was cancelled").Because(err)
 	default:
 		return f
@@ -76,6 +76,8 @@ func severity(c codes.Code) slog.Level {
 	switch c {
 	case codes.Internal, codes.Unavailable, codes.DataLoss:
 		return slog.LevelError
+	case codes.Unauthenticated:
+		return slog.LevelWarn
 	default:
 		return slog.LevelInfo
 	}

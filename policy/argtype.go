@@ -82,6 +82,24 @@ func typeOfArguments(schema json.RawMessage) (*argType, error) {
 	return t, nil
 }
 
+// typeOfResult reads the JSON Schema of a tool's results, to check redactions
+// against it. What it does not understand may be anything: nil.
+func typeOfResult(schema json.RawMessage) *argType {
+	if len(schema) == 0 {
+		return nil
+	}
+	root, err := schemaNode(schema)
+	if err != nil {
+		return nil
+	}
+	r := &typeReader{root: root}
+	t, _ := r.read(root, 0)
+	if r.nodes > maxSchemaNodes || r.tooDeep {
+		return nil
+	}
+	return t
+}
+
 // settle counts what is required, once all branches are merged.
 func (t *argType) settle() {
 	t.required = 0

@@ -188,8 +188,11 @@ func (l *loader) checkRedact(r *rule, tools []*toolSchema) {
 		return
 	}
 	for _, p := range r.paths {
-		if p.place == placeArgs {
+		switch p.place {
+		case placeArgs:
 			l.checkArgsPath(r, p, tools)
+		case placeResult:
+			l.checkResultPath(r, p, tools)
 		}
 	}
 }
@@ -207,6 +210,32 @@ func (l *loader) checkArgsPath(r *rule, p redactPath, tools []*toolSchema) {
 	if !found {
 		l.add(r.at, fmt.Sprintf("@redact args:%s names nothing in the arguments of any tool that the policy's head can match", p.text))
 	}
+}
+
+// checkResultPath refuses a path that no result of a tool can have: a typing
+// error there would show what was to be hidden. Tools that do not say what their
+// results look like, and results with free names, may have anything.
+func (l *loader) checkResultPath(r *rule, p redactPath, tools []*toolSchema) {
+	for _, t := range tools {
+		if t.result == nil || t.result.mayHave(p.expr[1:]) {
+			return
+		}
+	}
+	if len(tools) > 0 {
+		l.add(r.at, fmt.Sprintf("@redact result:%s names nothing in the results of any tool that the policy's head can match", p.text))
+	}
+}
+
+// mayHave reports whether a value of the type may have something at the path.
+func (t *argType) mayHave(path jp.Expr) bool {
+	if len(path) == 0 || t.open || t.kind == opaque {
+		return true
+	}
+	if slices.ContainsFunc(t.step(path[0]), func(next *argType) bool { return next.mayHave(path[1:]) }) {
+		return true
+	}
+	_, descent := path[0].(jp.Descent)
+	return descent && slices.ContainsFunc(t.members(), func(next *argType) bool { return next.mayHave(path) })
 }
 
 // resolve gives the types that a path leads to.

@@ -212,3 +212,15 @@ func FuzzLoadNeverPanicsAndNeverLoadsWithoutID(f *testing.F) {
 		NewEngine(set).Decide(call("get_customer", `{"id":"c"}`))
 	})
 }
+
+func TestARedactionOfAResultThatCannotBeThereIsALoadError(t *testing.T) {
+	c := deskConfig(map[string]string{"p.cedar": `@id("no-ssn") @redact("result:$.snn")
+forbid (principal, action == Action::"call_tool", resource == Tool::"get_customer");`})
+	for i := range c.Tools {
+		c.Tools[i].Result = []byte(`{"type":"object","properties":{"ssn":{"type":"string"}},"additionalProperties":false}`)
+	}
+
+	if _, err := Load(c); err == nil || !strings.Contains(err.Error(), "result:$.snn names nothing") {
+		t.Errorf("got %v, want the typing error named", err)
+	}
+}

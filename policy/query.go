@@ -60,6 +60,7 @@ type ToolSchema struct {
 	Name    string
 	Toolset string
 	Schema  json.RawMessage // JSON Schema of the arguments, an object
+	Result  json.RawMessage // JSON Schema of the results; nil: unknown
 }
 
 // Result is how an effect ended, for the outcome row.

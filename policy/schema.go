@@ -62,6 +62,7 @@ type schema struct {
 type toolSchema struct {
 	name, toolset string
 	args          *argType
+	result        *argType // nil: the tool does not say
 	check         *checker
 }
 
@@ -119,7 +120,9 @@ func (s *schema) addTools(tools []ToolSchema) error {
 			errs = append(errs, fmt.Errorf("tool %s: %w", t.Name, err))
 			continue
 		}
-		s.tools[t.Name] = &toolSchema{t.Name, t.Toolset, args, newChecker(s.toolActions(args, everything))}
+		s.tools[t.Name] = &toolSchema{
+			name: t.Name, toolset: t.Toolset, args: args, result: typeOfResult(t.Result), check: newChecker(s.toolActions(args, everything)),
+		}
 		s.toolsets[t.Toolset] = true
 	}
 	return errors.Join(errs...)

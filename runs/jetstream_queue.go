@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -94,7 +95,8 @@ func (q *workQueue) next(ctx context.Context) (jetstream.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, takeWait)
 	defer cancel()
 	msg, err := q.consumer.Next(jetstream.FetchContext(ctx))
-	if ctx.Err() != nil || errors.Is(err, jetstream.ErrNoMessages) {
+	// The client may end the fetch a moment before our own deadline does.
+	if ctx.Err() != nil || errors.Is(err, jetstream.ErrNoMessages) || errors.Is(err, nats.ErrTimeout) {
 		return msg, nil // nil: nothing came in this time
 	}
 	return msg, err

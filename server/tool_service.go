@@ -49,7 +49,7 @@ func (s *toolService) ListTools(ctx context.Context, r *behalfv1.ListToolsReques
 
 func tool(d *tools.Descriptor) *behalfv1.Tool {
 	return &behalfv1.Tool{
-		Name: d.Name, Toolset: d.Toolset, Description: d.Description, InputSchemaJson: string(d.Schema),
+		Name: d.Name, Toolset: d.Toolset, Description: d.Description, InputSchemaJson: string(d.Schema), OutputSchemaJson: string(d.Result),
 		RequiredScopes: scopes(d.Scopes), Idempotent: d.Idempotent, DescriptorHash: d.Hash(), Available: true,
 		Effect: behalfv1.ToolEffect(enum(behalfv1.ToolEffect_value, "TOOL_EFFECT_", string(d.Effect))),
 		Risk:   behalfv1.ToolRisk(enum(behalfv1.ToolRisk_value, "TOOL_RISK_", d.Risk)),

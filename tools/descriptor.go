@@ -33,6 +33,7 @@ type Descriptor struct {
 	Toolset     string
 	Description string
 	Schema      json.RawMessage // JSON Schema of the arguments, an object without unknown fields
+	Result      json.RawMessage // JSON Schema of the results; nil: unknown
 	Scopes      []string        // required, all of them
 	Effect      Effect
 	Risk        string // low, medium, high; empty: low

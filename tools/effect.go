@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,13 @@ const (
 // more, act, record how it ended.
 func (a *attempt) perform(ctx context.Context) (agents.ToolCallFinished, error) {
 	d := a.permit.Decision()
+	// A reservation may still fail; what cannot turn into a denial any more is
+	// said at once, so that the log and the audit log are written side by side.
+	if slices.ContainsFunc(d.Duties, func(duty policy.Duty) bool { return duty.Kind == "rate" }) {
+		if err := a.permit.Wait(ctx); err != nil {
+			return a.denied(ctx, err)
+		}
+	}
 	if !a.decided(agents.ToolCallDecided{Decision: agents.Allowed, PolicyIDs: d.PolicyIDs, Duties: duties(d)}) {
 		a.done(ctx, policy.Result{Outcome: policy.Cancelled})
 		return agents.ToolCallFinished{}, errGone

@@ -89,6 +89,7 @@ func Func[In, Out any](name, description string, fn func(context.Context, In) (O
 		d.errs = append(d.errs, errors.New("the function is nil"))
 	}
 	d.Schema, err = json.Marshal(d.args)
+	d.Result = inferResult(reflect.TypeFor[Out]())
 	t := Tool{Descriptor: d.Descriptor, err: errors.Join(append(d.errs, err)...)}
 	t.Call = func(ctx context.Context, args json.RawMessage) (json.RawMessage, error) {
 		in, err := decode[In](args, d.args)

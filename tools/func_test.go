@@ -163,6 +163,7 @@ func TestOptionsDescribeTheTool(t *testing.T) {
 		Name: "t", Description: "What it does.", Scopes: []string{"b", "a"}, Effect: tools.Read, Risk: "high", Idempotent: true,
 		Owners: map[string]tools.Owner{"city": tools.OwnerTenant},
 		Schema: json.RawMessage(`{"type":"object","properties":{"city":{"type":"string","enum":["Rome","Oslo"]}},"required":["city"],"additionalProperties":false}`),
+		Result: json.RawMessage(`{"type":"object","properties":{"city":{"type":"string"}},"required":["city"],"additionalProperties":false}`),
 	}
 	if diff := cmp.Diff(normal(t, got.Schema), normal(t, want.Schema)); diff != "" {
 		t.Errorf("schema (-got +want):\n%s", diff)

@@ -40,6 +40,22 @@ func infer(t reflect.Type) (*jsonschema.Schema, error) {
 	return s, errors.Join(w.errs...)
 }
 
+// inferResult makes the schema of a result type, by which redactions are checked
+// when policies are loaded. A type that it cannot describe truthfully has none.
+func inferResult(t reflect.Type) json.RawMessage {
+	s, err := jsonschema.ForType(t, &jsonschema.ForOptions{TypeSchemas: known})
+	if err != nil {
+		return nil
+	}
+	w := &typeWalk{}
+	w.walk(t, s, t.String())
+	b, err := json.Marshal(s)
+	if err != nil || len(w.errs) > 0 {
+		return nil
+	}
+	return b
+}
+
 // typeWalk goes through a type and its schema side by side: it refuses what the
 // schema would not tell the truth about, forbids null and applies enum tags.
 type typeWalk struct{ errs []error }

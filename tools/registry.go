@@ -163,7 +163,7 @@ func (r *Registry) Schemas() []policy.ToolSchema {
 	out := make([]policy.ToolSchema, 0, len(r.names))
 	for _, n := range r.names {
 		e := r.tools[n]
-		out = append(out, policy.ToolSchema{Name: n, Toolset: e.Toolset, Schema: e.Schema})
+		out = append(out, policy.ToolSchema{Name: n, Toolset: e.Toolset, Schema: e.Schema, Result: e.Result})
 	}
 	return out
 }

@@ -125,7 +125,10 @@ func auditRow(r *behalfv1.AuditRecord) []string {
 }
 
 // evidence names the files that an auditor holds; no server is needed.
-type evidence struct{ store, witness, key string }
+type evidence struct {
+	store, witness, key string
+	guessed             bool // the witness is where it is by default
+}
 
 func (e *evidence) bind(c *cobra.Command) {
 	c.Flags().StringVar(&e.store, "store", ".behalf/behalf.db", "the database file; it is only read")
@@ -136,6 +139,7 @@ func (e *evidence) bind(c *cobra.Command) {
 func (e *evidence) complete() {
 	if e.witness == "" {
 		e.witness = filepath.Join(filepath.Dir(e.store), "audit.witness")
+		e.guessed = true
 	}
 	if e.key == "" {
 		e.key = filepath.Join(filepath.Dir(e.store), "audit.key.pub")
@@ -188,6 +192,9 @@ func (e *evidence) verify(ctx context.Context) (audit.Report, error) {
 		return audit.Report{}, wrongInput(err)
 	}
 	defer func() { _ = db.Close() }()
+	if _, err := os.Stat(e.witness); e.guessed && errors.Is(err, os.ErrNotExist) {
+		return audit.Report{}, wrongInput(fmt.Errorf("there is no witness at %s: name it with --witness FILE, or say --witness none if the server has none (rows lost from the end cannot be found then)", e.witness))
+	}
 	var witness iter.Seq2[[]byte, error]
 	if e.witness != "none" {
 		witness = audit.WitnessFile(e.witness)

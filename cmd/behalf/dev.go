@@ -20,10 +20,13 @@ func devCommand() *cobra.Command {
 		Use: "dev", Short: "Start the support desk with a local authority and issuer, and stay up", Args: cobra.NoArgs,
 		Long: `Starts the support desk and stays up. Credentials, people, policies and data are in the folder given with --dir.
 
-Edit DIR/desk/policies and call ReloadConfig as bob, or edit anything in DIR/desk and start again.
+Edit DIR/desk/policies and call ReloadConfig as bob, or edit the agents, people or rules in DIR/desk and start again.
 Delete the folder to begin anew. The authority and the issuer exist only here: never use them elsewhere.`,
 		Example: "  behalf dev\n  behalf dev --listen 127.0.0.1:0 --http '' --dir /tmp/desk",
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := onlyHere(listen, http); err != nil {
+				return err
+			}
 			l, err := newLocal(dir)
 			if err != nil {
 				return err
@@ -52,6 +55,21 @@ Delete the folder to begin anew. The authority and the issuer exist only here: n
 	c.Flags().StringVar(&http, "http", http, "address of health and metrics; empty: none")
 	c.Flags().BoolVar(&verbose, "verbose", verbose, "log every call, not only what went wrong")
 	return c
+}
+
+// onlyHere refuses addresses that others can reach: whoever holds the folder is
+// anybody they like, and the issuer asks for no password (SECURITY 3.10).
+func onlyHere(addresses ...string) error {
+	for _, a := range addresses {
+		if a == "" {
+			continue
+		}
+		host, _, err := net.SplitHostPort(a)
+		if ip := net.ParseIP(host); err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return wrongInput(fmt.Errorf("%q is not an address of this machine alone, and dev serves no other: say 127.0.0.1:PORT", a))
+		}
+	}
+	return nil
 }
 
 func logLevel(verbose bool) slog.Level {

@@ -49,3 +49,14 @@ func TestPaintIsOnlyForTerminals(t *testing.T) {
 		t.Error("a terminal got no colours")
 	}
 }
+
+func TestDevServesThisMachineOnly(t *testing.T) {
+	for _, a := range []string{"0.0.0.0:8443", ":8443", "192.0.2.1:1", "example.com:1", "nonsense"} {
+		if onlyHere(a) == nil {
+			t.Errorf("%q was accepted", a)
+		}
+	}
+	if err := onlyHere("127.0.0.1:0", "[::1]:1", "localhost:2", ""); err != nil {
+		t.Errorf("got %v for addresses of this machine", err)
+	}
+}

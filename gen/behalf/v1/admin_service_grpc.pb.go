@@ -41,10 +41,12 @@ type AdminServiceClient interface {
 	// WhoAmI tells who the server takes the caller for. Needs any credential. Records
 	// nothing.
 	WhoAmI(ctx context.Context, in *WhoAmIRequest, opts ...grpc.CallOption) (*WhoAmIResponse, error)
-	// ReloadConfig reads configuration and policies again and swaps them in whole, or not
-	// at all. Open runs meet the new ones at their next tool call. Needs a person of the
-	// operator tenant and a permit for reload_config. Records decision and outcome. What
-	// is wrong in the files is ARGUMENT_INVALID with file and line.
+	// ReloadConfig reads the policies again and swaps them in whole, or not at all; other
+	// configuration needs a restart. Whoever asks after the answer is decided by the new
+	// set. Needs a person of server.operator_tenant; policy reload_config. Records
+	// decision and outcome. Policies that cannot be used are FAILED_PRECONDITION with
+	// POLICY_ERROR, and the old ones stay in force: `behalf policy check` names file and
+	// line.
 	ReloadConfig(ctx context.Context, in *ReloadConfigRequest, opts ...grpc.CallOption) (*ReloadConfigResponse, error)
 	// GetStatus tells what this server runs with. Needs any credential and a permit for
 	// get_status. Records one row.
@@ -155,10 +157,12 @@ type AdminServiceServer interface {
 	// WhoAmI tells who the server takes the caller for. Needs any credential. Records
 	// nothing.
 	WhoAmI(context.Context, *WhoAmIRequest) (*WhoAmIResponse, error)
-	// ReloadConfig reads configuration and policies again and swaps them in whole, or not
-	// at all. Open runs meet the new ones at their next tool call. Needs a person of the
-	// operator tenant and a permit for reload_config. Records decision and outcome. What
-	// is wrong in the files is ARGUMENT_INVALID with file and line.
+	// ReloadConfig reads the policies again and swaps them in whole, or not at all; other
+	// configuration needs a restart. Whoever asks after the answer is decided by the new
+	// set. Needs a person of server.operator_tenant; policy reload_config. Records
+	// decision and outcome. Policies that cannot be used are FAILED_PRECONDITION with
+	// POLICY_ERROR, and the old ones stay in force: `behalf policy check` names file and
+	// line.
 	ReloadConfig(context.Context, *ReloadConfigRequest) (*ReloadConfigResponse, error)
 	// GetStatus tells what this server runs with. Needs any credential and a permit for
 	// get_status. Records one row.
