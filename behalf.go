@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/behalf-dev/behalf/agents"
@@ -42,7 +43,8 @@ type Server struct {
 
 	witness     *audit.Witness
 	auditPublic ed25519.PublicKey
-	auditSeed   []byte // of the signing key; digests are keyed by what is derived from it
+	auditSeed   []byte   // of the signing key; digests are keyed by what is derived from it
+	digestKeys  sync.Map // of each tenant that was met
 }
 
 // options are what the config cannot say.

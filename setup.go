@@ -111,6 +111,17 @@ func openWitness(where string) (*audit.Witness, error) {
 // digestKey derives a tenant's key for digests of low-entropy values, which
 // nobody can guess by dictionary without it (SECURITY 7.3), from the audit key.
 func (s *Server) digestKey(tenant string) []byte {
+	if key, ok := s.digestKeys.Load(tenant); ok {
+		return key.([]byte) //nolint:forcetypeassert // only this function stores
+	}
+	key := s.deriveDigestKey(tenant)
+	if key != nil {
+		s.digestKeys.Store(tenant, key)
+	}
+	return key
+}
+
+func (s *Server) deriveDigestKey(tenant string) []byte {
 	key, err := hkdf.Key(sha256.New, s.auditSeed, nil, "behalf audit digests of "+tenant, sha256.Size)
 	if err != nil {
 		return nil // and the guard refuses to act without one

@@ -50,7 +50,11 @@ func (t *Transcript) Thread() string { return t.thread }
 func (t *Transcript) Append(e Event) {
 	t.log.mu.Lock()
 	defer t.log.mu.Unlock()
-	t.log.threads[e.Thread] = append(t.log.threads[e.Thread], e)
+	thread := t.log.threads[e.Thread]
+	if thread == nil {
+		thread = make([]Event, 0, 16) // a run with one tool call has about ten
+	}
+	t.log.threads[e.Thread] = append(thread, e)
 	t.log.last = e.Sequence
 	if _, ok := e.Body.(RunStarted); ok && e.Thread == "" {
 		t.log.runID = e.RunID

@@ -8,7 +8,8 @@ import (
 
 // Sink is where records become durable. Append queues at once and never
 // blocks on the disk; entries become durable in the order of Append, so a
-// durable entry means that all before it are durable too.
+// durable entry means that all before it are durable too. An entry that nobody
+// waits for becomes durable soon.
 //
 // A sink that cannot take the entry (closed, queue full, broken disk) answers
 // through the receipt. It may be used by many goroutines.
@@ -20,10 +21,17 @@ type Sink interface {
 type Receipt struct {
 	done chan struct{}
 	err  error
+	urge func() // nil: the sink hurries anyway
 }
 
 // NewReceipt makes a receipt that the sink settles once.
 func NewReceipt() *Receipt { return &Receipt{done: make(chan struct{})} }
+
+// NewReceiptUrging makes a receipt whose Wait calls urge before it blocks, so
+// that a sink can let an entry that nobody waits for share the next one's sync.
+func NewReceiptUrging(urge func()) *Receipt {
+	return &Receipt{done: make(chan struct{}), urge: urge}
+}
 
 // Settle marks the entry durable, or failed with err. It is called exactly once,
 // by the sink.
@@ -39,6 +47,9 @@ func (r *Receipt) Wait(ctx context.Context) error {
 	case <-r.done:
 		return r.err
 	default:
+	}
+	if r.urge != nil {
+		r.urge()
 	}
 	select {
 	case <-r.done:

@@ -34,48 +34,56 @@ func newExchange(m *OpenAI, cut context.CancelCauseFunc) *exchange {
 func (x *exchange) close() {
 	x.idle.Stop()
 	if x.lines != nil {
-		x.lines.src.Close()
+		x.lines.close()
 	}
 }
 
-// Do implements openai.HTTPDoer.
+// Do implements openai.HTTPDoer. Its error after a response is errKept.
 func (x *exchange) Do(req *http.Request) (*http.Response, error) {
+	if err := x.ask(req); err != nil {
+		return nil, err
+	}
+	return nil, errKept
+}
+
+// ask sends the request until there is a response, which it keeps.
+func (x *exchange) ask(req *http.Request) error {
 	x.sent = true
 	if key := x.cfg.APIKey.Reveal(); key != "" {
 		req.Header.Set("Authorization", "Bearer "+key)
 	}
 	req.Header.Set("Accept-Encoding", "identity") // a compressed stream hides what is complete
 	for attempt := 0; ; attempt++ {
-		res, err := x.try(req)
+		err := x.try(req)
 		if err == nil {
-			return res, nil
+			return nil
 		}
 		wait, again := x.cfg.again(req.Context(), attempt, err)
 		if !again {
-			return nil, err
+			return err
 		}
 		if err := pause(req.Context(), wait); err != nil {
-			return nil, err
+			return err
 		}
 		if req, err = rewind(req); err != nil {
-			return nil, err
+			return err
 		}
 	}
 }
 
-func (x *exchange) try(req *http.Request) (*http.Response, error) {
+func (x *exchange) try(req *http.Request) error {
 	x.idle.Reset(x.cfg.IdleTimeout)
 	defer x.idle.Stop()
 	res, err := x.cfg.Transport.RoundTrip(req)
 	if err != nil {
-		return nil, lost(err)
+		return lost(err)
 	}
 	if res.StatusCode != http.StatusOK {
 		defer res.Body.Close()
-		return nil, refusal(res)
+		return refusal(res)
 	}
 	x.lines = newLines(res.Body, x.idle, x.cfg)
-	return res, nil
+	return nil
 }
 
 // rewind copies a request whose body was sent, so that it can be sent again.

@@ -21,15 +21,28 @@ type lines struct {
 	idle *time.Timer
 	cfg  *OpenAIConfig
 
-	buf  []byte
-	r, w int   // buf[r:w] is unread
-	end  int   // the line at r ends here, -1: not known
-	read int64 // bytes so far
-	eof  bool
+	first *[firstBuffer]byte
+	buf   []byte
+	r, w  int   // buf[r:w] is unread
+	end   int   // the line at r ends here, -1: not known
+	read  int64 // bytes so far
+	eof   bool
 }
 
 func newLines(src io.ReadCloser, idle *time.Timer, cfg *OpenAIConfig) *lines {
-	return &lines{src: src, idle: idle, cfg: cfg, buf: make([]byte, firstBuffer), end: -1}
+	first, ok := cfg.buffers.Get().(*[firstBuffer]byte)
+	if !ok {
+		first = new([firstBuffer]byte)
+	}
+	return &lines{src: src, idle: idle, cfg: cfg, first: first, buf: first[:], end: -1}
+}
+
+// close ends the response and gives its first buffer back; no line may be asked
+// for, or kept, after it.
+func (l *lines) close() {
+	l.src.Close()
+	l.cfg.buffers.Put(l.first)
+	l.first, l.buf = nil, nil
 }
 
 // next gives the next line that says something, without its line break. It is

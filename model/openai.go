@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/behalf-dev/behalf/agents"
@@ -41,6 +42,8 @@ type OpenAIConfig struct {
 	// Transport sends the requests; nil: one of its own. Redirects are never
 	// followed and cookies never kept, whatever it is.
 	Transport http.RoundTripper
+
+	buffers *sync.Pool // of firstBuffer bytes, which a stream has for as long as it lasts
 }
 
 // NewSecret wraps an API key. Space around it, such as the last line break of a
@@ -52,7 +55,9 @@ func NewSecret(key string) identity.Secret { return identity.NewSecret(strings.T
 type OpenAI struct {
 	cfg    OpenAIConfig
 	host   string
+	url    string
 	client openai.ClientConfig // without HTTPClient, which is made per call
+	plain  bool                // requests of the usual form need not go through the library
 }
 
 var _ agents.Model = (*OpenAI)(nil)
@@ -71,6 +76,8 @@ func NewOpenAI(cfg OpenAIConfig) (*OpenAI, error) {
 	}
 	m := &OpenAI{cfg: cfg.withDefaults(), host: u.Host, client: openai.DefaultConfig("")}
 	m.client.BaseURL = u.String()
+	m.url = strings.TrimRight(m.client.BaseURL, "/") + "/chat/completions"
+	m.plain = passes(m.client, cfg.Model)
 	return m, nil
 }
 
@@ -94,6 +101,7 @@ func (c OpenAIConfig) withDefaults() OpenAIConfig {
 	c.Retries = max(or(c.Retries, 2), 0)
 	c.Backoff = or(c.Backoff, 250*time.Millisecond)
 	c.MaxDelay = or(c.MaxDelay, 20*time.Second)
+	c.buffers = &sync.Pool{}
 	if c.Transport == nil {
 		c.Transport = transport()
 	}
@@ -156,12 +164,7 @@ func (m *OpenAI) Generate(ctx context.Context, p *agents.Prompt) iter.Seq2[agent
 func (m *OpenAI) answer(ctx context.Context, cut context.CancelCauseFunc, req openai.ChatCompletionRequest, yield func(agents.Chunk, error) bool) error {
 	x := newExchange(m, cut)
 	defer x.close()
-	client := m.client
-	client.HTTPClient = x
-	// The stream's own reader is not used: it takes a cut stream for a finished
-	// one, loses most error frames, and costs three times what all of this does
-	// (BenchmarkRead200). The exchange keeps the body; see lines.
-	if _, err := openai.NewClientWithConfig(client).CreateChatCompletionStream(ctx, req); err != nil {
+	if err := m.send(ctx, x, &req); err != nil {
 		return x.failed(err)
 	}
 	s := &stream{lines: x.lines, coalesce: !m.cfg.NoCoalesce, deltas: m.cfg.MaxDeltas, yield: yield}
@@ -170,4 +173,23 @@ func (m *OpenAI) answer(ctx context.Context, cut context.CancelCauseFunc, req op
 	}
 	x.lines.drain(ctx)
 	return nil
+}
+
+// send asks, by hand or through the library. The library's reader of the answer
+// is not used: it takes a cut stream for a finished one, loses most error frames,
+// and costs three times what all of this does (BenchmarkRead200). The exchange
+// keeps the body; see lines.
+func (m *OpenAI) send(ctx context.Context, x *exchange, req *openai.ChatCompletionRequest) error {
+	if m.plain {
+		if body, ok := appendBody(make([]byte, 0, 1<<10), req); ok {
+			return x.post(ctx, m.url, body)
+		}
+	}
+	client := m.client
+	client.HTTPClient = x
+	_, err := openai.NewClientWithConfig(client).CreateChatCompletionStream(ctx, *req)
+	if errors.Is(err, errKept) {
+		return nil
+	}
+	return err
 }

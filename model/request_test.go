@@ -156,3 +156,60 @@ func TestUnknownRoleIsRefused(t *testing.T) {
 		t.Errorf("got %v, want a plain error", err)
 	}
 }
+
+// What is written by hand is what the library writes.
+func TestBodiesByHandAreTheLibrarys(t *testing.T) {
+	warm := 0.7
+	m := newModel(t, "http://h")
+	for name, p := range map[string]*agents.Prompt{
+		"plain": ask("hi"),
+		"hostile": {
+			System:   "a \"quote\" and \\ and \x00 and \u2028 and <b> and ü and \xff",
+			Messages: []agents.PromptMessage{{Role: agents.RoleUser, Name: "Zoë", Text: "\r\n\t"}, {Role: agents.RoleAssistant}},
+		},
+		"everything": {
+			System: "You are support.", Temperature: &warm, MaxTokens: 70, ToolChoice: agents.ToolRequired,
+			Messages: []agents.PromptMessage{
+				{Role: agents.RoleUser, Text: "x"},
+				{Role: agents.RoleAssistant, Text: "I look", Calls: []agents.CallRequest{{ID: "c1", Tool: "get", Arguments: `{"a":"b"}`}, {ID: "c2", Tool: "ping"}}},
+				{Role: agents.RoleTool, CallID: "c1", Text: `{"name":"Ada"}`}, {Role: agents.RoleTool, CallID: "c2"},
+			},
+			Tools: []agents.Spec{{Name: "get", Description: "Looks “up”.", Schema: json.RawMessage(" { \"type\" : \"object\" } ")}, {Name: "ping"}},
+		},
+	} {
+		req, err := m.request(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, ok := appendBody(nil, &req)
+		req.Stream = true
+		text, err := json.Marshal(req)
+		if err != nil || !ok {
+			t.Fatalf("%s: got %v, %v", name, ok, err)
+		}
+		var want, have any
+		if err := errors.Join(json.Unmarshal(text, &want), json.Unmarshal(got, &have)); err != nil {
+			t.Fatalf("%s: %v: %s", name, err, got)
+		}
+		if diff := cmp.Diff(have, want); diff != "" {
+			t.Errorf("%s: got, want:\n%s", name, diff)
+		}
+	}
+}
+
+func TestUnusualBodiesAreLeftToTheLibrary(t *testing.T) {
+	m := newModel(t, "http://h")
+	schema, parts, broken := ask("hi"), ask("hi"), ask("hi")
+	schema.Schema = json.RawMessage(`{}`)
+	parts.Messages[0].Parts = []agents.Part{{URI: "https://example.com/a.png"}}
+	broken.Tools = []agents.Spec{{Name: "ping", Schema: json.RawMessage(`{"x`)}}
+	for name, p := range map[string]*agents.Prompt{"schema": schema, "parts": parts, "broken schema": broken} {
+		req, err := m.request(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, ok := appendBody(nil, &req); ok {
+			t.Errorf("%s: got %s", name, body)
+		}
+	}
+}

@@ -92,6 +92,8 @@ type Index interface {
 	// when another run of the same owner and method has claimed it. A run that
 	// exists has its State, StopReason, Updated and Detached replaced.
 	PutRun(ctx context.Context, r RunRecord) error
+	// UpdateRunState moves a run on. It need not wait for the disk, but this
+	// process sees the new state from then on.
 	UpdateRunState(ctx context.Context, tenant, runID, state, stopReason string) error
 	RunByID(ctx context.Context, tenant, runID string) (RunRecord, error)
 	// RequestID finds the run that claimed a request id in the last 24 hours.

@@ -208,10 +208,29 @@ func (w *writer) name(tenant, name string) (int64, error) {
 	if id, ok := w.names[key]; ok {
 		return id, nil
 	}
+	return w.newName(key)
+}
+
+// known gives the number of a name, 0 if it has none.
+func (w *writer) known(key nameKey) (int64, error) {
+	if id, ok := w.names[key]; ok {
+		return id, nil
+	}
 	var id int64
-	err := w.row("INSERT INTO names (tenant, name) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING id", tenant, name).Scan(&id)
+	err := w.row("SELECT id FROM names WHERE tenant = ? AND name = ?", key.tenant, key.name).Scan(&id)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, fmt.Errorf("find name: %w", err)
+	}
+	return id, nil
+}
+
+func (w *writer) newName(key nameKey) (int64, error) {
+	var id int64
+	err := w.row("INSERT INTO names (tenant, name) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING id", key.tenant, key.name).Scan(&id)
 	if errors.Is(err, sql.ErrNoRows) {
-		err = w.row("SELECT id FROM names WHERE tenant = ? AND name = ?", tenant, name).Scan(&id)
+		if id, err = w.known(key); err == nil && id == 0 {
+			err = sql.ErrNoRows
+		}
 	}
 	if err != nil {
 		return 0, fmt.Errorf("number name: %w", err)

@@ -1,7 +1,9 @@
 package store_test
 
 import (
+	"context"
 	"crypto/rand"
+	"errors"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -80,6 +82,54 @@ func call(b *testing.B, s *storetest.Running, left *atomic.Int64, reserve []audi
 func BenchmarkAppend1(b *testing.B)   { benchmarkAppend(b, 1) }
 func BenchmarkAppend64(b *testing.B)  { benchmarkAppend(b, 64) }
 func BenchmarkAppend512(b *testing.B) { benchmarkAppend(b, 512) }
+
+// BenchmarkRun1 and BenchmarkRun64 have callers do all that a run with one tool
+// call asks of the store: two records of the run, two of its call, its row and
+// its session's in the index, and its end there.
+func BenchmarkRun1(b *testing.B)  { benchmarkRun(b, 1) }
+func BenchmarkRun64(b *testing.B) { benchmarkRun(b, 64) }
+
+func benchmarkRun(b *testing.B, callers int) {
+	s := storetest.Start(b, store.Config{DSN: "sqlite://" + filepath.Join(b.TempDir(), "behalf.db"), Clock: time.Now})
+	left := atomic.Int64{}
+	left.Store(int64(b.N))
+	b.ReportAllocs()
+	b.ResetTimer()
+	before := cpu(b)
+	var wg sync.WaitGroup
+	for n := range callers {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 {
+				if err := oneRun(b.Context(), s.Store, "user-"+strconv.Itoa(n/10)); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	b.ReportMetric(float64(cpu(b)-before)/float64(b.N)/1e3, "cpu-µs/run")
+}
+
+func oneRun(ctx context.Context, s *store.Store, user string) error {
+	run, session, now := "run_"+rand.Text(), "ses_"+rand.Text(), time.Now().UnixNano()
+	start, call := storetest.Sample("acme", "call_"+rand.Text()), storetest.Sample("acme", run+"/4")
+	start.Tool, call.RunID, call.SessionID = "", run, session
+	start.RunID, start.SessionID = "", ""
+	start.Action = "run_agent"
+	begun := s.Append(audit.Entry{Record: start})
+	o := store.Owner{Issuer: "https://idp.example", Subject: user}
+	err := s.Begin(ctx, store.SessionRecord{Tenant: "acme", SessionID: session, Owner: o, Target: "support", Created: now, Updated: now, LastRun: run},
+		store.RunRecord{Tenant: "acme", RunID: run, SessionID: session, Owner: o, Target: "support", Kind: "agent", State: "running", Created: now, Updated: now, Method: "/behalf.v1.AgentService/StreamAgent"}, nil)
+	if err := errors.Join(err, begun.Wait(ctx), s.Append(audit.Entry{Record: call}).Wait(ctx)); err != nil {
+		return err
+	}
+	called := s.Append(audit.Entry{Record: storetest.Outcome(call)})
+	err = s.UpdateRunState(ctx, "acme", run, "finished", "completed")
+	ended := s.Append(audit.Entry{Record: storetest.Outcome(start)})
+	return errors.Join(err, called.Wait(ctx), ended.Wait(ctx))
+}
 
 // BenchmarkReserve64 has every decision take from two buckets.
 func BenchmarkReserve64(b *testing.B) {

@@ -21,6 +21,11 @@
 // nothing is ever half sealed. Nothing is settled without error before the
 // commit returned.
 //
+// A commit begins when somebody waits for one. What nobody waits for (the
+// outcome of a tool call, the decision that a run begins with, the state of a
+// run in the index) shares the next one, or is committed 5 ms later at the
+// latest. The state of a run is answered from the queue until it is stored.
+//
 // Reservations and the record they belong to are in one transaction, so limits
 // are exact.
 //

@@ -41,7 +41,7 @@ func appendForEver(dir string) {
 		fmt.Fprintln(os.Stdout, "error", err)
 		os.Exit(1)
 	}
-	go s.Run(context.Background()) //nolint:errcheck // it ends with the process
+	go s.Run(context.Background())
 	for w := range 8 {
 		go func() {
 			for i := 0; ; i++ {

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 
 	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/runs"
@@ -54,11 +56,19 @@ func (s *Store) putRun(tx *Tx, r RunRecord) error {
 	if err := claimRequest(tx, r, s.cfg.Clock().UnixNano()); err != nil {
 		return err
 	}
-	n, err := tx.Exec(`INSERT INTO runs (tenant, run_id, session_id, owner_issuer, owner_subject, target, kind, state, stop_reason, created, updated, request_id, method, request_digest, detached)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
-			ON CONFLICT (tenant, run_id) DO UPDATE SET state = excluded.state, stop_reason = excluded.stop_reason, updated = excluded.updated, detached = excluded.detached
-			WHERE runs.owner_issuer = excluded.owner_issuer AND runs.owner_subject = excluded.owner_subject AND runs.session_id = excluded.session_id`,
-		r.Tenant, r.RunID, r.SessionID, r.Owner.Issuer, r.Owner.Subject, r.Target, r.Kind, r.State, r.StopReason, r.Created, r.Updated, r.RequestID, r.Method, r.RequestDigest, r.Detached)
+	id, err := tx.name(r.Tenant, r.RunID)
+	if err != nil {
+		return err
+	}
+	session, err := tx.name(r.Tenant, r.SessionID)
+	if err != nil {
+		return err
+	}
+	n, err := tx.Exec(`INSERT INTO runs (id, session, tenant, owner_issuer, owner_subject, target, kind, state, stop_reason, created, updated, request_id, method, request_digest, detached)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (id) DO UPDATE SET state = excluded.state, stop_reason = excluded.stop_reason, updated = excluded.updated, detached = excluded.detached
+			WHERE runs.owner_issuer = excluded.owner_issuer AND runs.owner_subject = excluded.owner_subject AND runs.session = excluded.session`,
+		id, session, r.Tenant, r.Owner.Issuer, r.Owner.Subject, r.Target, r.Kind, r.State, r.StopReason, r.Created, r.Updated, r.RequestID, r.Method, r.RequestDigest, r.Detached)
 	return changed(n, err, "run")
 }
 
@@ -99,18 +109,83 @@ func (s *Store) RequestID(ctx context.Context, tenant string, owner Owner, metho
 	return runID, digest, true, nil
 }
 
-// UpdateRunState moves a run on.
-func (s *Store) UpdateRunState(ctx context.Context, tenant, runID, state, stopReason string) error {
-	return s.Do(ctx, func(tx *Tx) error {
-		n, err := tx.Exec("UPDATE runs SET state = $3, stop_reason = $4, updated = $5 WHERE tenant = $1 AND run_id = $2", tenant, runID, state, stopReason, s.cfg.Clock().UnixNano())
-		if err == nil && n == 0 {
-			return missing("run", sql.ErrNoRows)
-		}
-		return err
-	})
+// UpdateRunState moves a run on. It does not wait: the state is what this store
+// answers with from now on, and is durable before whatever is queued after it.
+func (s *Store) UpdateRunState(_ context.Context, tenant, runID, state, stopReason string) error {
+	return s.queue.put(&job{state: &runState{run: nameKey{tenant, runID}, state: state, stopReason: stopReason, updated: s.cfg.Clock().UnixNano()}})
 }
 
-const runColumns = "tenant, run_id, session_id, owner_issuer, owner_subject, target, kind, state, stop_reason, created, updated, request_id, method, request_digest, detached"
+// runState is a new state of a run on its way to the disk.
+type runState struct {
+	run               nameKey
+	state, stopReason string
+	updated           int64
+}
+
+func (w *writer) setState(st *runState) error {
+	id, err := w.known(st.run)
+	if err != nil {
+		return err
+	}
+	n, err := w.exec("UPDATE runs SET state = ?, stop_reason = ?, updated = ? WHERE id = ?", st.state, st.stopReason, st.updated, id)
+	if err != nil {
+		return fmt.Errorf("update run: %w", err)
+	}
+	if n == 0 {
+		w.s.cfg.Log.Error("store: a run that is not indexed has a new state", slog.String("run_id", st.run.name), slog.String("state", st.state))
+	}
+	return nil
+}
+
+// apply is the record as it will be once the state is stored; st may be nil.
+func (st *runState) apply(r *RunRecord) {
+	if st != nil {
+		r.State, r.StopReason, r.Updated = st.state, st.stopReason, st.updated
+	}
+}
+
+// RunByID reads a run of the tenant.
+func (s *Store) RunByID(ctx context.Context, tenant, runID string) (RunRecord, error) {
+	st := s.queue.pending(nameKey{tenant, runID}) // first: what is not pending any more is stored
+	r, err := s.Reader.RunByID(ctx, tenant, runID)
+	if err == nil {
+		st.apply(&r)
+	}
+	return r, err
+}
+
+// ListRuns gives the owner's runs, newest first, those behind the run after (or
+// from the newest, when after is empty).
+func (s *Store) ListRuns(ctx context.Context, tenant string, owner Owner, after string, limit int) ([]RunRecord, error) {
+	pending := s.queue.allPending()
+	list, err := s.Reader.ListRuns(ctx, tenant, owner, after, limit)
+	for i := range list {
+		pending[nameKey{tenant, list[i].RunID}].apply(&list[i])
+	}
+	return list, err
+}
+
+// OpenRuns gives the runs that are running or waiting, of all tenants, for the
+// start after a crash. A run that ended does not open again.
+func (s *Store) OpenRuns(ctx context.Context) ([]RunRecord, error) {
+	pending := s.queue.allPending()
+	list, err := s.Reader.OpenRuns(ctx)
+	for i := range list {
+		pending[nameKey{list[i].Tenant, list[i].RunID}].apply(&list[i])
+	}
+	return slices.DeleteFunc(list, func(r RunRecord) bool { return r.State != runs.StateRunning && r.State != runs.StateWaiting }), err
+}
+
+// The columns of a run and a session as they are read: ids by name, and only if
+// the name is the tenant's.
+const (
+	runColumns = `t.tenant, n.name, (SELECT name FROM names WHERE id = t.session AND tenant = t.tenant),
+		t.owner_issuer, t.owner_subject, t.target, t.kind, t.state, t.stop_reason, t.created, t.updated, t.request_id, t.method, t.request_digest, t.detached
+		FROM runs t JOIN names n ON n.id = t.id AND n.tenant = t.tenant`
+	sessionColumns = `t.tenant, n.name, t.owner_issuer, t.owner_subject, t.target, t.created, t.updated, t.last_run, t.deleted
+		FROM sessions t JOIN names n ON n.id = t.id AND n.tenant = t.tenant`
+	named = "id = (SELECT id FROM names WHERE tenant = $1 AND name = $2)"
+)
 
 func scanRun(s scanner) (r RunRecord, err error) {
 	err = s.Scan(&r.Tenant, &r.RunID, &r.SessionID, &r.Owner.Issuer, &r.Owner.Subject, &r.Target, &r.Kind, &r.State, &r.StopReason, &r.Created, &r.Updated, &r.RequestID, &r.Method, &r.RequestDigest, &r.Detached)
@@ -119,7 +194,7 @@ func scanRun(s scanner) (r RunRecord, err error) {
 
 // RunByID reads a run of the tenant.
 func (r *Reader) RunByID(ctx context.Context, tenant, runID string) (RunRecord, error) {
-	run, err := scanRun(r.db.QueryRowContext(ctx, "SELECT "+runColumns+" FROM runs WHERE tenant = $1 AND run_id = $2", tenant, runID))
+	run, err := scanRun(r.db.QueryRowContext(ctx, "SELECT "+runColumns+" WHERE t."+named, tenant, runID))
 	if err != nil {
 		return RunRecord{}, missing("run", err)
 	}
@@ -129,7 +204,7 @@ func (r *Reader) RunByID(ctx context.Context, tenant, runID string) (RunRecord, 
 // ListRuns gives the owner's runs, newest first, those behind the run after (or
 // from the newest, when after is empty).
 func (r *Reader) ListRuns(ctx context.Context, tenant string, owner Owner, after string, limit int) ([]RunRecord, error) {
-	return list(ctx, r, scanRun, listing{columns: runColumns, table: "runs", id: "run_id", rest: "1 = 1"}, tenant, owner, after, limit)
+	return list(ctx, r, scanRun, listing{columns: runColumns, table: "runs", rest: "1 = 1"}, tenant, owner, after, limit)
 }
 
 // OpenRuns gives the runs that are running or waiting, of all tenants, for the
@@ -140,7 +215,7 @@ func (r *Reader) OpenRuns(ctx context.Context) ([]RunRecord, error) {
 		run, err := scanRun(rows)
 		out = append(out, run)
 		return err
-	}, "SELECT "+runColumns+" FROM runs WHERE state IN ('running', 'waiting') ORDER BY tenant, run_id")
+	}, "SELECT "+runColumns+" WHERE t.state IN ('running', 'waiting') ORDER BY t.tenant, n.name")
 	return out, err
 }
 
@@ -151,23 +226,27 @@ func (s *Store) PutSession(ctx context.Context, r SessionRecord) error {
 }
 
 func putSession(tx *Tx, r SessionRecord) error {
-	n, err := tx.Exec(`INSERT INTO sessions (tenant, session_id, owner_issuer, owner_subject, target, created, updated, last_run, deleted)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-			ON CONFLICT (tenant, session_id) DO UPDATE SET updated = excluded.updated, last_run = excluded.last_run
+	id, err := tx.name(r.Tenant, r.SessionID)
+	if err != nil {
+		return err
+	}
+	n, err := tx.Exec(`INSERT INTO sessions (id, tenant, owner_issuer, owner_subject, target, created, updated, last_run, deleted)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (id) DO UPDATE SET updated = excluded.updated, last_run = excluded.last_run
 			WHERE sessions.owner_issuer = excluded.owner_issuer AND sessions.owner_subject = excluded.owner_subject AND sessions.target = excluded.target AND sessions.deleted = 0`,
-		r.Tenant, r.SessionID, r.Owner.Issuer, r.Owner.Subject, r.Target, r.Created, r.Updated, r.LastRun, r.Deleted)
+		id, r.Tenant, r.Owner.Issuer, r.Owner.Subject, r.Target, r.Created, r.Updated, r.LastRun, r.Deleted)
 	return changed(n, err, "session")
 }
 
 // UpdateSession notes the session's newest run.
 func (s *Store) UpdateSession(ctx context.Context, tenant, sessionID, lastRun string) error {
-	return s.touchSession(ctx, "UPDATE sessions SET last_run = $3, updated = $4 WHERE tenant = $1 AND session_id = $2 AND deleted = 0", tenant, sessionID, lastRun)
+	return s.touchSession(ctx, "UPDATE sessions SET last_run = $3, updated = $4 WHERE "+named+" AND deleted = 0", tenant, sessionID, lastRun)
 }
 
 // DeleteSession takes the session out of all lists. What happened in it stays in
 // the audit log.
 func (s *Store) DeleteSession(ctx context.Context, tenant, sessionID string) error {
-	return s.touchSession(ctx, "UPDATE sessions SET deleted = $3, updated = $4 WHERE tenant = $1 AND session_id = $2 AND deleted = 0", tenant, sessionID, 1)
+	return s.touchSession(ctx, "UPDATE sessions SET deleted = $3, updated = $4 WHERE "+named+" AND deleted = 0", tenant, sessionID, 1)
 }
 
 func (s *Store) touchSession(ctx context.Context, query, tenant, sessionID string, v any) error {
@@ -180,8 +259,6 @@ func (s *Store) touchSession(ctx context.Context, query, tenant, sessionID strin
 	})
 }
 
-const sessionColumns = "tenant, session_id, owner_issuer, owner_subject, target, created, updated, last_run, deleted"
-
 func scanSession(s scanner) (r SessionRecord, err error) {
 	err = s.Scan(&r.Tenant, &r.SessionID, &r.Owner.Issuer, &r.Owner.Subject, &r.Target, &r.Created, &r.Updated, &r.LastRun, &r.Deleted)
 	return r, err
@@ -189,7 +266,7 @@ func scanSession(s scanner) (r SessionRecord, err error) {
 
 // SessionByID reads a session of the tenant; a deleted one is not found.
 func (r *Reader) SessionByID(ctx context.Context, tenant, sessionID string) (SessionRecord, error) {
-	ses, err := scanSession(r.db.QueryRowContext(ctx, "SELECT "+sessionColumns+" FROM sessions WHERE tenant = $1 AND session_id = $2 AND deleted = 0", tenant, sessionID))
+	ses, err := scanSession(r.db.QueryRowContext(ctx, "SELECT "+sessionColumns+" WHERE t."+named+" AND t.deleted = 0", tenant, sessionID))
 	if err != nil {
 		return SessionRecord{}, missing("session", err)
 	}
@@ -199,11 +276,11 @@ func (r *Reader) SessionByID(ctx context.Context, tenant, sessionID string) (Ses
 // ListSessions gives the owner's sessions, newest first, those behind the
 // session after.
 func (r *Reader) ListSessions(ctx context.Context, tenant string, owner Owner, after string, limit int) ([]SessionRecord, error) {
-	return list(ctx, r, scanSession, listing{columns: sessionColumns, table: "sessions", id: "session_id", rest: "deleted = 0"}, tenant, owner, after, limit)
+	return list(ctx, r, scanSession, listing{columns: sessionColumns, table: "sessions", rest: "t.deleted = 0"}, tenant, owner, after, limit)
 }
 
 // listing names the parts of a paged list. They are constants of this file.
-type listing struct{ columns, table, id, rest string }
+type listing struct{ columns, table, rest string }
 
 // maxList is the longest list that is given at once.
 const maxList = 1000
@@ -215,7 +292,8 @@ func list[T any](ctx context.Context, r *Reader, scan func(scanner) (T, error), 
 	args := []any{tenant, owner.Issuer, owner.Subject, limit}
 	behind := ""
 	if after != "" {
-		behind = fmt.Sprintf(" AND (created, %[2]s) < (SELECT created, %[2]s FROM %[1]s WHERE tenant = $1 AND owner_issuer = $2 AND owner_subject = $3 AND %[2]s = $5)", l.table, l.id)
+		behind = " AND (t.created, t.id) < (SELECT created, id FROM " + l.table + ` WHERE tenant = $1 AND owner_issuer = $2 AND owner_subject = $3
+			AND id = (SELECT id FROM names WHERE tenant = $1 AND name = $5))`
 		args = append(args, after)
 	}
 	var out []T
@@ -223,7 +301,7 @@ func list[T any](ctx context.Context, r *Reader, scan func(scanner) (T, error), 
 		v, err := scan(rows)
 		out = append(out, v)
 		return err
-	}, fmt.Sprintf("SELECT %s FROM %s WHERE tenant = $1 AND owner_issuer = $2 AND owner_subject = $3 AND %s%s ORDER BY created DESC, %s DESC LIMIT $4", l.columns, l.table, l.rest, behind, l.id), args...)
+	}, fmt.Sprintf("SELECT %s WHERE t.tenant = $1 AND t.owner_issuer = $2 AND t.owner_subject = $3 AND %s%s ORDER BY t.created DESC, t.id DESC LIMIT $4", l.columns, l.rest, behind), args...)
 	return out, err
 }
 

@@ -49,7 +49,7 @@ func (r *Reader) begin(ctx context.Context, q condition, limit int) (int64, erro
 		return 0, nil
 	}
 	var first sql.NullInt64
-	query := fmt.Sprintf("SELECT min(sequence) FROM (SELECT sequence FROM audit WHERE %s ORDER BY sequence DESC LIMIT $%d) AS newest", q.sql, len(q.args)+1)
+	query := fmt.Sprintf("SELECT min(sequence) FROM (SELECT sequence FROM audit WHERE %s ORDER BY sequence DESC LIMIT $%d) AS newest", q.sql, len(q.args)+1) //nolint:gosec // q.sql is made of constants, its values are arguments
 	if err := r.db.QueryRowContext(ctx, query, append(q.args, limit)...).Scan(&first); err != nil {
 		return 0, fmt.Errorf("store: query: %w", err)
 	}

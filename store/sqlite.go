@@ -72,7 +72,7 @@ func openWriter(path string) (*sql.DB, error) {
 		"_dqs":    {"false"},
 		"_pragma": {
 			"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "trusted_schema(0)",
-			"temp_store(MEMORY)", "cache_size(-65536)", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)",
+			"temp_store(MEMORY)", "cache_size(-16384)", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)",
 		},
 	}))
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"sync"
+	"math"
 	"time"
 
 	"github.com/behalf-dev/behalf/audit"
@@ -64,9 +64,7 @@ type Store struct {
 	file  fs.FileInfo // the database file, to notice that it was replaced
 	write *sql.DB
 
-	queue  chan *job
-	mu     sync.RWMutex // guards closed against Append
-	closed bool
+	queue *queue
 
 	w writer // Run's alone, and Open's before it
 }
@@ -90,7 +88,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: cfg, path: path, file: file, queue: make(chan *job, cfg.Queue)}
+	s := &Store{cfg: cfg, path: path, file: file, queue: newQueue(cfg.Queue)}
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -116,12 +114,12 @@ func (s *Store) open(ctx context.Context) (err error) {
 
 // Append queues the entry; see audit.Sink.
 func (s *Store) Append(e audit.Entry) *audit.Receipt {
-	r := audit.NewReceipt()
+	r := s.receipt()
 	if err := e.Check(); err != nil {
 		r.Settle(err)
 		return r
 	}
-	if err := s.enqueue(&job{entry: e, receipt: r}); err != nil {
+	if err := s.queue.put(&job{entry: e, receipt: r}); err != nil {
 		r.Settle(err)
 	}
 	return r
@@ -136,8 +134,8 @@ func (s *Store) Append(e audit.Entry) *audit.Receipt {
 // ends before f was begun, f will not run; when it ends later the outcome is not
 // known, and what f captured must not be touched.
 func (s *Store) Do(ctx context.Context, f func(tx *Tx) error) error {
-	j := &job{do: f, receipt: audit.NewReceipt()}
-	if err := s.enqueue(j); err != nil {
+	j := &job{do: f, receipt: s.receipt()}
+	if err := s.queue.put(j); err != nil {
 		return err
 	}
 	err := j.receipt.Wait(ctx)
@@ -147,19 +145,7 @@ func (s *Store) Do(ctx context.Context, f func(tx *Tx) error) error {
 	return err
 }
 
-func (s *Store) enqueue(j *job) error {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
-		return ErrClosed
-	}
-	select {
-	case s.queue <- j:
-		return nil
-	default:
-		return ErrBusy
-	}
-}
+func (s *Store) receipt() *audit.Receipt { return audit.NewReceiptUrging(s.queue.urge) }
 
 // Run is the writer. It returns nil when ctx ends, after everything that was
 // queued is durable or failed and the last checkpoint is written. Errors of the
@@ -171,8 +157,8 @@ func (s *Store) Run(ctx context.Context) error {
 	defer s.w.release()
 	for {
 		select {
-		case j := <-s.queue:
-			s.w.commit(s.drain(j))
+		case <-s.queue.wake:
+			s.w.commit(s.drain())
 		case <-tick.C:
 			s.w.tick()
 		case <-ctx.Done():
@@ -185,22 +171,18 @@ func (s *Store) Run(ctx context.Context) error {
 
 // refuse lets nobody in any more and writes what is queued.
 func (s *Store) refuse() {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	for len(s.queue) > 0 {
-		s.w.commit(s.drain(<-s.queue))
+	s.queue.close()
+	for s.queue.len() > 0 {
+		s.w.commit(s.drain())
 	}
 }
 
 // Close closes the database. Call it after Run has returned; what is still
 // queued fails.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	for len(s.queue) > 0 {
-		(<-s.queue).receipt.Settle(ErrClosed)
+	s.queue.close()
+	for _, j := range s.queue.take(math.MaxInt) {
+		j.end(ErrClosed)
 	}
 	s.w.release()
 	var err error

@@ -68,6 +68,14 @@ func (t *Tx) Append(e audit.Entry) error {
 	return nil
 }
 
+// name numbers the name of a run or a session.
+func (t *Tx) name(tenant, name string) (int64, error) {
+	if err := t.save(); err != nil {
+		return 0, err
+	}
+	return t.w.name(tenant, name)
+}
+
 // save sets a savepoint before the first change. What only reads needs none.
 func (t *Tx) save() error {
 	if t.err != nil || t.saved {

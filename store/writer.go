@@ -15,11 +15,13 @@ import (
 	"github.com/behalf-dev/behalf/audit"
 )
 
-// job is one queued piece of work: an entry or a closure.
+// job is one queued piece of work: an entry, a closure, or the state of a run,
+// for which nobody waits.
 type job struct {
 	receipt *audit.Receipt
 	entry   audit.Entry
 	do      func(*Tx) error
+	state   *runState
 	begun   atomic.Bool
 	err     error // what to settle with if the commit succeeds
 }
@@ -27,6 +29,13 @@ type job struct {
 // claim says whether the caller is the one who may decide about the job: the
 // writer that begins it, or Do that gives it up.
 func (j *job) claim() bool { return j.begun.CompareAndSwap(false, true) }
+
+// end tells who waits.
+func (j *job) end(err error) {
+	if j.receipt != nil {
+		j.receipt.Settle(err)
+	}
+}
 
 // writer is the one who writes: a connection, what it knows about the ends of
 // the chains, and the transaction in progress. One goroutine.
@@ -66,35 +75,31 @@ func newWriter(s *Store) writer {
 	return writer{s: s, names: map[nameKey]int64{}, heads: map[string]audit.Head{}, dirty: map[string]bool{}}
 }
 
-// drain takes what is queued behind the first job, up to a batch. It gives way
-// until that brings nothing more, which costs no time when nobody is about to
-// append, and lets all those whose receipts were just settled be in one batch
-// instead of two.
-func (s *Store) drain(first *job) []*job {
-	jobs := append(make([]*job, 0, 64), first)
-	for gaveWay := false; len(jobs) < s.cfg.Batch; {
-		select {
-		case j := <-s.queue:
-			jobs, gaveWay = append(jobs, j), false
-		default:
-			if gaveWay {
-				return jobs
-			}
-			runtime.Gosched()
-			gaveWay = true
+// drain takes what is queued, up to a batch. It gives way until that brings
+// nothing more, which costs no time when nobody is about to append, and lets all
+// those whose receipts were just settled be in one batch instead of two.
+func (s *Store) drain() []*job {
+	for n := -1; n < s.cfg.Batch; {
+		before := n
+		if n = s.queue.len(); n == before {
+			break
 		}
+		runtime.Gosched()
 	}
-	return jobs
+	return s.queue.take(s.cfg.Batch)
 }
 
 // commit runs the jobs in one transaction and settles them.
 func (w *writer) commit(jobs []*job) {
+	if len(jobs) == 0 {
+		return // they were in the batch before
+	}
 	// Closures first, then the entries in their order: all become durable at once,
 	// and so the rows of the entries are written in one go.
 	err := w.transact(func() error {
 		for _, closures := range []bool{true, false} {
 			for _, j := range jobs {
-				if (j.do != nil) != closures {
+				if (j.entry.Record == nil) != closures {
 					continue
 				}
 				if err := w.do(j); err != nil {
@@ -117,14 +122,17 @@ func (w *writer) commit(jobs []*job) {
 }
 
 func (w *writer) settle(j *job, err error) {
+	if j.state != nil {
+		w.s.queue.forget(j.state)
+	}
 	if err == nil {
-		j.receipt.Settle(j.err)
+		j.end(j.err)
 		return
 	}
 	if r := j.entry.Record; r != nil {
 		r.Sequence, r.PreviousHash, r.Hash = 0, "", ""
 	}
-	j.receipt.Settle(fmt.Errorf("store: not durable: %w", err))
+	j.end(fmt.Errorf("store: not durable: %w", err))
 }
 
 // do runs one job. An error is one of the transaction; the job's own stays in it.
@@ -133,8 +141,11 @@ func (w *writer) do(j *job) error {
 		j.err = ErrClosed // nobody waits for it any more
 		return nil
 	}
-	if j.do != nil {
+	switch {
+	case j.do != nil:
 		return w.closure(j)
+	case j.state != nil:
+		return w.setState(j.state)
 	}
 	full, err := w.append(j.entry)
 	if full != nil {

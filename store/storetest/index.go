@@ -101,8 +101,10 @@ func runsAreIndexed(t *testing.T, dsn string) {
 	if _, err := s.RunByID(t.Context(), "globex", "run_03"); !errors.Is(err, fault.NotFound) {
 		t.Errorf("got %v, want NOT_FOUND", err)
 	}
-	if err := s.UpdateRunState(t.Context(), "globex", "run_03", "failed", ""); !errors.Is(err, fault.NotFound) {
-		t.Errorf("got %v, want NOT_FOUND", err)
+	must(t, s.UpdateRunState(t.Context(), "globex", "run_03", "failed", ""))
+	must(t, s.PutRun(t.Context(), sampleRun(9))) // durable after what was queued before it
+	if got, err := s.RunByID(t.Context(), "acme", "run_03"); err != nil || got.State != "finished" {
+		t.Errorf("got %+v, %v: another tenant's update reached the run", got, err)
 	}
 }
 

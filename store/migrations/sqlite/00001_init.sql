@@ -92,10 +92,12 @@ CREATE TABLE grants (
     created    INTEGER NOT NULL
 ) STRICT;
 
+-- Runs and sessions are kept under the number of their name, so that a new one
+-- goes to the end of its table and to no index of random names but that of names.
 CREATE TABLE runs (
+    id             INTEGER NOT NULL PRIMARY KEY, -- names.id
+    session        INTEGER NOT NULL,             -- names.id
     tenant         TEXT    NOT NULL,
-    run_id         TEXT    NOT NULL,
-    session_id     TEXT    NOT NULL,
     owner_issuer   TEXT    NOT NULL,
     owner_subject  TEXT    NOT NULL,
     target         TEXT    NOT NULL,
@@ -107,10 +109,9 @@ CREATE TABLE runs (
     request_id     TEXT    NOT NULL,
     method         TEXT    NOT NULL,
     request_digest TEXT    NOT NULL,
-    detached       INTEGER NOT NULL,
-    PRIMARY KEY (tenant, run_id)
+    detached       INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX runs_owner ON runs (tenant, owner_issuer, owner_subject, created, run_id);
+CREATE INDEX runs_owner ON runs (tenant, owner_issuer, owner_subject, created);
 CREATE INDEX runs_open  ON runs (created) WHERE state IN ('running', 'waiting');
 
 -- One row per request id for as long as it must be unique.
@@ -128,18 +129,17 @@ CREATE TABLE requests (
 CREATE INDEX requests_created ON requests (created);
 
 CREATE TABLE sessions (
+    id            INTEGER NOT NULL PRIMARY KEY, -- names.id
     tenant        TEXT    NOT NULL,
-    session_id    TEXT    NOT NULL,
     owner_issuer  TEXT    NOT NULL,
     owner_subject TEXT    NOT NULL,
     target        TEXT    NOT NULL,
     created       INTEGER NOT NULL,
     updated       INTEGER NOT NULL,
     last_run      TEXT    NOT NULL,
-    deleted       INTEGER NOT NULL,
-    PRIMARY KEY (tenant, session_id)
+    deleted       INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX sessions_owner ON sessions (tenant, owner_issuer, owner_subject, created, session_id);
+CREATE INDEX sessions_owner ON sessions (tenant, owner_issuer, owner_subject, created);
 
 -- +goose Down
 DROP TABLE sessions;

@@ -1,0 +1,118 @@
+package store
+
+import (
+	"maps"
+	"sync"
+	"time"
+)
+
+// soon is how long an entry waits at most for somebody who waits for it, or for
+// another to share its commit.
+const soon = 5 * time.Millisecond
+
+// queue is what waits for the writer. A job alone does not wake it: a commit
+// begins when somebody waits for one, or a moment later.
+type queue struct {
+	limit int
+	wake  chan struct{} // holds one token when a commit is due
+	timer *time.Timer
+
+	mu     sync.Mutex
+	jobs   []*job
+	spare  []*job // the memory of the batch before
+	armed  bool   // the timer runs
+	closed bool
+	states map[nameKey]*runState // that are in jobs or being committed
+}
+
+func newQueue(limit int) *queue {
+	q := &queue{limit: limit, wake: make(chan struct{}, 1), states: map[nameKey]*runState{}}
+	q.timer = time.AfterFunc(time.Hour, q.due)
+	q.timer.Stop()
+	return q
+}
+
+func (q *queue) put(j *job) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.closed:
+		return ErrClosed
+	case len(q.jobs) >= q.limit:
+		return ErrBusy
+	}
+	q.jobs = append(q.jobs, j)
+	if j.state != nil {
+		q.states[j.state.run] = j.state
+	}
+	if !q.armed {
+		q.armed = true
+		q.timer.Reset(soon)
+	}
+	return nil
+}
+
+func (q *queue) due() {
+	q.mu.Lock()
+	q.armed = false
+	q.mu.Unlock()
+	q.urge()
+}
+
+// urge has the writer commit what is queued.
+func (q *queue) urge() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (q *queue) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.jobs)
+}
+
+// take gives the oldest jobs, at most n. The slice is valid until the next call.
+func (q *queue) take(n int) []*job {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	batch := q.jobs
+	clear(q.spare)
+	q.jobs, q.spare = q.spare[:0], batch
+	if len(batch) > n {
+		q.jobs = append(q.jobs, batch[n:]...)
+		q.urge()
+	}
+	return batch[:min(n, len(batch))]
+}
+
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.timer.Stop()
+}
+
+// pending is the state of a run that is queued and not yet committed.
+func (q *queue) pending(run nameKey) *runState {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.states[run]
+}
+
+// forget ends that what is queued stands for what is stored. A later state of
+// the same run stays.
+func (q *queue) forget(s *runState) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.states[s.run] == s {
+		delete(q.states, s.run)
+	}
+}
+
+func (q *queue) allPending() map[nameKey]*runState {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return maps.Clone(q.states)
+}
