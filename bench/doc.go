@@ -11,6 +11,9 @@
 // model. The scripted model is a third process. Read the ratios: absolute
 // numbers are those of the machine.
 //
+// The last rows are of parts alone, without a server: benchmarks of their
+// packages, which it runs with `go test -bench`.
+//
 //	go run ./bench            all rows, a few minutes
 //	go run ./bench -quick     one short round of each
 //	go run ./bench -json      for machines

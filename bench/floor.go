@@ -60,7 +60,7 @@ func (f *floor) turn(ctx context.Context, model string, messages []openai.ChatCo
 	if err != nil {
 		return nil, err
 	}
-	defer stream.Close()
+	defer func() { _ = stream.Close() }()
 	var calls []openai.ToolCall
 	for {
 		r, err := stream.Recv()

@@ -21,7 +21,7 @@ func main() {
 	flag.StringVar(&o.log, "log", "memory", "internal: the run log of a behalf process")
 	flag.BoolVar(&o.noCoalesce, "no-coalesce", false, "internal: one event for each chunk")
 	flag.BoolVar(&o.quick, "quick", false, "one short round of each row")
-	flag.StringVar(&o.only, "only", "", "measure only the jobs whose name contains this")
+	flag.StringVar(&o.only, "only", "", "measure only the jobs whose name contains this; parts: only what needs no server")
 	flag.BoolVar(&o.json, "json", false, "print JSON")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -91,6 +91,14 @@ func show(rows []row, asJSON bool) {
 	}
 	fmt.Fprintf(os.Stdout, "\n%-46s %-22s %10s %10s %7s  %s\n", "job", "what", "floor", "behalf", "ratio", "target")
 	for _, r := range rows {
-		fmt.Fprintf(os.Stdout, "%-46s %-22s %10.2f %10.2f %7.2f  %s\n", r.Job, r.What+" ("+r.Unit+")", r.Floor, r.Behalf, r.Ratio, r.Target)
+		fmt.Fprintf(os.Stdout, "%-46s %-22s %10s %10.2f %7s  %s\n", r.Job, r.What+" ("+r.Unit+")", beside(r.Floor), r.Behalf, beside(r.Ratio), r.Target)
 	}
+}
+
+// beside is a figure that some rows do not have.
+func beside(v float64) string {
+	if v == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f", v)
 }

@@ -209,7 +209,7 @@ func serveBehalf(ctx context.Context, o options) error {
 		return err
 	}
 	if o.log == "memory" && !o.noCoalesce {
-		if err := profileFor(15 * time.Second); err != nil {
+		if err := profile(); err != nil {
 			return err
 		}
 	}
