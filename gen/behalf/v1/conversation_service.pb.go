@@ -218,8 +218,9 @@ type OpenConversation struct {
 	//	*OpenConversation_Agent
 	//	*OpenConversation_GroupChat
 	Target isOpenConversation_Target `protobuf_oneof:"target"`
-	// The session to continue. Empty starts a new one; unknown is NOT_FOUND. Its open
-	// run, if any, is joined when it waits, and is SESSION_BUSY when it works.
+	// The session to continue. Empty starts a new one; unknown is NOT_FOUND. Nothing is
+	// replayed; its open run, if any, is followed from here on, and a new turn is
+	// SESSION_BUSY until that has ended.
 	SessionId string `protobuf:"bytes,3,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	// Narrows the conversation. Absent: not narrowed. Present and empty: nothing that
 	// needs a scope.

@@ -24,6 +24,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// GroupChatJoin is how many edges of a group must have been taken.
+type GroupChatJoin int32
+
+const (
+	// Not stated: all.
+	GroupChatJoin_GROUP_CHAT_JOIN_UNSPECIFIED GroupChatJoin = 0
+	// Every one.
+	GroupChatJoin_GROUP_CHAT_JOIN_ALL GroupChatJoin = 1
+	// One is enough.
+	GroupChatJoin_GROUP_CHAT_JOIN_ANY GroupChatJoin = 2
+)
+
+// Enum value maps for GroupChatJoin.
+var (
+	GroupChatJoin_name = map[int32]string{
+		0: "GROUP_CHAT_JOIN_UNSPECIFIED",
+		1: "GROUP_CHAT_JOIN_ALL",
+		2: "GROUP_CHAT_JOIN_ANY",
+	}
+	GroupChatJoin_value = map[string]int32{
+		"GROUP_CHAT_JOIN_UNSPECIFIED": 0,
+		"GROUP_CHAT_JOIN_ALL":         1,
+		"GROUP_CHAT_JOIN_ANY":         2,
+	}
+)
+
+func (x GroupChatJoin) Enum() *GroupChatJoin {
+	p := new(GroupChatJoin)
+	*p = x
+	return p
+}
+
+func (x GroupChatJoin) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GroupChatJoin) Descriptor() protoreflect.EnumDescriptor {
+	return file_behalf_v1_group_chat_service_proto_enumTypes[0].Descriptor()
+}
+
+func (GroupChatJoin) Type() protoreflect.EnumType {
+	return &file_behalf_v1_group_chat_service_proto_enumTypes[0]
+}
+
+func (x GroupChatJoin) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GroupChatJoin.Descriptor instead.
+func (GroupChatJoin) EnumDescriptor() ([]byte, []int) {
+	return file_behalf_v1_group_chat_service_proto_rawDescGZIP(), []int{0}
+}
+
 // GroupChatKind is how the next speaker is found.
 type GroupChatKind int32
 
@@ -73,11 +126,11 @@ func (x GroupChatKind) String() string {
 }
 
 func (GroupChatKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_behalf_v1_group_chat_service_proto_enumTypes[0].Descriptor()
+	return file_behalf_v1_group_chat_service_proto_enumTypes[1].Descriptor()
 }
 
 func (GroupChatKind) Type() protoreflect.EnumType {
-	return &file_behalf_v1_group_chat_service_proto_enumTypes[0]
+	return &file_behalf_v1_group_chat_service_proto_enumTypes[1]
 }
 
 func (x GroupChatKind) Number() protoreflect.EnumNumber {
@@ -86,7 +139,7 @@ func (x GroupChatKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GroupChatKind.Descriptor instead.
 func (GroupChatKind) EnumDescriptor() ([]byte, []int) {
-	return file_behalf_v1_group_chat_service_proto_rawDescGZIP(), []int{0}
+	return file_behalf_v1_group_chat_service_proto_rawDescGZIP(), []int{1}
 }
 
 // ListGroupChatsRequest asks for a page of group chats, in order of name.
@@ -440,7 +493,8 @@ type RunGroupChatResponse struct {
 	Output string `protobuf:"bytes,3,opt,name=output,proto3" json:"output,omitempty"`
 	// The last message as exact JSON text, when the target has an output schema; else empty.
 	StructuredOutputJson string `protobuf:"bytes,4,opt,name=structured_output_json,json=structuredOutputJson,proto3" json:"structured_output_json,omitempty"`
-	// The events of this run that have a message, in order, the input included.
+	// What was said in the chat in this run, in order, the input included: each event's
+	// source says who. What participants say to themselves and to tools is not here.
 	Messages []*Event `protobuf:"bytes,5,rep,name=messages,proto3" json:"messages,omitempty"`
 	// Why it ended; the values are those of RunFinished.stop_reason.
 	StopReason string `protobuf:"bytes,6,opt,name=stop_reason,json=stopReason,proto3" json:"stop_reason,omitempty"`
@@ -746,7 +800,9 @@ type GroupChat struct {
 	// When it stops, as JSON text of the configured conditions; empty when only limits stop it.
 	TerminationJson string `protobuf:"bytes,6,opt,name=termination_json,json=terminationJson,proto3" json:"termination_json,omitempty"`
 	// Most turns in one run.
-	MaxTurns      int32 `protobuf:"varint,7,opt,name=max_turns,json=maxTurns,proto3" json:"max_turns,omitempty"`
+	MaxTurns int32 `protobuf:"varint,7,opt,name=max_turns,json=maxTurns,proto3" json:"max_turns,omitempty"`
+	// Who speaks after whom; only of kind graph.
+	Graph         *GroupChatGraph `protobuf:"bytes,8,opt,name=graph,proto3" json:"graph,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -830,6 +886,151 @@ func (x *GroupChat) GetMaxTurns() int32 {
 	return 0
 }
 
+func (x *GroupChat) GetGraph() *GroupChatGraph {
+	if x != nil {
+		return x.Graph
+	}
+	return nil
+}
+
+// GroupChatGraph is the plan of a group chat of kind graph. Its nodes are the
+// participants.
+type GroupChatGraph struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who speaks first. Empty: all that no edge leads to.
+	Entry string `protobuf:"bytes,1,opt,name=entry,proto3" json:"entry,omitempty"`
+	// In configured order.
+	Edges         []*GroupChatEdge `protobuf:"bytes,2,rep,name=edges,proto3" json:"edges,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupChatGraph) Reset() {
+	*x = GroupChatGraph{}
+	mi := &file_behalf_v1_group_chat_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupChatGraph) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupChatGraph) ProtoMessage() {}
+
+func (x *GroupChatGraph) ProtoReflect() protoreflect.Message {
+	mi := &file_behalf_v1_group_chat_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupChatGraph.ProtoReflect.Descriptor instead.
+func (*GroupChatGraph) Descriptor() ([]byte, []int) {
+	return file_behalf_v1_group_chat_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GroupChatGraph) GetEntry() string {
+	if x != nil {
+		return x.Entry
+	}
+	return ""
+}
+
+func (x *GroupChatGraph) GetEdges() []*GroupChatEdge {
+	if x != nil {
+		return x.Edges
+	}
+	return nil
+}
+
+// GroupChatEdge leads from one participant to the next.
+type GroupChatEdge struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who has spoken.
+	From string `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// Who may speak then.
+	To string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The condition on what was said, as configured; empty: always.
+	Condition string `protobuf:"bytes,3,opt,name=condition,proto3" json:"condition,omitempty"`
+	// Edges into the same participant are counted by group; empty: the participant's own.
+	Group string `protobuf:"bytes,4,opt,name=group,proto3" json:"group,omitempty"`
+	// How many edges of the group must have been taken.
+	Join          GroupChatJoin `protobuf:"varint,5,opt,name=join,proto3,enum=behalf.v1.GroupChatJoin" json:"join,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupChatEdge) Reset() {
+	*x = GroupChatEdge{}
+	mi := &file_behalf_v1_group_chat_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupChatEdge) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupChatEdge) ProtoMessage() {}
+
+func (x *GroupChatEdge) ProtoReflect() protoreflect.Message {
+	mi := &file_behalf_v1_group_chat_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupChatEdge.ProtoReflect.Descriptor instead.
+func (*GroupChatEdge) Descriptor() ([]byte, []int) {
+	return file_behalf_v1_group_chat_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *GroupChatEdge) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *GroupChatEdge) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *GroupChatEdge) GetCondition() string {
+	if x != nil {
+		return x.Condition
+	}
+	return ""
+}
+
+func (x *GroupChatEdge) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *GroupChatEdge) GetJoin() GroupChatJoin {
+	if x != nil {
+		return x.Join
+	}
+	return GroupChatJoin_GROUP_CHAT_JOIN_UNSPECIFIED
+}
+
 var File_behalf_v1_group_chat_service_proto protoreflect.FileDescriptor
 
 const file_behalf_v1_group_chat_service_proto_rawDesc = "" +
@@ -902,7 +1103,7 @@ const file_behalf_v1_group_chat_service_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01:^\xbaH[\x1aY\n" +
 	"\x0einput_or_parts\x12\x1cset input or parts, not both\x1a)this.input == '' || size(this.parts) == 0\"A\n" +
 	"\x17StreamGroupChatResponse\x12&\n" +
-	"\x05event\x18\x01 \x01(\v2\x10.behalf.v1.EventR\x05event\"\x8f\x02\n" +
+	"\x05event\x18\x01 \x01(\v2\x10.behalf.v1.EventR\x05event\"\xc0\x02\n" +
 	"\tGroupChat\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12,\n" +
@@ -910,7 +1111,21 @@ const file_behalf_v1_group_chat_service_proto_rawDesc = "" +
 	"\fparticipants\x18\x04 \x03(\tR\fparticipants\x122\n" +
 	"\tauthority\x18\x05 \x01(\x0e2\x14.behalf.v1.AuthorityR\tauthority\x12)\n" +
 	"\x10termination_json\x18\x06 \x01(\tR\x0fterminationJson\x12\x1b\n" +
-	"\tmax_turns\x18\a \x01(\x05R\bmaxTurns*\xc3\x01\n" +
+	"\tmax_turns\x18\a \x01(\x05R\bmaxTurns\x12/\n" +
+	"\x05graph\x18\b \x01(\v2\x19.behalf.v1.GroupChatGraphR\x05graph\"V\n" +
+	"\x0eGroupChatGraph\x12\x14\n" +
+	"\x05entry\x18\x01 \x01(\tR\x05entry\x12.\n" +
+	"\x05edges\x18\x02 \x03(\v2\x18.behalf.v1.GroupChatEdgeR\x05edges\"\x95\x01\n" +
+	"\rGroupChatEdge\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x1c\n" +
+	"\tcondition\x18\x03 \x01(\tR\tcondition\x12\x14\n" +
+	"\x05group\x18\x04 \x01(\tR\x05group\x12,\n" +
+	"\x04join\x18\x05 \x01(\x0e2\x18.behalf.v1.GroupChatJoinR\x04join*b\n" +
+	"\rGroupChatJoin\x12\x1f\n" +
+	"\x1bGROUP_CHAT_JOIN_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13GROUP_CHAT_JOIN_ALL\x10\x01\x12\x17\n" +
+	"\x13GROUP_CHAT_JOIN_ANY\x10\x02*\xc3\x01\n" +
 	"\rGroupChatKind\x12\x1f\n" +
 	"\x1bGROUP_CHAT_KIND_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bGROUP_CHAT_KIND_ROUND_ROBIN\x10\x01\x12\x1c\n" +
@@ -941,62 +1156,68 @@ func file_behalf_v1_group_chat_service_proto_rawDescGZIP() []byte {
 	return file_behalf_v1_group_chat_service_proto_rawDescData
 }
 
-var file_behalf_v1_group_chat_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_behalf_v1_group_chat_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_behalf_v1_group_chat_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_behalf_v1_group_chat_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_behalf_v1_group_chat_service_proto_goTypes = []any{
-	(GroupChatKind)(0),              // 0: behalf.v1.GroupChatKind
-	(*ListGroupChatsRequest)(nil),   // 1: behalf.v1.ListGroupChatsRequest
-	(*ListGroupChatsResponse)(nil),  // 2: behalf.v1.ListGroupChatsResponse
-	(*GetGroupChatRequest)(nil),     // 3: behalf.v1.GetGroupChatRequest
-	(*GetGroupChatResponse)(nil),    // 4: behalf.v1.GetGroupChatResponse
-	(*RunGroupChatRequest)(nil),     // 5: behalf.v1.RunGroupChatRequest
-	(*RunGroupChatResponse)(nil),    // 6: behalf.v1.RunGroupChatResponse
-	(*StreamGroupChatRequest)(nil),  // 7: behalf.v1.StreamGroupChatRequest
-	(*StreamGroupChatResponse)(nil), // 8: behalf.v1.StreamGroupChatResponse
-	(*GroupChat)(nil),               // 9: behalf.v1.GroupChat
-	nil,                             // 10: behalf.v1.RunGroupChatRequest.LabelsEntry
-	nil,                             // 11: behalf.v1.StreamGroupChatRequest.LabelsEntry
-	(*Part)(nil),                    // 12: behalf.v1.Part
-	(*Scopes)(nil),                  // 13: behalf.v1.Scopes
-	(Tier)(0),                       // 14: behalf.v1.Tier
-	(*Limits)(nil),                  // 15: behalf.v1.Limits
-	(*Event)(nil),                   // 16: behalf.v1.Event
-	(*Usage)(nil),                   // 17: behalf.v1.Usage
-	(*ToolCallSummary)(nil),         // 18: behalf.v1.ToolCallSummary
-	(Authority)(0),                  // 19: behalf.v1.Authority
+	(GroupChatJoin)(0),              // 0: behalf.v1.GroupChatJoin
+	(GroupChatKind)(0),              // 1: behalf.v1.GroupChatKind
+	(*ListGroupChatsRequest)(nil),   // 2: behalf.v1.ListGroupChatsRequest
+	(*ListGroupChatsResponse)(nil),  // 3: behalf.v1.ListGroupChatsResponse
+	(*GetGroupChatRequest)(nil),     // 4: behalf.v1.GetGroupChatRequest
+	(*GetGroupChatResponse)(nil),    // 5: behalf.v1.GetGroupChatResponse
+	(*RunGroupChatRequest)(nil),     // 6: behalf.v1.RunGroupChatRequest
+	(*RunGroupChatResponse)(nil),    // 7: behalf.v1.RunGroupChatResponse
+	(*StreamGroupChatRequest)(nil),  // 8: behalf.v1.StreamGroupChatRequest
+	(*StreamGroupChatResponse)(nil), // 9: behalf.v1.StreamGroupChatResponse
+	(*GroupChat)(nil),               // 10: behalf.v1.GroupChat
+	(*GroupChatGraph)(nil),          // 11: behalf.v1.GroupChatGraph
+	(*GroupChatEdge)(nil),           // 12: behalf.v1.GroupChatEdge
+	nil,                             // 13: behalf.v1.RunGroupChatRequest.LabelsEntry
+	nil,                             // 14: behalf.v1.StreamGroupChatRequest.LabelsEntry
+	(*Part)(nil),                    // 15: behalf.v1.Part
+	(*Scopes)(nil),                  // 16: behalf.v1.Scopes
+	(Tier)(0),                       // 17: behalf.v1.Tier
+	(*Limits)(nil),                  // 18: behalf.v1.Limits
+	(*Event)(nil),                   // 19: behalf.v1.Event
+	(*Usage)(nil),                   // 20: behalf.v1.Usage
+	(*ToolCallSummary)(nil),         // 21: behalf.v1.ToolCallSummary
+	(Authority)(0),                  // 22: behalf.v1.Authority
 }
 var file_behalf_v1_group_chat_service_proto_depIdxs = []int32{
-	9,  // 0: behalf.v1.ListGroupChatsResponse.group_chats:type_name -> behalf.v1.GroupChat
-	9,  // 1: behalf.v1.GetGroupChatResponse.group_chat:type_name -> behalf.v1.GroupChat
-	12, // 2: behalf.v1.RunGroupChatRequest.parts:type_name -> behalf.v1.Part
-	13, // 3: behalf.v1.RunGroupChatRequest.scopes:type_name -> behalf.v1.Scopes
-	14, // 4: behalf.v1.RunGroupChatRequest.tier:type_name -> behalf.v1.Tier
-	15, // 5: behalf.v1.RunGroupChatRequest.limits:type_name -> behalf.v1.Limits
-	10, // 6: behalf.v1.RunGroupChatRequest.labels:type_name -> behalf.v1.RunGroupChatRequest.LabelsEntry
-	16, // 7: behalf.v1.RunGroupChatResponse.messages:type_name -> behalf.v1.Event
-	17, // 8: behalf.v1.RunGroupChatResponse.usage:type_name -> behalf.v1.Usage
-	18, // 9: behalf.v1.RunGroupChatResponse.tool_calls:type_name -> behalf.v1.ToolCallSummary
-	12, // 10: behalf.v1.StreamGroupChatRequest.parts:type_name -> behalf.v1.Part
-	13, // 11: behalf.v1.StreamGroupChatRequest.scopes:type_name -> behalf.v1.Scopes
-	14, // 12: behalf.v1.StreamGroupChatRequest.tier:type_name -> behalf.v1.Tier
-	15, // 13: behalf.v1.StreamGroupChatRequest.limits:type_name -> behalf.v1.Limits
-	11, // 14: behalf.v1.StreamGroupChatRequest.labels:type_name -> behalf.v1.StreamGroupChatRequest.LabelsEntry
-	16, // 15: behalf.v1.StreamGroupChatResponse.event:type_name -> behalf.v1.Event
-	0,  // 16: behalf.v1.GroupChat.kind:type_name -> behalf.v1.GroupChatKind
-	19, // 17: behalf.v1.GroupChat.authority:type_name -> behalf.v1.Authority
-	1,  // 18: behalf.v1.GroupChatService.ListGroupChats:input_type -> behalf.v1.ListGroupChatsRequest
-	3,  // 19: behalf.v1.GroupChatService.GetGroupChat:input_type -> behalf.v1.GetGroupChatRequest
-	5,  // 20: behalf.v1.GroupChatService.RunGroupChat:input_type -> behalf.v1.RunGroupChatRequest
-	7,  // 21: behalf.v1.GroupChatService.StreamGroupChat:input_type -> behalf.v1.StreamGroupChatRequest
-	2,  // 22: behalf.v1.GroupChatService.ListGroupChats:output_type -> behalf.v1.ListGroupChatsResponse
-	4,  // 23: behalf.v1.GroupChatService.GetGroupChat:output_type -> behalf.v1.GetGroupChatResponse
-	6,  // 24: behalf.v1.GroupChatService.RunGroupChat:output_type -> behalf.v1.RunGroupChatResponse
-	8,  // 25: behalf.v1.GroupChatService.StreamGroupChat:output_type -> behalf.v1.StreamGroupChatResponse
-	22, // [22:26] is the sub-list for method output_type
-	18, // [18:22] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	10, // 0: behalf.v1.ListGroupChatsResponse.group_chats:type_name -> behalf.v1.GroupChat
+	10, // 1: behalf.v1.GetGroupChatResponse.group_chat:type_name -> behalf.v1.GroupChat
+	15, // 2: behalf.v1.RunGroupChatRequest.parts:type_name -> behalf.v1.Part
+	16, // 3: behalf.v1.RunGroupChatRequest.scopes:type_name -> behalf.v1.Scopes
+	17, // 4: behalf.v1.RunGroupChatRequest.tier:type_name -> behalf.v1.Tier
+	18, // 5: behalf.v1.RunGroupChatRequest.limits:type_name -> behalf.v1.Limits
+	13, // 6: behalf.v1.RunGroupChatRequest.labels:type_name -> behalf.v1.RunGroupChatRequest.LabelsEntry
+	19, // 7: behalf.v1.RunGroupChatResponse.messages:type_name -> behalf.v1.Event
+	20, // 8: behalf.v1.RunGroupChatResponse.usage:type_name -> behalf.v1.Usage
+	21, // 9: behalf.v1.RunGroupChatResponse.tool_calls:type_name -> behalf.v1.ToolCallSummary
+	15, // 10: behalf.v1.StreamGroupChatRequest.parts:type_name -> behalf.v1.Part
+	16, // 11: behalf.v1.StreamGroupChatRequest.scopes:type_name -> behalf.v1.Scopes
+	17, // 12: behalf.v1.StreamGroupChatRequest.tier:type_name -> behalf.v1.Tier
+	18, // 13: behalf.v1.StreamGroupChatRequest.limits:type_name -> behalf.v1.Limits
+	14, // 14: behalf.v1.StreamGroupChatRequest.labels:type_name -> behalf.v1.StreamGroupChatRequest.LabelsEntry
+	19, // 15: behalf.v1.StreamGroupChatResponse.event:type_name -> behalf.v1.Event
+	1,  // 16: behalf.v1.GroupChat.kind:type_name -> behalf.v1.GroupChatKind
+	22, // 17: behalf.v1.GroupChat.authority:type_name -> behalf.v1.Authority
+	11, // 18: behalf.v1.GroupChat.graph:type_name -> behalf.v1.GroupChatGraph
+	12, // 19: behalf.v1.GroupChatGraph.edges:type_name -> behalf.v1.GroupChatEdge
+	0,  // 20: behalf.v1.GroupChatEdge.join:type_name -> behalf.v1.GroupChatJoin
+	2,  // 21: behalf.v1.GroupChatService.ListGroupChats:input_type -> behalf.v1.ListGroupChatsRequest
+	4,  // 22: behalf.v1.GroupChatService.GetGroupChat:input_type -> behalf.v1.GetGroupChatRequest
+	6,  // 23: behalf.v1.GroupChatService.RunGroupChat:input_type -> behalf.v1.RunGroupChatRequest
+	8,  // 24: behalf.v1.GroupChatService.StreamGroupChat:input_type -> behalf.v1.StreamGroupChatRequest
+	3,  // 25: behalf.v1.GroupChatService.ListGroupChats:output_type -> behalf.v1.ListGroupChatsResponse
+	5,  // 26: behalf.v1.GroupChatService.GetGroupChat:output_type -> behalf.v1.GetGroupChatResponse
+	7,  // 27: behalf.v1.GroupChatService.RunGroupChat:output_type -> behalf.v1.RunGroupChatResponse
+	9,  // 28: behalf.v1.GroupChatService.StreamGroupChat:output_type -> behalf.v1.StreamGroupChatResponse
+	25, // [25:29] is the sub-list for method output_type
+	21, // [21:25] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_behalf_v1_group_chat_service_proto_init() }
@@ -1011,8 +1232,8 @@ func file_behalf_v1_group_chat_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_behalf_v1_group_chat_service_proto_rawDesc), len(file_behalf_v1_group_chat_service_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   11,
+			NumEnums:      2,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

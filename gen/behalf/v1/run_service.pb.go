@@ -590,9 +590,11 @@ type SendInputRequest struct {
 	// The answer in several parts, at most 64. Either this or text.
 	Parts []*Part `protobuf:"bytes,3,rep,name=parts,proto3" json:"parts,omitempty"`
 	// The input request this answers. Empty: the only open one; RUN_NOT_ACTIVE when there
-	// is none, ARGUMENT_INVALID when there are several.
+	// is none, ARGUMENT_INVALID when there are several. Needed with request_id.
 	InputRequestId string `protobuf:"bytes,4,opt,name=input_request_id,json=inputRequestId,proto3" json:"input_request_id,omitempty"`
-	// Makes a repeat safe; see RunAgentRequest.request_id. Empty: no such promise.
+	// Makes a repeat safe: an input request is answered once, and the same answer of the
+	// same person again gives the same sequence, another one is ARGUMENT_INVALID. Empty:
+	// no such promise.
 	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
