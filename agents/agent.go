@@ -60,6 +60,11 @@ type ToolCall struct {
 	// Resumed says that an earlier process may have begun this call: the
 	// transcript holds a decision for it and no result.
 	Resumed bool
+	// Transcript reads the calling agent's thread. A nested run opens its own
+	// with Sub and yields its events, each with its thread.
+	Transcript *Transcript
+	// Ordinal counts the earlier calls of the same tool in the same reply.
+	Ordinal int
 }
 
 // Prompt is one question to a model. It is read-only for the model.
@@ -99,8 +104,10 @@ type PromptMessage struct {
 // PromptRole is who speaks in a prompt.
 type PromptRole string
 
-// Roles of the chat completion format.
+// Roles of the chat completion format. A message never has the role system; a
+// prompt has it for what is told besides the instructions.
 const (
+	RoleSystem    PromptRole = "system"
 	RoleUser      PromptRole = "user"
 	RoleAssistant PromptRole = "assistant"
 	RoleTool      PromptRole = "tool"

@@ -17,6 +17,9 @@ var (
 // ask puts the conversation to the model and yields its reply: deltas live, then
 // the message. If the model fails, what it said so far is kept.
 func (r *run) ask(ctx context.Context, s *state) bool {
+	if s.part.rejected > repairs {
+		return r.fail(ctx, errMisfit)
+	}
 	question, err := r.a.question(ctx, s)
 	if err != nil {
 		return r.fail(ctx, err)
@@ -26,6 +29,9 @@ func (r *run) ask(ctx context.Context, s *state) bool {
 	err = l.listen(ctx, question)
 	if l.gone {
 		return false
+	}
+	if err == nil {
+		err = l.answers(r.a.withheld(s))
 	}
 	if err == nil {
 		return r.emit(Event{MessageID: id, Body: l.message()})
@@ -38,20 +44,39 @@ func (r *run) ask(ctx context.Context, s *state) bool {
 
 // question is the prompt: the conversation so far and what may be called.
 func (a *Assistant) question(ctx context.Context, s *state) (*Prompt, error) {
-	tools := a.offers[:len(a.offers):len(a.offers)]
-	if a.cfg.Toolbox != nil {
-		for spec, err := range a.cfg.Toolbox.Specs(ctx) {
-			if err != nil {
-				return nil, err
-			}
-			// A tool must not be mistaken for a hand-off, which no gate sees.
-			if !strings.HasPrefix(spec.Name, transferPrefix) {
-				tools = append(tools, spec)
-			}
+	p := &Prompt{Agent: a.cfg.Name, System: a.cfg.Instructions, Messages: a.view(s), Schema: a.cfg.Output.Schema}
+	if a.withheld(s) {
+		p.ToolChoice = ToolNone
+		return p, nil
+	}
+	p.Tools = a.offers[:len(a.offers):len(a.offers)]
+	if a.cfg.Toolbox == nil {
+		return p, nil
+	}
+	for spec, err := range a.cfg.Toolbox.Specs(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		// A tool must not be mistaken for a hand-off, which no gate sees.
+		if !a.handsOff(spec.Name) {
+			p.Tools = append(p.Tools, spec)
 		}
 	}
+	return p, nil
+}
+
+// view is the conversation as the model sees it now: its window, then what is
+// only for this part and is not kept.
+func (a *Assistant) view(s *state) []PromptMessage {
 	n := len(s.messages)
-	return &Prompt{Agent: a.cfg.Name, System: a.cfg.Instructions, Messages: s.messages[:n:n], Tools: tools}, nil
+	shown := s.messages[:n:n]
+	if a.cfg.Window != nil {
+		shown = see(a.cfg.Window, shown)
+	}
+	if len(s.part.recalled) > 0 {
+		shown = append(shown, remembered(s.part.recalled))
+	}
+	return append(shown, s.part.repair...)
 }
 
 // listener collects one reply.
@@ -103,23 +128,40 @@ func (l *listener) relay(c Chunk) bool {
 	return c.Text == "" || l.run.emit(Event{MessageID: l.id, Body: TextDelta{c.Text}})
 }
 
+// answers refuses a reply that had to be words and is not.
+func (l *listener) answers(withheld bool) error {
+	if withheld && (len(l.reply.Calls) > 0 || l.text.Len() == 0) {
+		return errNotText
+	}
+	return nil
+}
+
 // message is the complete reply. Calls are kept as the model wrote them, within
 // bounds; what is wrong with them is decided when it is their turn.
 func (l *listener) message() Message {
 	usage := l.reply.Usage
 	usage.ModelCalls = max(usage.ModelCalls, 1)
-	return Message{
+	m := Message{
 		Role: RoleAssistant, Text: l.text.String(), Thought: l.thought.String(),
 		Calls: l.run.a.bound(l.reply.Calls), Usage: usage,
 	}
+	if len(m.Calls) > 0 {
+		m.Kind = KindToolCalls
+		return m
+	}
+	return l.run.a.shape(m)
 }
 
 // partial is what there is of a reply that was cut off.
 func (l *listener) partial() Message {
-	return Message{
+	m := Message{
 		Role: RoleAssistant, Text: l.text.String(), Thought: l.thought.String(),
 		Usage: Usage{ModelCalls: 1}, Incomplete: true,
 	}
+	if l.reply != nil {
+		m.Usage = l.reply.Usage.Add(Usage{ModelCalls: 1 - min(1, l.reply.Usage.ModelCalls)})
+	}
+	return m
 }
 
 // bound cuts what no transcript should hold: of too many calls it keeps one more

@@ -17,9 +17,11 @@ import (
 // through its toolbox, and asks again until the reply is an answer, a hand-off
 // or a limit ends the loop. It holds no state and may run many transcripts.
 type Assistant struct {
-	cfg    AssistantConfig
-	offers []Spec             // the hand-offs as tools
-	routes map[string]Handoff // tool name → hand-off
+	cfg     AssistantConfig
+	offers  []Spec             // the hand-offs as tools
+	routes  map[string]Handoff // tool name → hand-off
+	summary func(CallSummary) string
+	format  template // of structured answers
 }
 
 // AssistantConfig says what an assistant is. Zero limits mean the defaults.
@@ -30,8 +32,24 @@ type AssistantConfig struct {
 	Model        Model   // required
 	Toolbox      Toolbox // nil: no tools
 	Handoffs     []Handoff
+	Memory       Memory // nil: none
+	Window       Window // what the model sees of the conversation; nil: all
+	Output       Output // what an answer looks like
 
-	MaxTurns         int // of this agent in one run: 8, at most 1,000
+	// MaxToolRounds is how many replies with calls there may be before the part
+	// ends: with a last question without tools (Reflect), or with a message of
+	// KindToolSummary that says what the calls came to. 0: no such limit, but
+	// Reflect then takes the last turn. The count starts again with each run and
+	// each hand-off to the assistant.
+	MaxToolRounds int
+	Reflect       bool
+	// SummaryFormat puts one call into words: {tool_name}, {arguments}, {result}
+	// and {is_error}, which is True or False. Empty: the result. Summarize does the
+	// same as a function and comes first.
+	SummaryFormat string
+	Summarize     func(CallSummary) string
+
+	MaxTurns         int // of this agent in one run: 8 or what MaxToolRounds needs, at most 1,000
 	ParallelCalls    int // of one reply at the same time: 8
 	MaxToolsPerRun   int // of all agents in one thread: 128
 	MaxArgumentBytes int // of one call: 64 KiB
@@ -51,7 +69,10 @@ const (
 
 // NewAssistant checks the config and makes the assistant.
 func NewAssistant(cfg AssistantConfig) (*Assistant, error) {
-	cfg.MaxTurns = cmp.Or(cfg.MaxTurns, 8)
+	cfg.MaxTurns = cmp.Or(cfg.MaxTurns, max(8, cfg.MaxToolRounds+1))
+	if cfg.Reflect && cfg.MaxToolRounds == 0 {
+		cfg.MaxToolRounds = cfg.MaxTurns - 1
+	}
 	cfg.ParallelCalls = cmp.Or(cfg.ParallelCalls, 8)
 	cfg.MaxToolsPerRun = cmp.Or(cfg.MaxToolsPerRun, 128)
 	cfg.MaxArgumentBytes = cmp.Or(cfg.MaxArgumentBytes, 64<<10)
@@ -60,10 +81,12 @@ func NewAssistant(cfg AssistantConfig) (*Assistant, error) {
 	if cfg.MessageID == nil {
 		cfg.MessageID = messageID
 	}
-	if err := cfg.check(); err != nil {
+	summary, problem := cfg.summarizer()
+	format, misfit := cfg.Output.parse()
+	if err := errors.Join(cfg.check(), problem, misfit); err != nil {
 		return nil, fmt.Errorf("assistant %q: %w", cfg.Name, err)
 	}
-	a := &Assistant{cfg: cfg, routes: make(map[string]Handoff, len(cfg.Handoffs))}
+	a := &Assistant{cfg: cfg, routes: make(map[string]Handoff, len(cfg.Handoffs)), summary: summary, format: format}
 	for _, h := range cfg.Handoffs {
 		a.offers = append(a.offers, h.spec())
 		a.routes[h.tool()] = h
@@ -83,10 +106,17 @@ func (c *AssistantConfig) check() error {
 	require(c.Model != nil, "the model is missing")
 	require(c.MaxTurns > 0 && c.MaxTurns <= maxTurnsCap, fmt.Sprintf("max turns must be 1 to %d", maxTurnsCap))
 	require(min(c.ParallelCalls, c.MaxToolsPerRun, c.MaxArgumentBytes, c.MaxReplyBytes, c.MaxReplyChunks) > 0, "limits must be positive")
+	require(c.MaxToolRounds >= 0, "max tool rounds must not be negative")
+	require(c.MaxToolRounds < c.MaxTurns || c.MaxToolRounds == c.MaxTurns && !c.Reflect, "max turns must be enough for the tool rounds and, to reflect, one more")
+	require(!c.Reflect || c.MaxToolRounds > 0, "to reflect, at least two turns are needed")
+	if c.Window != nil {
+		problems = append(problems, c.Window.check())
+	}
 	names := map[string]bool{}
 	for _, h := range c.Handoffs {
 		require(h.To != "" && !strings.EqualFold(h.To, c.Name), "a hand-off needs another agent")
-		require(!names[h.tool()], "two hand-offs are offered as "+h.tool())
+		require(h.Tool == "" || isWord(h.Tool) && len(h.Tool) <= maxToolName, "a hand-off's tool has a bad name: "+h.Tool)
+		require(!names[h.tool()], "hand-off names must be unique: two are offered as "+h.tool())
 		names[h.tool()] = true
 	}
 	return errors.Join(problems...)
@@ -124,15 +154,22 @@ func (a *Assistant) Run(ctx context.Context, t *Transcript) iter.Seq2[Event, err
 // authority is the chain of the grant in ctx. An assistant that ran under the
 // grant of another agent would escape its own ceiling, so that is refused.
 func (a *Assistant) authority(ctx context.Context) ([]string, error) {
+	return ownChain(ctx, a.cfg.Name)
+}
+
+// ownChain is the chain of the grant in ctx, which must be the agent's own.
+func ownChain(ctx context.Context, agent string) ([]string, error) {
 	g, ok := identity.FromContext(ctx)
-	if !ok || g.Agent() != a.cfg.Name {
+	if !ok || g.Agent() != agent {
 		return nil, fault.New(codes.Internal, fault.Internal, "the agent has no identity to act with").
-			Because(fmt.Errorf("assistant %q runs under the grant of %q", a.cfg.Name, g.Agent()))
+			Because(fmt.Errorf("agent %q runs under the grant of %q", agent, g.Agent()))
 	}
 	return g.Chain(), nil
 }
 
-func (a *Assistant) newState() *state { return newState(a.cfg.Name, a.cfg.MaxArgumentBytes) }
+func (a *Assistant) newState() *state {
+	return newState(a.cfg.Name, a.cfg.MaxArgumentBytes, a.handsOff)
+}
 
 func messageID(runID string, sequence uint64) string { return fmt.Sprintf("%s/m%d", runID, sequence) }
 
@@ -158,6 +195,9 @@ func (r *run) step(ctx context.Context) bool {
 	}
 	switch s.phase {
 	case asking:
+		if done, more := r.recall(ctx, s); done {
+			return more
+		}
 		return r.ask(ctx, s)
 	case calling:
 		return r.settle(ctx, s.batches[r.a.cfg.Name])
@@ -170,10 +210,20 @@ func (r *run) state() *state {
 	return fold(r.t, r.a, r.a.newState, (*state).apply)
 }
 
+// exhausted says that there may be no more calls in this part.
+func (a *Assistant) exhausted(s *state) bool {
+	return a.cfg.MaxToolRounds > 0 && len(s.part.made) >= a.cfg.MaxToolRounds
+}
+
+// withheld says that the next reply must be words.
+func (a *Assistant) withheld(s *state) bool { return a.exhausted(s) || s.part.rejected > 0 }
+
 // open opens a turn, or ends the run at a limit.
 func (r *run) open(s *state) bool {
 	turns, tokens := s.limits.MaxTurns, s.limits.MaxTokens
 	switch {
+	case r.a.exhausted(s) && !r.a.cfg.Reflect:
+		return r.summarize(s)
 	case s.ownTurns >= r.a.cfg.MaxTurns, turns > 0 && s.turns >= turns:
 		return r.finish(s, StopMaxTurns)
 	case tokens > 0 && s.usage.Total() >= tokens:
@@ -183,7 +233,7 @@ func (r *run) open(s *state) bool {
 }
 
 func (r *run) finish(s *state, reason string) bool {
-	r.emit(Event{Body: RunFinished{StopReason: reason, Output: s.output, Usage: s.usage}})
+	r.emit(Event{Body: RunFinished{StopReason: reason, Output: s.output, Structured: s.structured, Usage: s.usage}})
 	return false
 }
 
@@ -193,16 +243,23 @@ func (r *run) emit(e Event) bool {
 	if e.Thread != "" && e.Thread != r.t.Thread() {
 		return r.yield(e, nil)
 	}
-	e.Source, e.Chain, e.Thread = r.a.cfg.Name, r.chain, r.t.Thread()
+	e.Source, e.Chain = r.a.cfg.Name, r.chain
+	return commit(r.t, e, r.yield)
+}
+
+// commit yields an event of t's thread, false if the run is over: the consumer
+// broke, or did not store it.
+func commit(t *Transcript, e Event, yield func(Event, error) bool) bool {
+	e.Thread = t.Thread()
 	if e.Live() {
-		return r.yield(e, nil)
+		return yield(e, nil)
 	}
-	before := r.t.Len()
-	if !r.yield(e, nil) {
+	before := t.Len()
+	if !yield(e, nil) {
 		return false
 	}
-	if r.t.Len() == before {
-		r.yield(Event{}, errNotCommitted)
+	if t.Len() == before {
+		yield(Event{}, errNotCommitted)
 		return false
 	}
 	return true

@@ -1,6 +1,7 @@
 package agents
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 )
@@ -15,21 +16,28 @@ type batch struct {
 // call is one call of a batch, as far as the transcript tells.
 type call struct {
 	CallRequest
-	request   Event // the stored ToolCallRequested; the zero value before it
-	ordinal   int   // counts the calls of the run from 1
-	duplicate bool  // an earlier call of the reply has the same id
-	begun     bool  // there was a decision or a pause
-	waits     string
-	result    *ToolCallFinished
+	request    Event // the stored ToolCallRequested; the zero value before it
+	handOff    bool  // by its tool's name
+	ordinal    int   // counts the calls of the run from 1
+	sameBefore int   // earlier calls of the same tool in the reply
+	duplicate  bool  // an earlier call of the reply has the same id
+	begun      bool  // there was a decision or a pause
+	waits      string
+	result     *ToolCallFinished
 }
 
-// newBatch makes the batch of a reply.
-func newBatch(messageID string, m Message) *batch {
-	b := &batch{messageID: messageID, text: m.Text, calls: make([]call, len(m.Calls))}
-	seen := make(map[string]bool, len(m.Calls))
+// newBatch makes the batch of a reply; handsOff knows its author's hand-offs. What
+// a model thought is kept where it said nothing.
+func newBatch(messageID string, m Message, handsOff func(tool string) bool) *batch {
+	b := &batch{messageID: messageID, text: cmp.Or(m.Text, m.Thought), calls: make([]call, len(m.Calls))}
+	seen, same := make(map[string]bool, len(m.Calls)), map[string]int{}
 	for i, c := range m.Calls {
-		b.calls[i] = call{CallRequest: c, duplicate: c.ID != "" && seen[c.ID]}
+		b.calls[i] = call{
+			CallRequest: c, handOff: handsOff(c.Tool),
+			duplicate: c.ID != "" && seen[c.ID], sameBefore: same[c.Tool],
+		}
 		seen[c.ID] = true
+		same[c.Tool]++
 	}
 	return b
 }
@@ -72,7 +80,7 @@ func (b *batch) complete() bool {
 
 // winner is the hand-off that was accepted, or nil.
 func (b *batch) winner() *call {
-	return b.first(func(c *call) bool { return c.transfer() && c.result != nil && !c.result.Failed })
+	return b.first(func(c *call) bool { return c.handOff && c.result != nil && !c.result.Failed })
 }
 
 func (c *call) requested() bool { return c.request.CallID != "" }
@@ -80,7 +88,14 @@ func (c *call) requested() bool { return c.request.CallID != "" }
 // open says that the call was requested and has no result.
 func (c *call) open() bool { return c.requested() && c.result == nil }
 
-func (c *call) transfer() bool { return strings.HasPrefix(c.Tool, transferPrefix) }
+// transfers says by its name that a tool is a hand-off, whoever offers it.
+func transfers(tool string) bool { return strings.HasPrefix(tool, transferPrefix) }
+
+// elsewhere says that a call of any agent was a hand-off. One that has a name of
+// its own is known by this: it succeeded, and no guard was asked.
+func (c *call) elsewhere() bool {
+	return c.handOff || c.result != nil && !c.result.Failed && !c.begun
+}
 
 // apply notes what happened to the call.
 func (c *call) apply(body Body) {

@@ -22,7 +22,7 @@ func (r *run) settle(ctx context.Context, b *batch) bool {
 	if c := b.first(func(c *call) bool { return c.open() && r.a.refusal(c) != nil }); c != nil {
 		return r.refuse(c, r.a.refusal(c))
 	}
-	if ready := b.all(func(c *call) bool { return c.open() && !c.transfer() && c.waits == "" }); len(ready) > 0 {
+	if ready := b.all(func(c *call) bool { return c.open() && !c.handOff && c.waits == "" }); len(ready) > 0 {
 		return r.perform(ctx, ready)
 	}
 	if b.first(func(c *call) bool { return c.open() && c.waits != "" }) != nil {
@@ -44,7 +44,7 @@ func (a *Assistant) refusal(c *call) *fault.Error {
 		return fault.New(codes.NotFound, fault.ToolUnknown, "there is no tool with that name")
 	case len(c.Arguments) > a.cfg.MaxArgumentBytes:
 		return fault.New(codes.InvalidArgument, fault.ArgumentInvalid, fmt.Sprintf("the arguments are longer than %d bytes", a.cfg.MaxArgumentBytes))
-	case c.transfer():
+	case c.handOff:
 		return nil
 	case a.cfg.Toolbox == nil:
 		return fault.New(codes.NotFound, fault.ToolUnknown, "there is no tool with that name")
@@ -72,7 +72,7 @@ func errorResult(message string) string {
 func (r *run) perform(ctx context.Context, calls []*call) bool {
 	streams := make([]stream, len(calls))
 	for i, c := range calls {
-		streams[i] = r.a.stream(c, r.t.Thread())
+		streams[i] = r.a.stream(c, r.t)
 	}
 	for ev, err := range merge(ctx, r.a.cfg.ParallelCalls, streams) {
 		if err != nil {
@@ -92,10 +92,11 @@ func (r *run) perform(ctx context.Context, calls []*call) bool {
 }
 
 // stream is the toolbox's part of one call. It touches c only before it starts.
-func (a *Assistant) stream(c *call, thread string) stream {
+func (a *Assistant) stream(c *call, t *Transcript) stream {
+	thread := t.Thread()
 	tool := ToolCall{
 		ID: c.request.CallID, SessionID: c.request.SessionID, RunID: c.request.RunID, Thread: thread,
-		Name: c.Tool, Arguments: c.Arguments, Resumed: c.begun,
+		Name: c.Tool, Arguments: c.Arguments, Resumed: c.begun, Transcript: t, Ordinal: c.sameBefore,
 	}
 	return func(ctx context.Context) iter.Seq2[Event, error] {
 		return func(yield func(Event, error) bool) {

@@ -49,6 +49,9 @@ func NewDesk(cfg DeskConfig) (*Desk, error) {
 			problems = append(problems, fmt.Errorf("member %q is named twice", name))
 		}
 		d.members[name] = m
+		if ownsThread(m.Agent) && len(cfg.Members) > 1 {
+			problems = append(problems, fmt.Errorf("member %q must be alone: a desk shares one thread; make a team of them", name))
+		}
 	}
 	if _, ok := d.members[d.entry]; !ok {
 		problems = append(problems, fmt.Errorf("the entry %q is not a member", d.entry))
@@ -58,6 +61,15 @@ func NewDesk(cfg DeskConfig) (*Desk, error) {
 		return nil, fmt.Errorf("desk %q: %w", d.name, err)
 	}
 	return d, nil
+}
+
+// ownsThread says that an agent takes all that is said in its thread for its own.
+func ownsThread(a Agent) bool {
+	switch a.(type) {
+	case *Team, *Society, *Filter:
+		return true
+	}
+	return false
 }
 
 // strangers finds hand-offs to agents that are not members.
@@ -106,15 +118,24 @@ func (d *Desk) turn(ctx context.Context, t *Transcript, yield func(Event, error)
 	return handedOff
 }
 
-// bind makes the active member's grant from the one in ctx: a child for each
-// agent of the route under its ceiling, the last also under the hand-offs' scopes.
+// bind makes the active member's grant from the one in ctx.
 func (d *Desk) bind(ctx context.Context, r *route) (context.Context, Agent, error) {
+	ctx, err := r.descend(ctx, d.members)
+	if err != nil {
+		return nil, nil, err
+	}
+	return ctx, d.members[r.chain[len(r.chain)-1]].Agent, nil
+}
+
+// descend makes a child grant for each agent of the route under its ceiling, the
+// last also under the hand-offs' scopes.
+func (r *route) descend(ctx context.Context, members map[string]Member) (context.Context, error) {
 	last := len(r.chain) - 1
 	for i, name := range r.chain {
-		m, ok := d.members[name]
+		m, ok := members[name]
 		if !ok {
 			// Its ceiling is not known any more, so nobody may act below it.
-			return nil, nil, fault.New(codes.FailedPrecondition, fault.NotFound,
+			return nil, fault.New(codes.FailedPrecondition, fault.NotFound,
 				"an agent that this session was handed to is no longer configured; start a new session")
 		}
 		ceiling := m.Ceiling
@@ -123,10 +144,10 @@ func (d *Desk) bind(ctx context.Context, r *route) (context.Context, Agent, erro
 		}
 		var err error
 		if ctx, err = identity.Child(ctx, name, ceiling, MaxDepth); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
-	return ctx, d.members[r.chain[last]].Agent, nil
+	return ctx, nil
 }
 
 // lower is the intersection of two ceilings, where nil is none.

@@ -41,6 +41,10 @@ type deskFile struct {
 	Members []memberFile
 	Tools   []agentstest.Tool
 	Nested  map[string]string // tool → member that runs as one
+
+	Team   *teamFile            // what runs instead of a desk of the members
+	Teams  map[string]teamFile  // that take part in it
+	Humans []agents.HumanConfig // that take part in it
 }
 
 type memberFile struct {
@@ -50,11 +54,18 @@ type memberFile struct {
 	Handoffs     []agents.Handoff
 	MaxTurns     int
 	MaxTools     int
+	AsTools      []string // members and teams that are tools of this one
+	optionFile
 }
 
 func dialogs(t *testing.T) []*dialog {
 	t.Helper()
-	files, err := filepath.Glob("testdata/*.txtar")
+	return dialogsOf(t, "testdata/*.txtar")
+}
+
+func dialogsOf(t *testing.T, pattern string) []*dialog {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
 		t.Fatalf("got %d dialogs, %v", len(files), err)
 	}
@@ -75,9 +86,9 @@ func readDialog(t *testing.T, file string) *dialog {
 	decode(t, file, d.section("desk"), &d.desk)
 	for line := range strings.Lines(d.section("model")) {
 		name, reply, _ := strings.Cut(line, " ")
-		var r agentstest.Reply
+		var r replyFile
 		decode(t, file, reply, &r)
-		d.replies[name] = append(d.replies[name], r)
+		d.replies[name] = append(d.replies[name], r.reply())
 	}
 	d.steps = strings.Split(strings.TrimSpace(d.section("steps")), "\n")
 	return d
@@ -108,7 +119,7 @@ type world struct {
 	d          *dialog
 	transcript *agents.Transcript
 	script     *agentstest.Script
-	desk       *agents.Desk
+	desk       agents.Agent
 	stored     []agents.Event // of all threads
 }
 
@@ -121,16 +132,13 @@ func (d *dialog) newWorld(t *testing.T, stored []agents.Event) *world {
 	}
 	w.script.Skip(stored)
 	box := &nestingBox{Toolbox: agentstest.NewToolbox(w.transcript, d.desk.Tools...), transcript: w.transcript, desks: map[string]*agents.Desk{}}
+	if d.desk.Team != nil {
+		w.desk = w.team(t, "desk", d.desk.Team)
+		return w
+	}
 	cfg := agents.DeskConfig{Entry: d.desk.Members[0].Name}
-	for _, m := range d.desk.Members {
-		a, err := agents.NewAssistant(agents.AssistantConfig{
-			Name: m.Name, Instructions: m.Instructions, Model: w.script, Toolbox: box,
-			Handoffs: m.Handoffs, MaxTurns: m.MaxTurns, MaxToolsPerRun: m.MaxTools,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg.Members = append(cfg.Members, agents.Member{Agent: a, Ceiling: ceiling(m.Ceiling)})
+	for _, m := range d.desk.atDesk() {
+		cfg.Members = append(cfg.Members, agents.Member{Agent: w.member(t, &m, box), Ceiling: ceiling(m.Ceiling)})
 	}
 	for tool, entry := range d.desk.Nested {
 		box.desks[tool] = newDesk(t, agents.DeskConfig{Entry: entry, Members: cfg.Members})
@@ -157,7 +165,8 @@ func ceiling(names *[]string) *identity.Scopes {
 }
 
 // begin appends what a step brings from outside: an input or a decision.
-// A step is: run TEXT, limits JSON TEXT, cancel DURATION TEXT, approve, deny.
+// A step is: run TEXT, limits JSON TEXT, cancel DURATION TEXT, approve, deny, and
+// for teams: task JSON, continue, input TEXT, stop.
 func (w *world) begin(t *testing.T, step string) {
 	t.Helper()
 	verb, rest, _ := strings.Cut(step, " ")
@@ -173,13 +182,20 @@ func (w *world) begin(t *testing.T, step string) {
 	case "approve", "deny":
 		w.decide(t, verb == "approve")
 		return
+	case "task", "continue", "input", "stop":
+		w.teamStep(t, verb, rest)
+		return
 	default:
 		t.Fatalf("%s: unknown step %q", w.d.file, step)
 	}
-	runs := strings.Count(agentstest.Format(w.transcript.Since(0)), "run started")
 	before := w.transcript.Len()
-	agentstest.Start(w.transcript, "run"+string(rune('1'+runs)), w.desk.Name(), rest, limits)
+	agentstest.Start(w.transcript, w.nextRun(), w.desk.Name(), rest, limits)
 	w.stored = append(w.stored, w.transcript.Since(before)...)
+}
+
+func (w *world) nextRun() string {
+	runs := strings.Count(agentstest.Format(w.transcript.Since(0)), "run started")
+	return "run" + string(rune('1'+runs))
 }
 
 // decide answers the oldest open approval, in its thread.

@@ -69,6 +69,19 @@ const (
 	StopFailed    = "failed"
 )
 
+// MessageKind is what a message is for the conversation.
+type MessageKind string
+
+// Kinds; the zero value is plain text, alone or with parts.
+const (
+	KindText        MessageKind = ""
+	KindToolCalls   MessageKind = "tool_calls"   // asks for tool calls; peers do not see it
+	KindToolSummary MessageKind = "tool_summary" // the results of the last calls in words
+	KindStructured  MessageKind = "structured"
+	KindHandoff     MessageKind = "handoff"
+	KindStop        MessageKind = "stop" // asks the group chat to stop
+)
+
 // Speaker is the public face of a verified person in a transcript.
 type Speaker struct{ Tenant, Subject, Name string }
 
@@ -104,6 +117,7 @@ type (
 	// Message is something said: input (Role user) or an agent's reply.
 	Message struct {
 		Role       PromptRole // RoleUser or RoleAssistant
+		Kind       MessageKind
 		Text       string
 		Parts      []Part
 		Structured string // JSON text of a structured reply
@@ -111,7 +125,14 @@ type (
 		Calls      []CallRequest // what the reply asks for
 		Usage      Usage
 		Speaker    Speaker // of input
-		Incomplete bool    // the reply was cut off by a cancellation or an error
+		// Incomplete says that the reply was cut off by a cancellation or an error,
+		// or, for KindStructured, that it did not fit its schema: Parts holds why.
+		Incomplete bool
+		// HandoffTo is who shall speak next, for KindHandoff. Such a message may
+		// bring along what its author did first: Calls, for each call a part with
+		// its result (JSON: it succeeded, Text: it failed), and Thought. Without Calls
+		// a JSON part may be an earlier message of the conversation: {"name", "text"}.
+		HandoffTo string
 	}
 	// ToolCallRequested gives a call its id: the event's CallID.
 	ToolCallRequested struct {
@@ -139,14 +160,25 @@ type (
 		To          string
 		Scopes      *[]string
 		ModelCallID string
+		From        string
+		Message     string // what To is told
 	}
 	// SpeakerSelected names who speaks next in a group chat.
 	SpeakerSelected struct {
 		Speakers []string
-		Reason   string
+		Reason   string // order, only_candidate, model, handoff, rule, edge, ledger or fallback
+		Usage    Usage  // of the model calls of the choice
 	}
-	// PlanUpdated is an orchestrator's new plan.
-	PlanUpdated struct{ Plan string }
+	// PlanUpdated is one step of an orchestrator's thinking: facts, or the plan
+	// with them, or a ledger; with none of them, what calls used that led to
+	// nothing. A plan begins a new generation of participants.
+	PlanUpdated struct {
+		Plan   string
+		Facts  string
+		Ledger string // exact JSON text
+		Stalls int    // turns without progress, less those with
+		Usage  Usage  // of the model calls for it
+	}
 	// MemoryRecalled is what a memory added to the context.
 	MemoryRecalled struct{ Items []string }
 	// ApprovalRequested pauses until a person decides.
@@ -174,6 +206,7 @@ type (
 	InputReceived struct {
 		InputRequestID string
 		Text           string
+		Parts          []Part
 		Speaker        Speaker
 	}
 	// CredentialRequired pauses until the run's person presents a fresh credential.
@@ -185,6 +218,8 @@ type (
 		Structured string
 		Usage      Usage
 		Reason     string // ErrorReason name when StopReason is failed
+		// ErrorMessage is what a person may read about the failure.
+		ErrorMessage string
 	}
 )
 

@@ -1,6 +1,7 @@
 package agents
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,12 +21,21 @@ const transferPrefix = "transfer_to_"
 // Handoff lets an assistant hand the conversation to another agent of its desk.
 type Handoff struct {
 	To          string
+	Tool        string    // its name for the model; empty: transfer_to_ and To in lower case
 	Description string    // for the model; empty: a plain sentence
+	Message     string    // what everybody is told of it; empty: a plain sentence
 	Scopes      *[]string // what To may use at most from then on; nil: not narrowed
 }
 
 // tool is the name under which the model finds the hand-off.
-func (h *Handoff) tool() string { return transferPrefix + strings.ToLower(h.To) }
+func (h *Handoff) tool() string { return cmp.Or(h.Tool, transferPrefix+strings.ToLower(h.To)) }
+
+// handsOff says that a tool's name means a hand-off: one of the assistant's own,
+// or one that it does not have.
+func (a *Assistant) handsOff(tool string) bool {
+	_, own := a.routes[tool]
+	return own || transfers(tool)
+}
 
 func (h *Handoff) spec() Spec {
 	about := h.Description
@@ -39,7 +49,15 @@ func (h *Handoff) spec() Spec {
 	}
 }
 
-// transferred is what everybody reads of a hand-off.
+// message is what everybody reads of the hand-off.
+func (h *Handoff) message() string {
+	if h.Message != "" {
+		return h.Message
+	}
+	return transferred(h.To)
+}
+
+// transferred is what everybody reads of a hand-off that says nothing itself.
 func transferred(to string) string {
 	return fmt.Sprintf("Transferred to %s, adopting the role of %s immediately.", to, to)
 }
@@ -53,7 +71,7 @@ func (r *run) transfer(ctx context.Context, b *batch) bool {
 		return r.handOff(winner)
 	}
 	if winner != nil {
-		return r.refuse(c, fault.New(codes.FailedPrecondition, fault.ArgumentInvalid, "another hand-off of the same reply came first"))
+		return r.emit(Event{CallID: c.request.CallID, Body: ToolCallFinished{Result: notFirst}})
 	}
 	h, ok := r.a.routes[c.Tool]
 	if !ok {
@@ -62,12 +80,16 @@ func (r *run) transfer(ctx context.Context, b *batch) bool {
 	if err := mayHandOff(ctx, h.To); err != nil {
 		return r.refuse(c, fault.From(err))
 	}
-	result, err := json.Marshal(transferred(h.To))
+	result, err := json.Marshal(h.message())
 	if err != nil {
 		return r.fail(ctx, err)
 	}
 	return r.emit(Event{CallID: c.request.CallID, Body: ToolCallFinished{Result: string(result)}})
 }
+
+// notFirst is the result of a hand-off after the first. It is no failure: what was
+// asked for, to hand over, has happened.
+const notFirst = `"Not done: another hand-off of the same reply came first."`
 
 // mayHandOff asks the grant whether its chain may grow.
 func mayHandOff(ctx context.Context, to string) error {
@@ -78,6 +100,8 @@ func mayHandOff(ctx context.Context, to string) error {
 // handOff ends this agent's part.
 func (r *run) handOff(c *call) bool {
 	h := r.a.routes[c.Tool]
-	r.emit(Event{CallID: c.request.CallID, Body: HandedOff{To: h.To, Scopes: h.Scopes, ModelCallID: c.ID}})
+	r.emit(Event{CallID: c.request.CallID, Body: HandedOff{
+		To: h.To, Scopes: h.Scopes, ModelCallID: c.ID, From: r.a.cfg.Name, Message: h.message(),
+	}})
 	return false
 }

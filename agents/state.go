@@ -1,5 +1,7 @@
 package agents
 
+import "cmp"
+
 // phase says what an assistant does next.
 type phase int
 
@@ -17,6 +19,7 @@ const (
 type state struct {
 	self         string
 	maxArguments int
+	handsOff     func(tool string) bool // of its own calls
 
 	messages []PromptMessage   // the conversation as the model sees it
 	held     []PromptMessage   // said by others while own calls have no result yet
@@ -29,12 +32,29 @@ type state struct {
 	ownTurns int
 	requests int // tool calls of all agents in this run
 	usage    Usage
-	output   string // what an agent said last
 	asked    uint64 // sequence of the own event that opened the question
+
+	output     string // what an agent said last
+	structured string
+
+	part part
 }
 
-func newState(self string, maxArguments int) *state {
-	return &state{self: self, maxArguments: maxArguments, batches: map[string]*batch{}, calls: map[string]*call{}}
+// part is what an assistant did since it became active: with the run, or when the
+// conversation was handed to it.
+type part struct {
+	turns    int
+	made     []*batch // replies with calls that have all results
+	recalled []string
+	rejected int             // answers that did not fit
+	repair   []PromptMessage // the newest of them, and what is wrong with it
+}
+
+func newState(self string, maxArguments int, handsOff func(string) bool) *state {
+	return &state{
+		self: self, maxArguments: maxArguments, handsOff: handsOff,
+		batches: map[string]*batch{}, calls: map[string]*call{},
+	}
 }
 
 func (s *state) apply(e *Event) {
@@ -53,6 +73,10 @@ func (s *state) apply(e *Event) {
 		s.wake(b.ApprovalID)
 	case InputReceived:
 		s.wake(b.InputRequestID)
+	case MemoryRecalled:
+		if e.Source == s.self {
+			s.part.recalled = b.Items
+		}
 	case RunFinished:
 		s.settle()
 		s.phase = finished
@@ -68,40 +92,83 @@ func (s *state) start(r RunStarted) {
 	clear(s.calls)
 	s.phase, s.limits = idle, r.Limits
 	s.turns, s.ownTurns, s.requests = 0, 0, 0
-	s.usage, s.output, s.asked = Usage{}, "", 0
+	s.usage, s.output, s.structured, s.asked = Usage{}, "", "", 0
+	s.part = part{}
 }
 
 func (s *state) turn(e *Event) {
 	s.turns++
 	if e.Source == s.self {
 		s.ownTurns++
+		s.part.turns++
 		s.phase, s.asked = asking, e.Sequence
 	}
 }
 
 func (s *state) message(e *Event, m Message) {
-	said := PromptMessage{Role: RoleUser, Name: e.Source, Text: m.Text, Parts: m.Parts}
 	if m.Role == RoleUser {
-		s.hear(spoken(said)...)
+		s.hear(s.input(e, m)...)
 		return
 	}
 	s.usage = s.usage.Add(m.Usage)
-	if m.Text != "" {
-		s.output = m.Text
+	if m.Text != "" && !m.rejected() {
+		s.output, s.structured = m.Text, m.Structured
 	}
 	if len(m.Calls) > 0 && !m.Incomplete {
 		s.open(e, m)
 		return
 	}
-	if e.Source != s.self {
-		s.hear(spoken(said)...)
+	if e.Source == s.self {
+		s.say(e, &m)
 		return
 	}
-	s.messages = append(s.messages, spoken(PromptMessage{Role: RoleAssistant, Text: m.Text})...)
+	if !m.rejected() {
+		s.hear(spoken(PromptMessage{Role: RoleUser, Name: e.Source, Text: cmp.Or(m.Structured, m.Text), Parts: m.Parts})...)
+	}
+}
+
+// say notes an own reply in words. An answer that does not fit is mended in this
+// part and then forgotten; a summary repeats results that the model sees anyway.
+func (s *state) say(e *Event, m *Message) {
 	s.phase = answered
 	if m.Incomplete {
 		s.phase, s.asked = asking, e.Sequence
 	}
+	if m.rejected() {
+		s.part.rejected++
+		s.part.repair = m.repair()
+		return
+	}
+	s.part.repair = nil
+	if m.Kind != KindToolSummary {
+		s.messages = append(s.messages, spoken(PromptMessage{Role: RoleAssistant, Text: cmp.Or(m.Structured, m.Text)})...)
+	}
+}
+
+// input renders what somebody else said. A hand-off first tells what its author
+// did; a structured message is read as its JSON.
+func (s *state) input(e *Event, m Message) []PromptMessage {
+	said := PromptMessage{Role: RoleUser, Name: e.Source, Text: cmp.Or(m.Structured, m.Text), Parts: m.Parts}
+	if m.Kind != KindHandoff {
+		return spoken(said)
+	}
+	if m.HandoffTo == "" && e.Source != string(RoleUser) { // a Society's, to its team
+		earlier, rest := recollect(m.Parts)
+		said.Parts = rest
+		return append(append(earlier, prompt(m.Thought, nil, s.maxArguments)...), spoken(said)...)
+	}
+	done := make([]*call, len(m.Calls))
+	for i, c := range m.Calls {
+		done[i] = &call{CallRequest: c}
+		if i < len(m.Parts) {
+			p := m.Parts[i]
+			done[i].result = &ToolCallFinished{Failed: p.JSON == "", Result: cmp.Or(p.JSON, p.Text)}
+		}
+	}
+	if len(m.Calls) > 0 {
+		said.Parts = nil // they are the results
+	}
+	return append(prompt(m.Thought, done, s.maxArguments), spoken(said)...)
 }
 
 // hear adds messages of others. While own calls have no results they wait:
@@ -122,10 +189,12 @@ func (s *state) open(e *Event, m Message) {
 	if old := s.batches[e.Source]; old != nil {
 		s.forget(old)
 	}
-	s.batches[e.Source] = newBatch(e.MessageID, m)
+	handsOff := transfers
 	if e.Source == s.self {
+		handsOff = s.handsOff
 		s.phase = calling
 	}
+	s.batches[e.Source] = newBatch(e.MessageID, m, handsOff)
 }
 
 func (s *state) request(e *Event, r ToolCallRequested) {
@@ -148,8 +217,9 @@ func (s *state) progress(e *Event) {
 	}
 	c.apply(e.Body)
 	if b := s.batches[s.self]; b != nil && b.complete() && b.winner() == nil {
+		s.part.made = append(s.part.made, b)
 		s.settle()
-		s.phase = idle
+		s.phase, s.asked = idle, e.Sequence
 	}
 }
 
@@ -171,11 +241,14 @@ func (s *state) handedOff(e *Event, h HandedOff) {
 		return
 	}
 	if b := s.batches[e.Source]; b != nil {
-		s.hear(prompt(b.text, b.all(func(c *call) bool { return !c.transfer() }), s.maxArguments)...)
+		s.hear(prompt(b.text, b.all(func(c *call) bool { return !c.elsewhere() }), s.maxArguments)...)
 		s.forget(b)
 		delete(s.batches, e.Source)
 	}
-	s.hear(PromptMessage{Role: RoleUser, Name: e.Source, Text: transferred(h.To)})
+	s.hear(PromptMessage{Role: RoleUser, Name: e.Source, Text: cmp.Or(h.Message, transferred(h.To))})
+	if h.To == s.self {
+		s.part = part{}
+	}
 }
 
 // settle closes the own batch, whatever results it has, and lets in what others

@@ -69,10 +69,34 @@ func waits(body agents.Body) string {
 		return "result " + b.Result
 	case agents.ApprovalRequested:
 		return fmt.Sprintf("waits for approval %s of %s by %s", b.ApprovalID, b.Tool, b.Approver)
+	case agents.InputRequested:
+		return strings.TrimSpace(fmt.Sprintf("waits for input %s %s", b.InputRequestID, b.Prompt))
+	case agents.InputReceived:
+		return fmt.Sprintf("input %s: %s", b.InputRequestID, b.Text)
+	case agents.SpeakerSelected:
+		return fmt.Sprintf("selects %s (%s) %s", strings.Join(b.Speakers, ", "), b.Reason, usage(b.Usage))
 	case agents.ApprovalDecided:
 		return fmt.Sprintf("approval %s: %t", b.ApprovalID, b.Approved)
+	case agents.PlanUpdated:
+		return plan(b)
+	case agents.MemoryRecalled:
+		return "remembers " + strings.Join(b.Items, " | ")
 	}
 	return fmt.Sprintf("%T%+v", body, body)
+}
+
+// plan renders a plan, facts, a ledger, or that there is none.
+func plan(p agents.PlanUpdated) string {
+	what := "got nothing"
+	switch {
+	case p.Plan != "":
+		what = fmt.Sprintf("plans %q knowing %q", p.Plan, p.Facts)
+	case p.Facts != "":
+		what = fmt.Sprintf("knows %q", p.Facts)
+	case p.Ledger != "":
+		what = "judges " + p.Ledger
+	}
+	return fmt.Sprintf("%s (stalls: %d) %s", what, p.Stalls, usage(p.Usage))
 }
 
 func limits(l agents.Limits) string {
@@ -85,6 +109,9 @@ func limits(l agents.Limits) string {
 func message(id string, m agents.Message) string {
 	var b strings.Builder
 	b.WriteString("says")
+	if m.Kind != agents.KindText && m.Kind != agents.KindToolCalls {
+		fmt.Fprintf(&b, " (%s)", strings.TrimSpace(string(m.Kind)+" "+m.HandoffTo))
+	}
 	if m.Incomplete {
 		b.WriteString(" (incomplete)")
 	}
@@ -92,6 +119,12 @@ func message(id string, m agents.Message) string {
 		fmt.Fprintf(&b, " %s %s", id, usage(m.Usage))
 	}
 	fmt.Fprintf(&b, ": %s", short(m.Text))
+	if m.Structured != "" {
+		fmt.Fprintf(&b, " = %s", m.Structured)
+	}
+	if m.Kind == agents.KindStructured && m.Incomplete {
+		fmt.Fprintf(&b, " (rejected: %s)", m.Parts[0].Text)
+	}
 	if m.Thought != "" {
 		fmt.Fprintf(&b, " (thought: %s)", m.Thought)
 	}
@@ -127,6 +160,9 @@ func FormatPrompt(p *agents.Prompt) string {
 	for _, t := range p.Tools {
 		fmt.Fprintf(&b, " +%s", t.Name)
 	}
+	if p.Schema != nil {
+		fmt.Fprintf(&b, " for %s", short(string(p.Schema)))
+	}
 	b.WriteByte('\n')
 	if p.System != "" {
 		fmt.Fprintf(&b, "  system: %s\n", p.System)
@@ -139,6 +175,8 @@ func FormatPrompt(p *agents.Prompt) string {
 
 func promptLine(m *agents.PromptMessage) string {
 	switch m.Role {
+	case agents.RoleSystem:
+		return "system: " + m.Text
 	case agents.RoleUser:
 		return fmt.Sprintf("user[%s]: %s", m.Name, m.Text)
 	case agents.RoleTool:

@@ -39,16 +39,25 @@ func NewScript(replies map[string][]Reply) *Script {
 }
 
 // Skip uses up the replies that the events already hold, as another process that
-// continues a transcript would find them used up.
+// continues a transcript would find them used up: one for each model call.
 func (s *Script) Skip(events []agents.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range events {
-		m, ok := e.Body.(agents.Message)
-		if list := s.replies[e.Source]; ok && m.Role == agents.RoleAssistant && len(list) > 0 {
-			s.replies[e.Source] = list[1:]
+		switch b := e.Body.(type) {
+		case agents.Message:
+			s.skip(e.Source, int(b.Usage.ModelCalls))
+		case agents.SpeakerSelected:
+			s.skip(e.Source, int(b.Usage.ModelCalls))
+		case agents.PlanUpdated:
+			s.skip(e.Source, int(b.Usage.ModelCalls))
 		}
 	}
+}
+
+func (s *Script) skip(name string, n int) {
+	list := s.replies[name]
+	s.replies[name] = list[min(n, len(list)):]
 }
 
 // Prompts are the questions so far.

@@ -48,11 +48,12 @@ func decodeBody(in *behalfv1.Event) (agents.Body, error) {
 	case *behalfv1.Event_RunFinished:
 		return decodeRunFinished(b.RunFinished), nil
 	case *behalfv1.Event_HandedOff:
-		return agents.HandedOff{To: b.HandedOff.GetTo(), Scopes: decodeScopes(b.HandedOff.GetScopes()), ModelCallID: b.HandedOff.GetModelCallId()}, nil
+		return decodeHandedOff(b.HandedOff), nil
 	case *behalfv1.Event_SpeakerSelected:
-		return agents.SpeakerSelected{Speakers: b.SpeakerSelected.GetSpeakers(), Reason: b.SpeakerSelected.GetReason()}, nil
+		return agents.SpeakerSelected{Speakers: b.SpeakerSelected.GetSpeakers(), Reason: b.SpeakerSelected.GetReason(), Usage: decodeUsage(b.SpeakerSelected.GetUsage())}, nil
 	case *behalfv1.Event_PlanUpdated:
-		return agents.PlanUpdated{Plan: b.PlanUpdated.GetText()}, nil
+		p := b.PlanUpdated
+		return agents.PlanUpdated{Plan: p.GetText(), Facts: p.GetFacts(), Ledger: p.GetLedgerJson(), Stalls: int(p.GetStalls()), Usage: decodeUsage(p.GetUsage())}, nil
 	case *behalfv1.Event_MemoryRecalled:
 		return agents.MemoryRecalled{Items: b.MemoryRecalled.GetItems()}, nil
 	}
@@ -79,8 +80,7 @@ func decodeCallOrPause(in *behalfv1.Event) (agents.Body, error) {
 		r := b.InputRequested
 		return agents.InputRequested{InputRequestID: r.GetInputRequestId(), Prompt: r.GetPrompt(), From: r.GetFrom()}, nil
 	case *behalfv1.Event_InputReceived:
-		r := b.InputReceived
-		return agents.InputReceived{InputRequestID: r.GetInputRequestId(), Text: r.GetText(), Speaker: decodeSpeaker(r.GetSpeaker())}, nil
+		return decodeInputReceived(b.InputReceived)
 	case *behalfv1.Event_CredentialRequired:
 		return agents.CredentialRequired{}, nil
 	}
@@ -109,9 +109,13 @@ func decodeMessage(in *behalfv1.Message) (agents.Body, error) {
 	if err != nil {
 		return nil, err
 	}
+	kind, err := messageKinds.value(in.GetKind())
+	if err != nil {
+		return nil, err
+	}
 	out := agents.Message{
-		Role: role, Text: in.GetText(), Structured: in.GetStructuredJson(), Thought: in.GetThought(),
-		Usage: decodeUsage(in.GetUsage()), Speaker: decodeSpeaker(in.GetSpeaker()), Incomplete: in.GetIncomplete(),
+		Role: role, Kind: kind, Text: in.GetText(), Structured: in.GetStructuredJson(), Thought: in.GetThought(),
+		Usage: decodeUsage(in.GetUsage()), Speaker: decodeSpeaker(in.GetSpeaker()), Incomplete: in.GetIncomplete(), HandoffTo: in.GetHandoffTo(),
 	}
 	for _, c := range in.GetToolCalls() {
 		out.Calls = append(out.Calls, agents.CallRequest{ID: c.GetModelCallId(), Tool: c.GetTool(), Arguments: c.GetArgumentsJson()})
@@ -137,6 +141,17 @@ func decodeParts(in []*behalfv1.Part) ([]agents.Part, error) {
 	return out, nil
 }
 
+func decodeHandedOff(in *behalfv1.HandedOff) agents.Body {
+	return agents.HandedOff{
+		To: in.GetTo(), Scopes: decodeScopes(in.GetScopes()), ModelCallID: in.GetModelCallId(), From: in.GetFrom(), Message: in.GetMessage(),
+	}
+}
+
+func decodeInputReceived(in *behalfv1.InputReceived) (agents.Body, error) {
+	parts, err := decodeParts(in.GetParts())
+	return agents.InputReceived{InputRequestID: in.GetInputRequestId(), Text: in.GetText(), Parts: parts, Speaker: decodeSpeaker(in.GetSpeaker())}, err
+}
+
 func decodeDecided(in *behalfv1.ToolCallDecided) (agents.Body, error) {
 	decision, err := decisions.value(in.GetDecision())
 	if err != nil {
@@ -160,7 +175,7 @@ func decodeApprovalRequested(in *behalfv1.ApprovalRequested) (agents.Body, error
 func decodeRunFinished(in *behalfv1.RunFinished) agents.Body {
 	return agents.RunFinished{
 		StopReason: in.GetStopReason(), Output: in.GetOutput(), Structured: in.GetStructuredOutputJson(),
-		Usage: decodeUsage(in.GetUsage()), Reason: decodeReason(in.GetErrorReason()),
+		Usage: decodeUsage(in.GetUsage()), Reason: decodeReason(in.GetErrorReason()), ErrorMessage: in.GetErrorMessage(),
 	}
 }
 

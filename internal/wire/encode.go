@@ -76,11 +76,15 @@ func encodeBody(out *behalfv1.Event, e *agents.Event) {
 	case agents.RunFinished:
 		out.Body = &behalfv1.Event_RunFinished{RunFinished: encodeRunFinished(b)}
 	case agents.HandedOff:
-		out.Body = &behalfv1.Event_HandedOff{HandedOff: &behalfv1.HandedOff{To: b.To, From: e.Source, Scopes: encodeScopes(b.Scopes), ModelCallId: b.ModelCallID}}
+		out.Body = &behalfv1.Event_HandedOff{HandedOff: &behalfv1.HandedOff{
+			To: b.To, From: b.From, Scopes: encodeScopes(b.Scopes), ModelCallId: b.ModelCallID, Message: b.Message,
+		}}
 	case agents.SpeakerSelected:
-		out.Body = &behalfv1.Event_SpeakerSelected{SpeakerSelected: &behalfv1.SpeakerSelected{Speakers: b.Speakers, Reason: b.Reason}}
+		out.Body = &behalfv1.Event_SpeakerSelected{SpeakerSelected: &behalfv1.SpeakerSelected{Speakers: b.Speakers, Reason: b.Reason, Usage: encodeUsage(b.Usage)}}
 	case agents.PlanUpdated:
-		out.Body = &behalfv1.Event_PlanUpdated{PlanUpdated: &behalfv1.PlanUpdated{Text: b.Plan}}
+		out.Body = &behalfv1.Event_PlanUpdated{PlanUpdated: &behalfv1.PlanUpdated{
+			Text: b.Plan, Facts: b.Facts, LedgerJson: b.Ledger, Stalls: int32(b.Stalls), Usage: encodeUsage(b.Usage),
+		}}
 	case agents.MemoryRecalled:
 		out.Body = &behalfv1.Event_MemoryRecalled{MemoryRecalled: &behalfv1.MemoryRecalled{Items: b.Items}}
 	default:
@@ -104,7 +108,7 @@ func encodeCallOrPause(out *behalfv1.Event, e *agents.Event) {
 	case agents.InputRequested:
 		out.Body = &behalfv1.Event_InputRequested{InputRequested: &behalfv1.InputRequested{InputRequestId: b.InputRequestID, Prompt: b.Prompt, From: b.From}}
 	case agents.InputReceived:
-		out.Body = &behalfv1.Event_InputReceived{InputReceived: &behalfv1.InputReceived{InputRequestId: b.InputRequestID, Text: b.Text, Speaker: encodeSpeaker(b.Speaker)}}
+		out.Body = &behalfv1.Event_InputReceived{InputReceived: &behalfv1.InputReceived{InputRequestId: b.InputRequestID, Text: b.Text, Parts: encodeParts(b.Parts), Speaker: encodeSpeaker(b.Speaker)}}
 	case agents.CredentialRequired:
 		out.Body = &behalfv1.Event_CredentialRequired{CredentialRequired: &behalfv1.CredentialRequired{}}
 	default:
@@ -123,15 +127,11 @@ func encodeRunStarted(b agents.RunStarted) *behalfv1.RunStarted {
 
 func encodeMessage(b agents.Message) *behalfv1.Message {
 	out := &behalfv1.Message{
-		Role: roles.code(b.Role), Kind: behalfv1.MessageKind_MESSAGE_KIND_TEXT, Text: b.Text,
+		Role: roles.code(b.Role), Kind: messageKinds.code(b.Kind), Text: b.Text,
 		StructuredJson: b.Structured, Thought: b.Thought, Usage: encodeUsage(b.Usage),
-		Incomplete: b.Incomplete, Speaker: encodeSpeaker(b.Speaker),
-	}
-	if b.Structured != "" {
-		out.Kind = behalfv1.MessageKind_MESSAGE_KIND_STRUCTURED
+		Incomplete: b.Incomplete, Speaker: encodeSpeaker(b.Speaker), HandoffTo: b.HandoffTo,
 	}
 	for _, c := range b.Calls {
-		out.Kind = behalfv1.MessageKind_MESSAGE_KIND_TOOL_CALLS
 		out.ToolCalls = append(out.ToolCalls, &behalfv1.ToolCallPart{ModelCallId: c.ID, Tool: c.Tool, ArgumentsJson: c.Arguments})
 	}
 	out.Parts = encodeParts(b.Parts)
@@ -163,7 +163,7 @@ func encodeRunFinished(b agents.RunFinished) *behalfv1.RunFinished {
 	}
 	return &behalfv1.RunFinished{
 		StopReason: b.StopReason, Output: b.Output, StructuredOutputJson: b.Structured,
-		Usage: encodeUsage(b.Usage), ErrorReason: encodeReason(b.Reason), State: state,
+		Usage: encodeUsage(b.Usage), ErrorReason: encodeReason(b.Reason), State: state, ErrorMessage: b.ErrorMessage,
 	}
 }
 

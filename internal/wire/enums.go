@@ -34,6 +34,14 @@ var (
 		{agents.RoleUser, behalfv1.Role_ROLE_USER},
 		{agents.RoleAssistant, behalfv1.Role_ROLE_ASSISTANT},
 	}
+	messageKinds = table[agents.MessageKind, behalfv1.MessageKind]{
+		{agents.KindText, behalfv1.MessageKind_MESSAGE_KIND_TEXT},
+		{agents.KindToolCalls, behalfv1.MessageKind_MESSAGE_KIND_TOOL_CALLS},
+		{agents.KindToolSummary, behalfv1.MessageKind_MESSAGE_KIND_TOOL_SUMMARY},
+		{agents.KindStructured, behalfv1.MessageKind_MESSAGE_KIND_STRUCTURED},
+		{agents.KindHandoff, behalfv1.MessageKind_MESSAGE_KIND_HANDOFF},
+		{agents.KindStop, behalfv1.MessageKind_MESSAGE_KIND_STOP},
+	}
 	decisions = table[agents.Decision, behalfv1.Decision]{
 		{agents.Allowed, behalfv1.Decision_DECISION_ALLOW},
 		{agents.Denied, behalfv1.Decision_DECISION_DENY},

@@ -84,16 +84,18 @@ func TestDecodeRefusesWhatItDoesNotKnow(t *testing.T) {
 	unknown := &behalfv1.Event{Sequence: 3}
 	unknown.ProtoReflect().SetUnknown(protoreflect.RawFields{0xa2, 0x06, 0x00}) // field 100: a body of a later version
 	for name, in := range map[string]*behalfv1.Event{
-		"no body":        {Sequence: 1},
-		"nil":            nil,
-		"later body":     unknown,
-		"later decision": {Body: &behalfv1.Event_ToolCallDecided{ToolCallDecided: &behalfv1.ToolCallDecided{Decision: 9}}},
-		"no decision":    {Body: &behalfv1.Event_ToolCallDecided{ToolCallDecided: &behalfv1.ToolCallDecided{}}},
-		"no role":        {Body: &behalfv1.Event_Message{Message: &behalfv1.Message{}}},
-		"no target kind": {Body: &behalfv1.Event_RunStarted{RunStarted: &behalfv1.RunStarted{}}},
-		"later tier":     {Body: &behalfv1.Event_RunStarted{RunStarted: &behalfv1.RunStarted{TargetKind: 1, Tier: 9}}},
-		"empty part":     {Body: &behalfv1.Event_Message{Message: &behalfv1.Message{Role: 1, Parts: []*behalfv1.Part{{}}}}},
-		"two approvers":  {Body: &behalfv1.Event_ApprovalRequested{ApprovalRequested: &behalfv1.ApprovalRequested{ApproverRoles: []string{"a", "b"}}}},
+		"no body":         {Sequence: 1},
+		"nil":             nil,
+		"later body":      unknown,
+		"later decision":  {Body: &behalfv1.Event_ToolCallDecided{ToolCallDecided: &behalfv1.ToolCallDecided{Decision: 9}}},
+		"no decision":     {Body: &behalfv1.Event_ToolCallDecided{ToolCallDecided: &behalfv1.ToolCallDecided{}}},
+		"no role":         {Body: &behalfv1.Event_Message{Message: &behalfv1.Message{}}},
+		"no message kind": {Body: &behalfv1.Event_Message{Message: &behalfv1.Message{Role: 1}}},
+		"later kind":      {Body: &behalfv1.Event_Message{Message: &behalfv1.Message{Role: 1, Kind: 99}}},
+		"no target kind":  {Body: &behalfv1.Event_RunStarted{RunStarted: &behalfv1.RunStarted{}}},
+		"later tier":      {Body: &behalfv1.Event_RunStarted{RunStarted: &behalfv1.RunStarted{TargetKind: 1, Tier: 9}}},
+		"empty part":      {Body: &behalfv1.Event_Message{Message: &behalfv1.Message{Role: 1, Kind: 1, Parts: []*behalfv1.Part{{}}}}},
+		"two approvers":   {Body: &behalfv1.Event_ApprovalRequested{ApprovalRequested: &behalfv1.ApprovalRequested{ApproverRoles: []string{"a", "b"}}}},
 	} {
 		if _, err := wire.Decode(in); !errors.Is(err, wire.ErrUnknown) {
 			t.Errorf("%s: got error %v, want ErrUnknown", name, err)
@@ -133,6 +135,24 @@ func TestOneDeltaIsOneAllocation(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() { wire.Encode(&ev) }); n > 1 {
 			t.Errorf("encoding a %T costs %v allocations, want 1", body, n)
 		}
+	}
+}
+
+// Hand-off messages carry the results of their author's calls as parts, where
+// JSON is a success and text a failure.
+func TestAHandOffMessageKeepsWhatItsAuthorDid(t *testing.T) {
+	want := agents.Event{Body: agents.Message{
+		Role: agents.RoleAssistant, Kind: agents.KindHandoff, Text: "take over", HandoffTo: "billing",
+		Calls: []agents.CallRequest{{ID: "c1", Tool: "look", Arguments: "{}"}, {ID: "c2", Tool: "put", Arguments: "{}"}},
+		Parts: []agents.Part{{JSON: "1"}, {Text: "no"}},
+	}}
+
+	got, err := roundTrip(&want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("message changed on the wire (-want +got):\n%s", diff)
 	}
 }
 
@@ -210,7 +230,11 @@ func fix(b agents.Body, messageID string, r *rand.Rand) agents.Body {
 		return b
 	case agents.Message:
 		b.Role = []agents.PromptRole{agents.RoleUser, agents.RoleAssistant}[r.IntN(2)]
-		b.Parts = []agents.Part{{Text: "a"}, {JSON: `{"b":1}`}, {URI: "https://example.com/c"}}[:1+r.IntN(3)]
+		b.Kind = messageKinds[r.IntN(len(messageKinds))]
+		b.Parts = parts(r)
+		return b
+	case agents.InputReceived:
+		b.Parts = parts(r)
 		return b
 	case agents.ToolCallRequested:
 		b.MessageID = messageID
@@ -227,6 +251,14 @@ func fix(b agents.Body, messageID string, r *rand.Rand) agents.Body {
 		return b
 	}
 	return b
+}
+
+var messageKinds = []agents.MessageKind{
+	agents.KindText, agents.KindToolCalls, agents.KindToolSummary, agents.KindStructured, agents.KindHandoff, agents.KindStop,
+}
+
+func parts(r *rand.Rand) []agents.Part {
+	return []agents.Part{{Text: "a"}, {JSON: `{"b":1}`}, {URI: "https://example.com/c"}}[:1+r.IntN(3)]
 }
 
 // fill gives every field a value that is not zero, so that a field without its

@@ -1,0 +1,186 @@
+package agents
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/behalf-dev/behalf/fault"
+	"google.golang.org/grpc/codes"
+)
+
+// MagenticConfig says how an orchestrator leads a team.
+type MagenticConfig struct {
+	TeamConfig       // MaxTurns: 20
+	Model      Model // required: the orchestrator's
+
+	MaxStalls   int    // turns without progress until there is a new plan: 3
+	MaxReplans  int    // new plans in one run until there must be an answer: 3
+	Attempts    int    // of the model to write a ledger: 10
+	FinalPrompt string // what the final answer is asked with, as it is. Empty: a plain question
+}
+
+// NewMagentic makes a team that is led by an orchestrator. It gathers facts and
+// makes a plan, which is all that participants learn of the task. Then after each
+// turn it writes a ledger: is the work done, does it get on, who shall do what
+// next. Without progress it plans anew, and participants forget what was before.
+// At the end, also at the limit of turns, it answers itself.
+//
+// A condition sees the participants' turns and neither the task nor the
+// orchestrator; if it stops the run there is no final answer. A run without a new
+// task goes on with the last one.
+func NewMagentic(cfg MagenticConfig) (*Team, error) {
+	cfg.MaxTurns = cmp.Or(cfg.MaxTurns, 20)
+	cfg.MaxStalls = cmp.Or(cfg.MaxStalls, 3)
+	cfg.MaxReplans = cmp.Or(cfg.MaxReplans, 3)
+	cfg.Attempts = cmp.Or(cfg.Attempts, 10)
+	m := &magentic{cfg: cfg}
+	t, err := newTeam(cfg.TeamConfig, m)
+	if err = errors.Join(
+		err,
+		require(cfg.Model != nil, "the model is missing"),
+		require(min(cfg.MaxStalls, cfg.MaxReplans, cfg.Attempts) > 0, "stalls, replans and attempts must not be negative"),
+	); err != nil {
+		return nil, fmt.Errorf("magentic: %w", err)
+	}
+	t.leads = true
+	m.names, m.roles, m.schema = t.order, roles(cfg.Participants), ledgerSchema(t.order)
+	return t, nil
+}
+
+// magentic is the kind of team.
+type magentic struct {
+	cfg    MagenticConfig
+	names  []string
+	roles  string // one line for each participant
+	schema []byte // of a ledger
+}
+
+var (
+	errNoTask   = fault.New(codes.InvalidArgument, fault.ArgumentInvalid, "the team has no task yet; give it one")
+	errNoLedger = fault.New(codes.Unavailable, fault.ModelUnavailable,
+		"the orchestrator's model wrote no usable ledger in all its attempts; try again or use another model")
+)
+
+func (m *magentic) next(ctx context.Context, r *round) bool {
+	s := m.course(r)
+	switch s.step {
+	case gathering:
+		return m.gather(ctx, r, s)
+	case planning:
+		return m.plan(ctx, r, s)
+	case briefing:
+		return r.say(Message{Text: s.fill(briefingText, s.facts)})
+	case judging:
+		return m.judge(ctx, r, s)
+	case instructing:
+		return r.say(Message{Text: s.ledger.instruction})
+	case choosing:
+		return r.give(SpeakerSelected{Speakers: []string{s.ledger.speaker}, Reason: "ledger"})
+	case concluding:
+		return m.conclude(ctx, r)
+	case givingUp:
+		return r.fail(ctx, errNoLedger)
+	}
+	return r.fail(ctx, errNoTask)
+}
+
+func (m *magentic) completed(r *round) string {
+	if s := m.course(r); s.step == concluded {
+		return s.reason
+	}
+	return ""
+}
+
+func (m *magentic) course(r *round) *course {
+	return fold(r.t, m, func() *course { return &course{magentic: m, self: r.team.cfg.Name} }, (*course).apply)
+}
+
+// gather asks for the facts: at first those of the task, later what has changed.
+func (m *magentic) gather(ctx context.Context, r *round, s *course) bool {
+	answer, ok := m.ask(ctx, r, s, m.factsDialogue(s, s.facts))
+	return ok && r.emit(Event{Body: PlanUpdated{Facts: written(answer.text), Stalls: s.stalls, Usage: answer.usage}})
+}
+
+// plan asks for the plan. With it the stalls are forgiven.
+func (m *magentic) plan(ctx context.Context, r *round, s *course) bool {
+	text := planText
+	if s.plan != "" {
+		text = replanText
+	}
+	dialogue := append(m.factsDialogue(s, s.known),
+		PromptMessage{Role: RoleAssistant, Text: s.facts}, m.question(s.fill(text, s.facts)))
+	answer, ok := m.ask(ctx, r, s, dialogue)
+	return ok && r.emit(Event{Body: PlanUpdated{Plan: written(answer.text), Facts: s.facts, Usage: answer.usage}})
+}
+
+// factsDialogue ends with the question for facts. A new plan is made by what was
+// said since the last one.
+func (m *magentic) factsDialogue(s *course, known string) []PromptMessage {
+	if s.plan == "" {
+		return []PromptMessage{m.question(s.fill(factsText, known))}
+	}
+	return append(s.dialogue(), m.question(s.fill(newFactsText, known)))
+}
+
+// judge asks for the ledger until there is nothing wrong with it, or too often.
+// It is shown its last answer with all that is wrong with that.
+func (m *magentic) judge(ctx context.Context, r *round, s *course) bool {
+	dialogue := append(s.dialogue(), m.question(s.fill(ledgerText, s.facts)))
+	p := &Prompt{Agent: m.cfg.Name, Messages: dialogue, ToolChoice: ToolNone, Schema: m.schema}
+	var usage Usage
+	for range m.cfg.Attempts {
+		answer, err := r.consult(ctx, m.cfg.Model, p, false)
+		usage = usage.Add(answer.usage)
+		if errors.Is(err, errTooLong) { // also only a bad ledger
+			answer.text, err = "(too long)", nil
+		}
+		if err != nil {
+			return m.record(r, s, usage) && r.fail(ctx, err)
+		}
+		l, problem := readLedger(answer.text, m.names)
+		if problem == "" {
+			return r.emit(Event{Body: PlanUpdated{Ledger: l.text, Stalls: l.stalls(s.stalls), Usage: usage}})
+		}
+		again := append(dialogue[:len(dialogue):len(dialogue)],
+			PromptMessage{Role: RoleAssistant, Text: clip(answer.text, maxQuotedLedger)},
+			m.question("This ledger cannot be used:\n"+problem+"Write it again, as one JSON object and nothing else."))
+		p = &Prompt{Agent: p.Agent, Messages: again, ToolChoice: p.ToolChoice, Schema: p.Schema}
+	}
+	return m.record(r, s, usage)
+}
+
+// record stores what calls used that led to nothing.
+func (m *magentic) record(r *round, s *course, usage Usage) bool {
+	return r.emit(Event{Body: PlanUpdated{Stalls: s.stalls, Usage: usage}})
+}
+
+// conclude asks for the answer to the task and says it.
+func (m *magentic) conclude(ctx context.Context, r *round) bool {
+	s := m.course(r)
+	text := m.cfg.FinalPrompt
+	if text == "" {
+		text = s.fill(finalText, s.facts)
+	}
+	answer, ok := m.ask(ctx, r, s, append(s.dialogue(), m.question(text)))
+	return ok && r.say(Message{Text: answer.text, Usage: answer.usage})
+}
+
+// ask puts one question to the model, false if the run is over.
+func (m *magentic) ask(ctx context.Context, r *round, s *course, dialogue []PromptMessage) (consulted, bool) {
+	answer, err := r.consult(ctx, m.cfg.Model, &Prompt{Agent: m.cfg.Name, Messages: dialogue, ToolChoice: ToolNone}, false)
+	if err != nil {
+		return answer, m.record(r, s, answer.usage) && r.fail(ctx, err)
+	}
+	return answer, true
+}
+
+// question is what the orchestrator asks itself.
+func (m *magentic) question(text string) PromptMessage {
+	return PromptMessage{Role: RoleUser, Name: m.cfg.Name, Text: text}
+}
+
+// written is never empty: an empty text in a PlanUpdated says something else.
+func written(text string) string { return cmp.Or(strings.TrimSpace(text), "(nothing)") }
