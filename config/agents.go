@@ -1,21 +1,45 @@
 package config
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
-// Agent is an assistant.
+// Agent is an assistant, a person, or a group chat that answers with one voice.
+// Which keys go with which kind is in kindKeys.
 type Agent struct {
-	Model        string   `yaml:"model" is:"name"`
-	Description  string   `yaml:"description"`
-	Instructions string   `yaml:"instructions"`
-	Tools        []string `yaml:"tools" is:"toolref"` // what it may call itself: names or toolset/*
+	Kind         string `yaml:"kind" enum:"assistant|human|society"` // absent: assistant
+	Description  string `yaml:"description"`
+	Model        string `yaml:"model" is:"name"`
+	Instructions string `yaml:"instructions"`
 
 	// Scopes bound the agent and everything it hands on to. nil is no ceiling
 	// of its own; empty is nothing.
 	Scopes *[]string `yaml:"scopes" is:"scope"`
 
+	Tools         []string  `yaml:"tools" is:"toolref"` // what it may call itself: names or toolset/*
 	Handoffs      []Handoff `yaml:"handoffs"`
 	MaxTurns      int       `yaml:"max_turns" range:"1..1000"`
 	ParallelCalls int       `yaml:"parallel_calls" range:"1..128"` // tool calls of one reply at once; 0: the default
+
+	MaxToolRounds int      `yaml:"max_tool_rounds" range:"1..1000"` // replies with tool calls in one turn; 0: no limit of their own
+	Reflect       bool     `yaml:"reflect"`                         // after the last round: ask once more, without tools
+	Summary       string   `yaml:"summary"`                         // else: how the last results are put into words
+	Output        *Output  `yaml:"output"`
+	Memory        []string `yaml:"memory"` // what it is reminded of
+	Context       *Window  `yaml:"context"`
+
+	Prompt string `yaml:"prompt"` // what a person is asked
+	Who    *Who   `yaml:"who"`    // which person; absent: whoever opened the session
+
+	GroupChat string `yaml:"group_chat" is:"name"` // that a society speaks for
+	Response  string `yaml:"response"`             // what its model is asked after the chat
+}
+
+// Who says which person of the session's tenant may answer: exactly one of both.
+type Who struct {
+	User string `yaml:"user"` // subject
+	Role string `yaml:"role"`
 }
 
 // Handoff is an agent to pass the conversation to. In the file it may be just
@@ -23,7 +47,27 @@ type Agent struct {
 type Handoff struct {
 	To          string    `yaml:"to" is:"name"`
 	Scopes      *[]string `yaml:"scopes" is:"scope"` // nil: no narrowing by the hand-off; empty: nothing
+	Name        string    `yaml:"name" is:"tool"`    // of the tool; absent: transfer_to_<to>
 	Description string    `yaml:"description"`
+	Message     string    `yaml:"message"` // what everybody is told of it
+}
+
+// Kinds of agents.
+const (
+	KindAssistant = "assistant"
+	KindHuman     = "human"
+	KindSociety   = "society"
+)
+
+// kindKeys are the keys of an agent that belong to some kinds only. What has no
+// effect is refused: who writes it must not believe that it has one.
+var kindKeys = map[string][]string{
+	"model": {KindAssistant, KindSociety}, "instructions": {KindAssistant, KindSociety},
+	"tools": {KindAssistant}, "handoffs": {KindAssistant}, "max_turns": {KindAssistant}, "parallel_calls": {KindAssistant},
+	"max_tool_rounds": {KindAssistant}, "reflect": {KindAssistant}, "summary": {KindAssistant}, "output": {KindAssistant},
+	"memory": {KindAssistant}, "context": {KindAssistant, KindSociety},
+	"prompt": {KindHuman}, "who": {KindHuman},
+	"group_chat": {KindSociety}, "response": {KindSociety},
 }
 
 // longestTarget leaves room for "transfer_to_" in the name of a tool.
@@ -36,11 +80,35 @@ func (c *checker) agents() {
 }
 
 func (c *checker) agent(p place, name string, a Agent) {
-	if a.Model == "" {
-		c.missing(p.key("model"), "name one of models")
-	} else {
-		c.refer(p.key("model"), "models", "model", a.Model, names(c.Models))
+	c.uniqueScopes(p.key("scopes"), a.Scopes)
+	if c.spoilt[p.key("kind")] {
+		return
 	}
+	c.onlyOf(p, a.Kind, kindKeys)
+	if n := 1 + c.depth(name); n > maxDepth {
+		c.bad(p, "leads too deep: a chain of agents has at most 8", "take out a level")
+	}
+	switch a.Kind {
+	case KindAssistant:
+		c.assistant(p, name, a)
+	case KindHuman:
+		c.human(p)
+	case KindSociety:
+		c.society(p, name, a)
+	}
+}
+
+// onlyOf reports keys of another kind.
+func (c *checker) onlyOf(p place, kind string, owners map[string][]string) {
+	for _, key := range names(owners) {
+		if kind != "" && c.said(p.key(key)) && !slices.Contains(owners[key], kind) {
+			c.bad(p.key(key), "belongs to the kind "+list(owners[key]), "remove it")
+		}
+	}
+}
+
+func (c *checker) assistant(p place, name string, a Agent) {
+	c.modelOf(p, a.Model)
 	if a.Instructions == "" {
 		c.missing(p.key("instructions"), "tell the agent what to do")
 	}
@@ -50,8 +118,35 @@ func (c *checker) agent(p place, name string, a Agent) {
 		}
 	}
 	c.unique(p.key("tools"), a.Tools)
-	c.uniqueScopes(p.key("scopes"), a.Scopes)
+	c.callees(p.key("tools"), name, a.Tools)
 	c.handoffs(p.key("handoffs"), name, a.Handoffs)
+	c.options(p, a)
+}
+
+func (c *checker) modelOf(p place, model string) {
+	if model == "" {
+		c.missing(p.key("model"), "name one of models")
+		return
+	}
+	c.refer(p.key("model"), "models", "model", model, names(c.Models))
+}
+
+func (c *checker) human(p place) {
+	if c.said(p.key("who")) {
+		c.exactlyOne(p.key("who"), "user", "role")
+	}
+}
+
+func (c *checker) society(p place, name string, a Agent) {
+	c.modelOf(p, a.Model)
+	c.window(p.key("context"), a.Context)
+	at := p.key("group_chat")
+	switch {
+	case a.GroupChat == "":
+		c.missing(at, "name the group chat that it speaks for")
+	case c.refer(at, "group_chats", "group chat", a.GroupChat, names(c.GroupChats)) && c.leads(a.GroupChat, name):
+		c.bad(at, "contains this agent in turn", "remove one of them")
+	}
 }
 
 func (c *checker) toolset(p place, set string) {
@@ -67,7 +162,7 @@ func (c *checker) uniqueScopes(p place, scopes *[]string) {
 }
 
 func (c *checker) handoffs(p place, name string, list []Handoff) {
-	seen := map[string]bool{}
+	seen, tools := map[string]bool{}, map[string]bool{}
 	for i, h := range list {
 		at := p.item(i).key("to")
 		switch {
@@ -77,12 +172,24 @@ func (c *checker) handoffs(p place, name string, list []Handoff) {
 			c.bad(at, "is the agent itself", "name another one")
 		case seen[h.To]:
 			c.bad(at, "is in the list twice", "keep one of them")
-		case len(h.To) > longestTarget:
+		case len(h.To) > longestTarget && h.Name == "":
 			c.bad(at, "is too long a name for a hand-off", "take at most 52 characters")
 		default:
-			c.refer(at, "agents", "agent", h.To, names(c.Agents))
+			c.speaker(at, h.To)
 		}
 		seen[h.To] = true
+		if h.Name != "" && tools[h.Name] {
+			c.bad(p.item(i).key("name"), "is the name of another hand-off too", "choose another one")
+		}
+		tools[h.Name] = true
 		c.uniqueScopes(p.item(i).key("scopes"), h.Scopes)
 	}
+}
+
+// speaker reports a name that is neither an agent's nor a group chat's.
+func (c *checker) speaker(p place, who string) bool {
+	if c.spoilt["group_chats"] || c.said(place("group_chats").key(who)) {
+		return true
+	}
+	return c.refer(p, "agents", "agent or group chat", who, append(names(c.Agents), names(c.GroupChats)...))
 }

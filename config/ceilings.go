@@ -32,6 +32,9 @@ func (c *Config) Ceilings(known map[string][]string, reads func(tool string) boo
 	all := make([]Ceiling, 0, len(c.Agents))
 	for _, name := range names(c.Agents) {
 		a := c.Agents[name]
+		if a.Kind == KindHuman {
+			continue // calls nothing
+		}
 		one := Ceiling{Agent: name, Scopes: a.Scopes, Tools: expandTools(a.Tools, known)}
 		for _, tool := range one.Tools {
 			if reads == nil || !reads(tool) {

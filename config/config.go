@@ -79,11 +79,24 @@ func (c *Config) Position(path string) (line, column int) {
 	return m.line, m.column
 }
 
+// Problem is what others find wrong with the value at a path.
+func (c *Config) Problem(path, message, fix string) Problem {
+	return c.places.problem(place(path), message, fix)
+}
+
 func (c *Config) defaults(w World) {
 	set(&c.Server.Listen, "127.0.0.1:8443")
 	set(&c.Server.ClientCertificate, "required")
 	if c.Identity.Workload.Source == "dev" {
 		set(&c.Identity.Workload.Dir, resolve(w.Dir, ".behalf"))
+	}
+	for name, a := range c.Agents {
+		set(&a.Kind, KindAssistant)
+		c.Agents[name] = a
+	}
+	for name, g := range c.GroupChats {
+		set(&g.Authority, "speaker")
+		c.GroupChats[name] = g
 	}
 	set(&c.Audit.CheckpointEvery, 1000)
 	set(&c.Audit.OnUnavailable, "refuse")

@@ -44,8 +44,18 @@ func (c *Config) Notes() []Problem {
 			note(place("identity.workload.grants").item(i).key("id"), "any workload of the trust domain may call", "name the paths that need to")
 		}
 	}
+	ways := map[string]bool{} // whom a participant of any chat can hand off to
+	for name := range c.GroupChats {
+		g := c.GroupChats[name]
+		for _, to := range g.ways() {
+			ways[to] = true
+		}
+	}
 	for _, name := range names(c.Agents) {
 		for i, h := range c.Agents[name].Handoffs {
+			if c.Agents[h.To].Kind != KindAssistant && !ways[h.To] {
+				note(place("agents").key(name).key("handoffs").item(i).key("to"), "leads nowhere: an agent that is run by itself hands off to assistants only, and no group chat has this one", "add it to a group chat, or remove it")
+			}
 			if extra := beyond(h.Scopes, c.Agents[name].Scopes); len(extra) > 0 {
 				note(place("agents").key(name).key("handoffs").item(i).key("scopes"), "has what the agent's own ceiling does not: "+strings.Join(extra, ", "), "a hand-off cannot widen; remove them here or add them there")
 			}

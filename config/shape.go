@@ -120,8 +120,10 @@ func (r *reader) value(n *yaml.Node, s slot) bool {
 	switch kind := s.typ.Kind(); {
 	case s.typ == reflect.TypeFor[Secret]():
 		return r.secret(n, s)
-	case s.typ == reflect.TypeFor[Handoff]() && n.Kind == yaml.ScalarNode:
-		return r.value(asHandoff(n), s)
+	case s.typ == reflect.TypeFor[Schema]():
+		return r.schema(n, s)
+	case n.Kind == yaml.ScalarNode && shortForms[s.typ] != "":
+		return r.value(lengthen(n, shortForms[s.typ]), s)
 	case kind == reflect.Struct:
 		return r.fields(n, s)
 	case kind == reflect.Map:
@@ -145,11 +147,21 @@ func (r *reader) plain(n *yaml.Node, p place) bool {
 	return true
 }
 
-// asHandoff makes the short form of a hand-off, a name, the long one in place.
-func asHandoff(n *yaml.Node) *yaml.Node {
-	to := *n
-	key := yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: "to", Line: n.Line, Column: n.Column}
-	*n = yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{&key, &to}, Line: n.Line, Column: n.Column}
+// shortForms are the types that the file may give as one value, with the key
+// that the value stands for.
+var shortForms = map[reflect.Type]string{
+	reflect.TypeFor[Handoff]():     "to",
+	reflect.TypeFor[Participant](): "name",
+	reflect.TypeFor[MaxMessages](): "count",
+	reflect.TypeFor[Mention]():     "text",
+	reflect.TypeFor[Tokens]():      "total",
+}
+
+// lengthen makes the short form of a value the long one, in place.
+func lengthen(n *yaml.Node, key string) *yaml.Node {
+	value := *n
+	k := yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: key, Line: n.Line, Column: n.Column}
+	*n = yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{&k, &value}, Line: n.Line, Column: n.Column}
 	return n
 }
 

@@ -6,13 +6,27 @@ import (
 	"time"
 )
 
-// Toolset is where tools come from: exactly one of GRPC, MCP and Builtin.
+// Toolset is where tools come from: exactly one of GRPC, MCP, Builtin, Agent and
+// GroupChat. An agent or group chat is one tool, which has the toolset's name.
 type Toolset struct {
 	GRPC    *GRPC           `yaml:"grpc"`
 	MCP     *MCP            `yaml:"mcp"`
 	Builtin string          `yaml:"builtin"`          // the name under which the program registered Go functions
 	Prefix  string          `yaml:"prefix" is:"tool"` // put in front of the tools' names
 	Tools   map[string]Tool `yaml:"tools"`            // the backend's own name -> what to know of it
+
+	Agent       string `yaml:"agent" is:"name"`
+	GroupChat   string `yaml:"group_chat" is:"name"`
+	Description string `yaml:"description"`            // of the tool; absent: the agent's
+	Result      string `yaml:"result" enum:"all|last"` // which messages of the agent the caller reads; absent: all
+}
+
+// Callee is the agent or group chat that is the tool, empty for other toolsets.
+func (t Toolset) Callee() string {
+	if t.Agent != "" {
+		return t.Agent
+	}
+	return t.GroupChat
 }
 
 // GRPC is the unary methods of a service.
@@ -49,13 +63,24 @@ type Tool struct {
 func (c *checker) tools() {
 	for _, name := range names(c.Tools) {
 		p, t := place("tools").key(name), c.Tools[name]
-		switch c.exactlyOne(p, "grpc", "mcp", "builtin") {
+		switch c.exactlyOne(p, "grpc", "mcp", "builtin", "agent", "group_chat") {
 		case "grpc":
 			c.grpc(p.key("grpc"), t.GRPC)
 		case "mcp":
 			c.mcp(p.key("mcp"), t.MCP)
 		case "builtin":
 			c.builtin(p)
+		case "agent":
+			c.agentTool(p, name, "agent", t.Agent)
+		case "group_chat":
+			c.agentTool(p, name, "group chat", t.GroupChat)
+		}
+		if t.Callee() == "" {
+			for _, key := range []string{"description", "result"} {
+				if c.said(p.key(key)) {
+					c.bad(p.key(key), "belongs to agent and group_chat", "remove it")
+				}
+			}
 		}
 		c.toolNames(p.key("tools"), t)
 	}
@@ -93,6 +118,29 @@ func (c *checker) mcp(p place, m *MCP) {
 			c.bad(p.key("headers"), "belongs to url", "remove it")
 		}
 	}
+}
+
+// agentTool checks an agent or group chat that is a tool.
+func (c *checker) agentTool(p place, name, what, callee string) {
+	if callee == "" {
+		return // reported
+	}
+	if !isTool(name) {
+		c.bad(p, "is the tool's name too, and no tool can have it", "use a-z, 0-9 and _, at most 64")
+	}
+	for _, key := range []string{"tools", "prefix"} {
+		if c.said(p.key(key)) {
+			c.bad(p.key(key), "does not go with an agent: it is one tool with the toolset's name", "remove it")
+		}
+	}
+	if what == "agent" {
+		known := c.refer(p.key("agent"), "agents", what, callee, names(c.Agents))
+		if known && c.Agents[callee].Kind == KindHuman {
+			c.bad(p.key("agent"), "is a person, and no tool", "let them take part in a group chat")
+		}
+		return
+	}
+	c.refer(p.key("group_chat"), "group_chats", what, callee, names(c.GroupChats))
 }
 
 // builtin refuses what has no effect on Go functions: who narrows a tool here
@@ -134,15 +182,42 @@ func (c *Config) CheckTools(known map[string][]string) []Problem {
 		}
 	}
 	complete := !slices.ContainsFunc(names(c.Tools), func(set string) bool { return known[set] == nil })
+	look := func(p place, ref string) {
+		if message, fix := wrongTool(ref, known, owners, complete); message != "" {
+			found = append(found, c.places.problem(p, message, fix))
+		}
+	}
 	for _, name := range names(c.Agents) {
+		p := place("agents").key(name)
 		for i, ref := range c.Agents[name].Tools {
-			p := place("agents").key(name).key("tools").item(i)
-			if message, fix := wrongTool(ref, known, owners, complete); message != "" {
-				found = append(found, c.places.problem(p, message, fix))
+			look(p.key("tools").item(i), ref)
+		}
+		for i, h := range c.Agents[name].Handoffs {
+			if _, taken := owners[h.Name]; taken {
+				found = append(found, c.places.problem(p.key("handoffs").item(i).key("name"), "is the name of a tool too", "choose another one"))
 			}
 		}
 	}
+	for _, name := range names(c.GroupChats) {
+		c.GroupChats[name].Termination.functions(place("group_chats").key(name).key("termination"), look)
+	}
 	return sorted(found)
+}
+
+// functions visits the names of tools in a condition.
+func (t *Termination) functions(p place, visit func(place, string)) {
+	if t == nil {
+		return
+	}
+	if t.Function != "" {
+		visit(p.key("function"), t.Function)
+	}
+	for i := range t.Any {
+		t.Any[i].functions(p.key("any").item(i), visit)
+	}
+	for i := range t.All {
+		t.All[i].functions(p.key("all").item(i), visit)
+	}
 }
 
 func wrongTool(ref string, known map[string][]string, owners map[string]string, complete bool) (message, fix string) {

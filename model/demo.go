@@ -27,11 +27,13 @@ type DemoConfig struct {
 //	rules:
 //	  - agent: billing                  # who is asked; empty: anybody
 //	    pattern: '(?P<order>O-\d+)'     # in what the person said last; empty: any
+//	    seen: 'not approved'            # in any message, whoever said it; empty: any
 //	    after: [get_customer, charge]   # tools that answered since then
 //	    failed: [charge]                # which of them failed; the others did not
 //	    text: "{{ .result.get_customer.name }}: no, because {{ .reason }}"
 //	    calls: [{ tool: get_order, args: { id: "{{ .match.order }}", full: true } }]
 //
+// A prompt without messages (a selector's question) is read as what a person said.
 // after names exactly the tools that answered, in any order, as often as they
 // did; without it any will do. Hand-offs (transfer_to_…) count only where it
 // names one. Strings are text/template with .match.NAME, .result.TOOL (its JSON),

@@ -21,6 +21,7 @@ type rule struct {
 	line    int
 	agent   string
 	pattern *regexp.Regexp
+	seen    *regexp.Regexp
 	after   []string // sorted, nil: any
 	failed  []string // sorted, without repeats
 	text    *phrase  // nil: says nothing
@@ -39,6 +40,7 @@ type ruleFile struct {
 type ruleEntry struct {
 	Agent   string      `yaml:"agent"`
 	Pattern string      `yaml:"pattern"`
+	Seen    string      `yaml:"seen"`
 	After   *[]string   `yaml:"after"`
 	Failed  []string    `yaml:"failed"`
 	Text    string      `yaml:"text"`
@@ -98,6 +100,11 @@ func (r *rule) compile(e *ruleEntry) (err error) {
 			return fmt.Errorf("pattern: %w", err)
 		}
 	}
+	if e.Seen != "" {
+		if r.seen, err = regexp.Compile(e.Seen); err != nil {
+			return fmt.Errorf("seen: %w", err)
+		}
+	}
 	if e.Text != "" {
 		if r.text, err = newPhrase(e.Text); err != nil {
 			return fmt.Errorf("text: %w", err)
@@ -135,7 +142,7 @@ func (r *rule) fits(p *agents.Prompt, s *scene) (map[string]any, bool) {
 	if r.agent != "" && r.agent != p.Agent || len(r.calls) > 0 && p.ToolChoice == agents.ToolNone {
 		return nil, false
 	}
-	if r.after != nil && !r.follows(s.answers) {
+	if r.after != nil && !r.follows(s.answers) || r.seen != nil && !s.shows(r.seen) {
 		return nil, false
 	}
 	return r.captures(s.said)
@@ -176,16 +183,25 @@ func (r *rule) follows(answers []agents.PromptMessage) bool {
 // scene is what a rule looks at: what the person said last and the tools that
 // have answered since.
 type scene struct {
-	said    string
-	answers []agents.PromptMessage
+	said     string
+	answers  []agents.PromptMessage
+	messages []agents.PromptMessage
+}
+
+// shows reports whether a message has what is looked for.
+func (s *scene) shows(what *regexp.Regexp) bool {
+	return slices.ContainsFunc(s.messages, func(m agents.PromptMessage) bool { return what.MatchString(spoken(&m)) })
 }
 
 func observe(p *agents.Prompt) *scene {
 	at := lastSaid(p.Messages)
-	if at < 0 {
-		return &scene{}
+	switch {
+	case len(p.Messages) == 0:
+		return &scene{said: p.System}
+	case at < 0:
+		return &scene{messages: p.Messages}
 	}
-	s := &scene{said: spoken(&p.Messages[at])}
+	s := &scene{said: spoken(&p.Messages[at]), messages: p.Messages}
 	for _, m := range p.Messages[at:] {
 		if m.Role == agents.RoleTool {
 			s.answers = append(s.answers, m)

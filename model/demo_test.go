@@ -230,3 +230,31 @@ func FuzzDemoNeverPanics(f *testing.F) {
 		}
 	})
 }
+
+func TestDemoRulesMayLookAtEveryMessage(t *testing.T) {
+	d, err := NewDemo(DemoConfig{Rules: []byte(`
+rules:
+  - { agent: writer, seen: 'REVISE', text: second }
+  - { agent: writer, text: first }
+  - { agent: room, pattern: 'Next speaker.*anna', text: anna }
+`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	critic := agents.PromptMessage{Role: agents.RoleUser, Name: "critic", Text: "REVISE: shorter"}
+	for name, row := range map[string]struct {
+		prompt *agents.Prompt
+		want   string
+	}{
+		"nothing seen": {asked("writer", "write"), "first"},
+		"seen":         {asked("writer", "write", critic), "second"},
+		"a question":   {&agents.Prompt{Agent: "room", System: "Next speaker of ['anna', 'ben']?"}, "anna"},
+	} {
+		if got, _ := d.answer(row.prompt); got != row.want {
+			t.Errorf("%s: got %q, want %q", name, got, row.want)
+		}
+	}
+	if _, err := NewDemo(DemoConfig{Rules: []byte("rules: [{ seen: '(', text: x }]")}); err == nil {
+		t.Error("a pattern that cannot be read was accepted")
+	}
+}

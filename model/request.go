@@ -109,6 +109,7 @@ func message(m *agents.PromptMessage) (openai.ChatCompletionMessage, error) {
 		out.ToolCalls = toolCalls(m.Calls)
 	case agents.RoleTool:
 		out.ToolCallID = m.CallID
+	case agents.RoleSystem: // such as what a memory gave; servers take it anywhere
 	default:
 		return out, fmt.Errorf("model: no such role: %q", m.Role)
 	}

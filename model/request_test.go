@@ -35,6 +35,9 @@ func TestPromptsBecomeRequests(t *testing.T) {
 			Tools:      []agents.Spec{{Name: "get_customer", Description: "Looks up.", Schema: json.RawMessage(long)}, {Name: "ping"}},
 			ToolChoice: agents.ToolRequired,
 		},
+		"memory": {System: "You are support.", Messages: []agents.PromptMessage{
+			{Role: agents.RoleUser, Name: "ana", Text: "hi"}, {Role: agents.RoleSystem, Text: "1. likes pizza"},
+		}},
 		"sampling": {Messages: ask("hi").Messages, Temperature: &zero, MaxTokens: 100, ToolChoice: agents.ToolNone},
 		"schema":   {Messages: ask("hi").Messages, Schema: json.RawMessage(`{"type":"object"}`)},
 		"parts": {Messages: []agents.PromptMessage{{Role: agents.RoleUser, Text: "What is this?", Parts: []agents.Part{

@@ -17,6 +17,10 @@ type attempt struct {
 	gate *Gate
 	call agents.ToolCall
 	emit func(agents.Body) bool // false: the consumer is gone
+	// effect stands for the tool's own Call where an agent is the tool, and pass
+	// yields what it does. Both are nil for other tools.
+	effect agents.Effect
+	pass   func(agents.Event) bool
 
 	grant  identity.Grant
 	tool   *entry // nil: unknown
@@ -57,8 +61,8 @@ func (a *attempt) open(ctx context.Context) (err error) {
 		return context.Cause(ctx)
 	}
 	a.tool = a.gate.registry.tools[a.call.Name]
-	if !a.gate.allowed[a.call.Name] {
-		a.tool = nil // what is not in the list might as well not exist
+	if !a.gate.allowed[a.call.Name] || a.tool.nested != (a.effect != nil) {
+		a.tool = nil // what is not in the list, or of another kind, might as well not exist
 	}
 	a.query = a.ask(ctx, policy.ActionCallTool)
 	if !a.call.Resumed {
@@ -214,7 +218,7 @@ func (a *attempt) denied(ctx context.Context, err error) (agents.ToolCallFinishe
 		f = f.WithFields(a.fields...)
 	}
 	a.refused = f
-	if a.begun && a.tool != nil && a.tool.Effect == Write {
+	if a.begun && a.tool != nil && a.tool.Effect == Write && !a.tool.nested {
 		// Not repeated; but what the earlier process did stays unknown, and
 		// "denied" would say that it did not happen.
 		f = errOutcome.Because(err)

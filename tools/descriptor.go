@@ -60,5 +60,6 @@ type Tool struct {
 	Descriptor
 	Call func(ctx context.Context, args json.RawMessage) (json.RawMessage, error)
 
-	err error // why Func could not make it; NewRegistry says so
+	nested bool  // made by Nested: what is behind it comes with the call
+	err    error // why Func could not make it; NewRegistry says so
 }

@@ -14,6 +14,9 @@
 //     compiles their schemas, so that a tool which cannot be governed is an
 //     error at the start and not at a call.
 //
+//   - Nested: the descriptor of an agent or group chat that is a tool. Its calls
+//     come through Gate.Govern, from agents.AsTools.
+//
 //   - Gate: agents.Toolbox for one agent, and Direct for the call without an
 //     agent. Both doors share one body:
 //

@@ -48,13 +48,20 @@ func (a *attempt) perform(ctx context.Context) (agents.ToolCallFinished, error) 
 		return a.denied(ctx, err)
 	}
 	start := a.gate.clock()
-	out := a.act(ctx)
+	act := a.act
+	if a.effect != nil {
+		act = a.actNested
+	}
+	out := act(ctx)
 	if out.finished.Result != "" {
 		out.recorded.Digest = a.gate.guard.Digest(a.grant.Tenant(), []byte(out.finished.Result))
 	}
 	a.done(ctx, out.recorded)
 	if out.err != nil {
 		return agents.ToolCallFinished{}, out.err
+	}
+	if out.paused {
+		return agents.ToolCallFinished{}, errPaused
 	}
 	out.finished.Duration = a.gate.clock().Sub(start)
 	return out.finished, nil
@@ -87,6 +94,7 @@ type ending struct {
 	finished agents.ToolCallFinished
 	recorded policy.Result
 	err      error
+	paused   bool // of a nested run: it waits for somebody, and there is no result yet
 }
 
 // act calls the tool under its own deadline. A read stops with its caller; a

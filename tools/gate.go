@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -81,7 +82,10 @@ func NewGate(c GateConfig) (*Gate, error) {
 		registry: c.Registry, guard: c.Guard, journal: c.Journal, agent: c.Agent,
 		allowed: map[string]bool{}, names: names, clock: c.Clock, limits: c.Limits.orDefaults(), trace: c.Trace, report: c.Report,
 	}
-	for _, n := range names {
+	if c.Agent == "" { // an agent needs the transcript of who calls it
+		g.names = slices.DeleteFunc(g.names, func(n string) bool { return c.Registry.tools[n].nested })
+	}
+	for _, n := range g.names {
 		g.allowed[n] = true
 	}
 	if g.trace == nil {
@@ -131,23 +135,30 @@ func (g *Gate) Specs(ctx context.Context) iter.Seq2[agents.Spec, error] {
 	}
 }
 
-// errGone says that the consumer broke its loop.
-var errGone = errors.New("the consumer is gone")
+var (
+	errGone   = errors.New("the consumer is gone") // it broke its loop
+	errPaused = errors.New("a nested run waits for somebody")
+)
 
 // Call implements agents.Toolbox. See the package comment for what ends with a
 // failed result and what with an error.
 func (g *Gate) Call(ctx context.Context, c agents.ToolCall) iter.Seq2[agents.Event, error] {
 	return func(yield func(agents.Event, error) bool) {
-		a := &attempt{gate: g, call: c}
-		a.emit = func(b agents.Body) bool { return yield(a.event(b), nil) }
-		fin, err := a.run(ctx)
-		switch {
-		case errors.Is(err, errGone):
-		case err != nil:
-			yield(agents.Event{}, err)
-		default:
-			a.emit(fin)
-		}
+		g.serve(ctx, &attempt{gate: g, call: c}, yield)
+	}
+}
+
+// serve makes an agent's call and yields its events.
+func (g *Gate) serve(ctx context.Context, a *attempt, yield func(agents.Event, error) bool) {
+	a.pass = func(ev agents.Event) bool { return yield(ev, nil) }
+	a.emit = func(b agents.Body) bool { return a.pass(a.event(b)) }
+	fin, err := a.run(ctx)
+	switch {
+	case errors.Is(err, errGone), errors.Is(err, errPaused):
+	case err != nil:
+		yield(agents.Event{}, err)
+	default:
+		a.emit(fin)
 	}
 }
 
