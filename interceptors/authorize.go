@@ -47,6 +47,7 @@ type authorizer struct {
 func (a *authorizer) layer(ctx context.Context, c *call, rest next) error {
 	var permit *policy.Permit
 	c.first = append(c.first, func(ctx context.Context, m proto.Message) (context.Context, error) {
+		m = terms(m)
 		g, known, err := a.grant(ctx, m)
 		if err != nil || !known {
 			return ctx, err
@@ -83,14 +84,15 @@ func (a *authorizer) close(ctx context.Context, permit *policy.Permit, err error
 	if lost := permit.Wait(ctx); lost != nil {
 		return lost
 	}
-	permit.Done(ctx, outcome(err))
+	permit.Done(ctx, Outcome(err))
 	if failed := permit.Settled(ctx); failed != nil && err == nil {
 		return failed
 	}
 	return err
 }
 
-func outcome(err error) policy.Result {
+// Outcome is how an effect ended, for its record.
+func Outcome(err error) policy.Result {
 	if err == nil {
 		return policy.Result{Outcome: policy.Succeeded}
 	}
@@ -149,6 +151,17 @@ func Recorded(ctx context.Context) error {
 
 // callTool is decided at the other door: the tool gate knows the arguments.
 const callTool = "call_tool"
+
+// terms is what of a first message says with whom and under which limits: all of
+// it, or the opening of a conversation.
+func terms(m proto.Message) proto.Message {
+	if c, ok := m.(interface {
+		GetOpen() *behalfv1.OpenConversation
+	}); ok {
+		return c.GetOpen()
+	}
+	return m
+}
 
 // grant makes the call's grant of the verified principal and what the request
 // asks to be narrowed to. known is false for public calls.

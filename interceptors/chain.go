@@ -18,7 +18,9 @@ type call struct {
 	method string
 	rule   *Rule // nil for a method that no service has
 	stream bool
+	both   bool // the client's side is a stream too
 
+	each  []func(proto.Message) error // before first, and for every later message
 	first []func(context.Context, proto.Message) (context.Context, error)
 	send  []func(context.Context) error
 
@@ -32,8 +34,27 @@ type next func(context.Context) error
 // layer is one concern around the rest of a call.
 type layer func(ctx context.Context, c *call, rest next) error
 
+// conversation reports whether client and server go on speaking: such a stream
+// has no end of its own, and its handler ends it with its credential, which the
+// client may refresh.
+func (c *call) conversation() bool { return c.both && c.rule != nil && c.rule.Action != "" }
+
+// every runs what each message must pass.
+func (c *call) every(m any) error {
+	msg, _ := m.(proto.Message)
+	for _, f := range c.each {
+		if err := f(msg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // received runs what waits for the first message.
 func (c *call) received(ctx context.Context, m any) (context.Context, error) {
+	if err := c.every(m); err != nil {
+		return ctx, err
+	}
 	msg, _ := m.(proto.Message)
 	for _, f := range c.first {
 		var err error
@@ -101,7 +122,7 @@ func (ch *chain) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 }
 
 func (ch *chain) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	c := &call{method: info.FullMethod, rule: ch.rules[info.FullMethod], stream: true}
+	c := &call{method: info.FullMethod, rule: ch.rules[info.FullMethod], stream: true, both: info.IsClientStream}
 	return through(ss.Context(), c, ch.layers, func(ctx context.Context) error {
 		return handler(srv, &serverStream{ServerStream: ss, ctx: ctx, call: c})
 	})
@@ -129,7 +150,10 @@ func (s *serverStream) Context() context.Context {
 
 func (s *serverStream) RecvMsg(m any) error {
 	if s.received {
-		return s.ServerStream.RecvMsg(m)
+		if err := s.ServerStream.RecvMsg(m); err != nil {
+			return err
+		}
+		return s.call.every(m)
 	}
 	if s.call.silent > 0 {
 		defer time.AfterFunc(s.call.silent, func() { s.hangUp(errSilent) }).Stop()

@@ -7,9 +7,8 @@
 //
 // A layer is written once, as a function around the rest of the call; the two
 // gRPC halves are made from it, so no layer can exist for only one of them.
-// What depends on the request's message (validate, authorize) runs when the
-// first message arrives: at once for a unary call, on the first RecvMsg of a
-// stream. What must happen before the first byte leaves (the durable decision)
+// What depends on the request's message runs when it arrives, at once for a unary
+// call: validate on each RecvMsg of a stream, authorize on the first. What must happen before the first byte leaves (the durable decision)
 // runs before the first SendMsg.
 //
 // Handlers find the caller's identity in the context (identity.FromContext) and

@@ -31,7 +31,7 @@ func identify(who Identifier) layer {
 	return func(ctx context.Context, c *call, rest next) error {
 		md, _ := metadata.FromIncomingContext(ctx)
 		if c.rule == nil || c.rule.Caller != behalfv1.Caller_CALLER_PUBLIC {
-			p, err := who.Identify(ctx, connection(ctx), md)
+			p, err := who.Identify(ctx, Connection(ctx), md)
 			if err != nil {
 				return err
 			}
@@ -56,12 +56,13 @@ func identifyNamed(who Identifier, md metadata.MD) func(context.Context, proto.M
 		if r, ok := m.(interface{ GetService() string }); !ok || r.GetService() == "" {
 			return ctx, nil
 		}
-		_, err := who.Identify(ctx, connection(ctx), md)
+		_, err := who.Identify(ctx, Connection(ctx), md)
 		return ctx, err
 	}
 }
 
-func connection(ctx context.Context) *tls.ConnectionState {
+// Connection is the verified TLS connection of a call; nil without TLS.
+func Connection(ctx context.Context) *tls.ConnectionState {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
 		return nil

@@ -17,7 +17,7 @@ type Limits struct {
 	Streams       int           // open streams of one person; default 20
 	UnaryDeadline time.Duration // when the client names none; default 60 s
 	RunDeadline   time.Duration // of unary calls that wait for a run; default 10 min
-	StreamLife    time.Duration // of a stream; default 15 min
+	StreamLife    time.Duration // of a stream that is no conversation; default 15 min
 	FirstMessage  time.Duration // of a stream; default 60 s
 	BlockedSend   time.Duration // after which a client that reads nothing has left; default 10 s
 }
@@ -81,6 +81,9 @@ func limit(l Limits) layer {
 		}
 		defer open.leave(who)
 		c.silent, c.blocked = l.FirstMessage, l.BlockedSend
+		if c.conversation() {
+			return rest(ctx)
+		}
 		return live(ctx, p, rest)
 	}
 }
@@ -104,7 +107,7 @@ func live(ctx context.Context, p identity.Principal, rest next) error {
 }
 
 func deadline(ctx context.Context, c *call, l Limits) (context.Context, context.CancelFunc) {
-	if _, has := ctx.Deadline(); has && !c.stream {
+	if _, has := ctx.Deadline(); has && !c.stream || c.conversation() {
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeout(ctx, life(c, l))

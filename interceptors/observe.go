@@ -84,9 +84,11 @@ func severity(c codes.Code) slog.Level {
 }
 
 // recovered turns a panic into an error with its stack and without its values.
-var recovered = recovery.WithRecoveryHandlerContext(func(_ context.Context, p any) error {
-	return fmt.Errorf("panic of type %T at\n%s", p, debug.Stack())
-})
+var recovered = recovery.WithRecoveryHandlerContext(func(_ context.Context, p any) error { return Recovered(p) })
+
+// Recovered is what the log may know of a panic: for goroutines that the chain
+// does not see. It is called where the panic is recovered.
+func Recovered(p any) error { return fmt.Errorf("panic of type %T at\n%s", p, debug.Stack()) }
 
 func newMessage(d protoreflect.MessageDescriptor) protoreflect.ProtoMessage {
 	return dynamicpb.NewMessage(d)

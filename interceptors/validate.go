@@ -22,16 +22,14 @@ func newValidator() (protovalidate.Validator, error) {
 	return protovalidate.New(protovalidate.WithMessages(messages...), protovalidate.WithDisableLazy())
 }
 
-// validate checks the first message against the field rules of its proto. The
+// validate checks each message against the field rules of its proto. The
 // standard services (health, reflection) have none.
 func validate(v protovalidate.Validator) layer {
 	return func(ctx context.Context, c *call, rest next) error {
 		if c.rule.Action == "" {
 			return rest(ctx)
 		}
-		c.first = append(c.first, func(ctx context.Context, m proto.Message) (context.Context, error) {
-			return ctx, Malformed(v.Validate(m))
-		})
+		c.each = append(c.each, func(m proto.Message) error { return Malformed(v.Validate(m)) })
 		return rest(ctx)
 	}
 }

@@ -57,7 +57,7 @@ func (e *Engine) follow(ctx context.Context, rec RunRecord, after uint64) iter.S
 			if (ev.Live() || ev.Sequence > after) && !yield(ev, nil) {
 				return
 			}
-			if _, end := ev.Body.(agents.RunFinished); end && ev.Thread == "" {
+			if ended(&ev) {
 				return
 			}
 		}

@@ -252,7 +252,7 @@ func (r *Run) key() Key { return Key{r.rec.Tenant, r.rec.SessionID} }
 // events from RunStarted on: a stored one once it is stored, a live one at once,
 // never one before another that came first. It ends after RunFinished, or after
 // a pause when nothing is left to do until somebody answers; go on from there
-// with Watch. When the agent failed, RunFinished is followed by the error.
+// with Watch, or use Follow. When the agent failed, RunFinished is followed by the error.
 //
 // A loop that breaks, or a ctx that ends, cancels the run. A slow loop holds up
 // the model.
@@ -275,6 +275,32 @@ func (r *Run) Events(ctx context.Context) iter.Seq2[agents.Event, error] {
 			yield(agents.Event{}, err)
 		}
 	}
+}
+
+// Follow is Events, and after a pause what comes when somebody has answered: it
+// ends after RunFinished or with an error. Behind the first pause at which the run
+// had to rest it only watches, so a loop that breaks no longer cancels the run.
+func (r *Run) Follow(ctx context.Context) iter.Seq2[agents.Event, error] {
+	return func(yield func(agents.Event, error) bool) {
+		var last uint64
+		var over bool
+		for ev, err := range r.Events(ctx) {
+			if !yield(ev, err) || err != nil {
+				return
+			}
+			last = max(last, ev.Sequence)
+			over = over || ended(&ev)
+		}
+		if !over {
+			r.engine.follow(ctx, r.rec, last)(yield)
+		}
+	}
+}
+
+// ended reports whether the event is a run's last, and not a nested one's.
+func ended(ev *agents.Event) bool {
+	_, end := ev.Body.(agents.RunFinished)
+	return end && ev.Thread == ""
 }
 
 func (r *Run) watch(ctx context.Context) iter.Seq2[agents.Event, error] {

@@ -6,9 +6,11 @@
 // the interceptor chain. There is no way to make a server without the chain, and
 // a method without a rule is an error of New. One file holds one service.
 //
-// What it is not: it decides nothing (that is the guard, asked by the chain and
-// by the tool gate), it starts no goroutine, and it keeps no state. Handlers
-// learn who calls only from identity.FromContext.
+// What it is not: it decides nothing (that is the guard, asked by the chain, by
+// the tool gate and by Converse for each turn), and it keeps no state. Handlers
+// learn who calls only from identity.FromContext, and Converse from a fresh token
+// of the same person. Only Converse has a goroutine beside the handler's: it
+// receives while the handler sends.
 //
 // Methods of services that are declared but not built yet answer UNIMPLEMENTED,
 // after the caller has been identified.

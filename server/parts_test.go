@@ -144,7 +144,9 @@ type oneAgent struct{}
 
 func (oneAgent) Agents() []server.Agent            { return nil }
 func (oneAgent) Agent(string) (server.Agent, bool) { return server.Agent{Name: "payer"}, true }
-func (oneAgent) GroupChat(string) bool             { return false }
+func (oneAgent) GroupChats() []server.GroupChat    { return nil }
+
+func (oneAgent) GroupChat(string) (server.GroupChat, bool) { return server.GroupChat{}, false }
 
 type panickingAdmin struct{ server.Admin }
 

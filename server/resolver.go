@@ -31,7 +31,7 @@ func (r *resolver) Resolve(ctx context.Context, g identity.Grant, rule *intercep
 	switch rule.Resource {
 	case "tenant":
 		t.Entity.ID = g.Tenant()
-	case "agent", "target":
+	case "agent", "group_chat", "target":
 		err = r.target(m, &t)
 	case "run":
 		err = r.run(ctx, g, m, &t)
@@ -51,29 +51,39 @@ func unbuilt(method string) bool {
 		behalfv1.AdminService_ExplainDecision_FullMethodName,
 		behalfv1.ApprovalService_ListApprovals_FullMethodName, behalfv1.ApprovalService_GetApproval_FullMethodName,
 		behalfv1.ApprovalService_DecideApproval_FullMethodName,
-		behalfv1.GroupChatService_GetGroupChat_FullMethodName, behalfv1.GroupChatService_RunGroupChat_FullMethodName,
-		behalfv1.GroupChatService_StreamGroupChat_FullMethodName,
-		behalfv1.RunService_SendInput_FullMethodName,
 		behalfv1.ToolService_ReportToolCall_FullMethodName, behalfv1.ToolService_Delegate_FullMethodName:
 		return true
 	}
 	return false
 }
 
-// target is the agent that a request names.
+// target is the agent or the group chat that a request names.
 func (r *resolver) target(m proto.Message, t *interceptors.Target) error {
-	named, ok := m.(interface{ GetAgent() string })
-	if !ok || named.GetAgent() == "" {
-		return fault.New(codes.Unimplemented, fault.Unimplemented, "group chats are not implemented yet; name an agent")
+	to := aim(m)
+	if to.name == "" { // the field rules let only a conversation get here
+		return fault.New(codes.InvalidArgument, fault.ArgumentInvalid, "the first message must be `open`; it names the agent or the group chat")
 	}
-	if _, known := r.catalog.Agent(named.GetAgent()); !known {
-		return notFound("agent")
+	if err := r.known(to); err != nil {
+		return err
 	}
-	if t.Entity.Type, t.Entity.ID = "Agent", named.GetAgent(); t.Action == "run_target" {
-		t.Action = "run_agent"
+	if t.Entity = to.entity(); t.Action == "run_target" {
+		t.Action = to.action()
 	}
 	if s, ok := m.(interface{ GetSessionId() string }); ok {
 		t.Session = s.GetSessionId()
+	}
+	return nil
+}
+
+func (r *resolver) known(to target) error {
+	if to.groupChat {
+		if _, ok := r.catalog.GroupChat(to.name); !ok {
+			return notFound("group chat")
+		}
+		return nil
+	}
+	if _, ok := r.catalog.Agent(to.name); !ok {
+		return notFound("agent")
 	}
 	return nil
 }
@@ -106,3 +116,7 @@ func (r *resolver) session(ctx context.Context, g identity.Grant, m proto.Messag
 
 // owner is how policies name whose an object is.
 func owner(tenant string, o runs.Owner) string { return tenant + "/" + o.Subject }
+
+func notFound(what string) error {
+	return fault.New(codes.NotFound, fault.NotFound, "there is no such "+what)
+}

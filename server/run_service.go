@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 
 	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/fault"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/identity"
+	"github.com/behalf-dev/behalf/interceptors"
 	"github.com/behalf-dev/behalf/internal/wire"
+	"github.com/behalf-dev/behalf/policy"
 	"github.com/behalf-dev/behalf/runs"
 	"google.golang.org/grpc"
 )
@@ -18,6 +21,7 @@ import (
 type Runs interface {
 	Start(ctx context.Context, s runs.Spec) (*runs.Run, error)
 	Watch(ctx context.Context, tenant, runID string, after uint64) iter.Seq2[agents.Event, error]
+	Answer(ctx context.Context, tenant, runID string, body agents.Body) (uint64, error)
 	Refresh(ctx context.Context, tenant, runID string) error
 	Cancel(ctx context.Context, tenant, runID string) (runs.RunRecord, error)
 	Find(ctx context.Context, tenant, runID string) (runs.RunRecord, error)
@@ -32,15 +36,13 @@ type Runs interface {
 
 type runService struct {
 	behalfv1.UnimplementedRunServiceServer
-	runs Runs
+	runs  Runs
+	guard interceptors.Guard
 }
 
 // CreateRun starts a run that belongs to no connection.
 func (s *runService) CreateRun(ctx context.Context, r *behalfv1.CreateRunRequest) (*behalfv1.CreateRunResponse, error) {
-	if r.GetGroupChat() != "" {
-		return nil, notBuilt("group_chat")
-	}
-	sp, err := spec(r.GetAgent(), behalfv1.RunService_CreateRun_FullMethodName, r)
+	sp, err := spec(aim(r), behalfv1.RunService_CreateRun_FullMethodName, r)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +113,7 @@ func (s *runService) WatchRun(r *behalfv1.WatchRunRequest, out grpc.ServerStream
 	if err != nil {
 		return err
 	}
-	if err := s.refresh(ctx, g, r.GetRunId()); err != nil {
+	if err := freshen(ctx, s.runs, r.GetRunId()); err != nil {
 		return err
 	}
 	for e, err := range s.runs.Watch(ctx, g.Tenant(), r.GetRunId(), uint64(r.GetAfterSequence())) {
@@ -125,12 +127,93 @@ func (s *runService) WatchRun(r *behalfv1.WatchRunRequest, out grpc.ServerStream
 	return nil
 }
 
-func (s *runService) refresh(ctx context.Context, g identity.Grant, runID string) error {
-	rec, err := s.runs.Find(ctx, g.Tenant(), runID)
+// freshen gives a run that waits the caller's credential, if it is the caller's.
+func freshen(ctx context.Context, engine Runs, runID string) error {
+	g, err := grant(ctx)
+	if err != nil {
+		return err
+	}
+	rec, err := engine.Find(ctx, g.Tenant(), runID)
 	if err != nil || rec.State != runs.StateWaiting || rec.Owner != runs.OwnerOf(g) {
 		return err
 	}
-	return s.runs.Refresh(ctx, g.Tenant(), runID)
+	return engine.Refresh(ctx, g.Tenant(), runID)
+}
+
+// SendInput answers an input request, now or days later. Whoever is not the
+// run's owner must be allowed into the session too. An input request is answered
+// once, so an answer that comes again is found in the session.
+func (s *runService) SendInput(ctx context.Context, r *behalfv1.SendInputRequest) (*behalfv1.SendInputResponse, error) {
+	g, err := grant(ctx)
+	if err != nil {
+		return nil, err
+	}
+	body, err := s.answer(r)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := s.runs.Find(ctx, g.Tenant(), r.GetRunId())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.join(ctx, g, rec); err != nil {
+		return nil, err
+	}
+	if r.GetRequestId() != "" {
+		if sequence, err := s.answered(ctx, g, rec, body); sequence > 0 || err != nil {
+			return &behalfv1.SendInputResponse{Sequence: sequence}, err
+		}
+	}
+	sequence, err := s.runs.Answer(ctx, g.Tenant(), rec.RunID, body)
+	if err != nil {
+		return nil, err
+	}
+	return &behalfv1.SendInputResponse{Sequence: int64(sequence)}, nil
+}
+
+func (s *runService) answer(r *behalfv1.SendInputRequest) (agents.InputReceived, error) {
+	if r.GetRequestId() != "" && r.GetInputRequestId() == "" { // else a repeat could answer the next request
+		return agents.InputReceived{}, malformed("input_request_id", "needed with request_id")
+	}
+	parts, err := parts(r.GetParts())
+	return agents.InputReceived{InputRequestID: r.GetInputRequestId(), Text: r.GetText(), Parts: parts}, err
+}
+
+// join asks whether somebody may speak in a session that is another's.
+func (s *runService) join(ctx context.Context, g identity.Grant, rec runs.RunRecord) error {
+	if rec.Owner == runs.OwnerOf(g) {
+		return nil
+	}
+	return s.guard.Read(ctx, &policy.Query{
+		Grant: g, Action: policy.ActionJoinSession, Session: rec.SessionID, Run: rec.RunID, Trace: interceptors.Trace(ctx),
+		Resource: policy.Entity{Type: "Session", ID: rec.SessionID, Owner: owner(rec.Tenant, rec.Owner)},
+	})
+}
+
+// answered finds the answer that the same person gave before; 0: there is none.
+func (s *runService) answered(ctx context.Context, g identity.Grant, rec runs.RunRecord, body agents.InputReceived) (int64, error) {
+	for e, err := range s.runs.Messages(ctx, g.Tenant(), rec.SessionID) {
+		if err != nil {
+			return 0, err
+		}
+		b, ok := e.Body.(agents.InputReceived)
+		if !ok || e.RunID != rec.RunID || b.InputRequestID != body.InputRequestID || b.Speaker.Subject != speaker(g) {
+			continue
+		}
+		if b.Text != body.Text || !slices.Equal(b.Parts, body.Parts) {
+			return 0, malformed("request_id", "the input request was answered with something else")
+		}
+		return int64(e.Sequence), nil
+	}
+	return 0, nil
+}
+
+// speaker is who says something as events have it: the person, if there is one.
+func speaker(g identity.Grant) string {
+	if u := g.Principal().User; u != nil {
+		return u.Subject
+	}
+	return ""
 }
 
 func (s *runService) CancelRun(ctx context.Context, r *behalfv1.CancelRunRequest) (*behalfv1.CancelRunResponse, error) {

@@ -29,7 +29,7 @@ import (
 // comment are required.
 type Config struct {
 	TLS        *tls.Config
-	Identify   interceptors.Identifier
+	Identify   Identifier
 	Guard      interceptors.Guard
 	Runs       Runs
 	Tools      Tools
@@ -61,6 +61,7 @@ type Transport struct {
 	MessageBytes   int           // of one request, decompressed; default 1 MiB
 	ConnectTimeout time.Duration // including the TLS handshake; default 10 s
 	Idle           time.Duration // of a connection without calls; default 5 min
+	Silence        time.Duration // of both sides of a conversation; default 30 min
 	Age            time.Duration // of a connection; default 30 min
 	Grace          time.Duration // for the calls of a connection that is too old; default 1 min
 	Shutdown       time.Duration // for open calls when the server stops; default 10 s
@@ -72,6 +73,7 @@ func (t Transport) withDefaults() Transport {
 	t.MessageBytes = cmp.Or(t.MessageBytes, 1<<20)
 	t.ConnectTimeout = cmp.Or(t.ConnectTimeout, 10*time.Second)
 	t.Idle = cmp.Or(t.Idle, 5*time.Minute)
+	t.Silence = cmp.Or(t.Silence, 30*time.Minute)
 	t.Age = cmp.Or(t.Age, 30*time.Minute)
 	t.Grace = cmp.Or(t.Grace, time.Minute)
 	t.Shutdown = cmp.Or(t.Shutdown, 10*time.Second)
@@ -140,13 +142,15 @@ func (l Transport) options(t *tls.Config) []grpc.ServerOption {
 
 func (c Config) register(g *grpc.Server, h *health.Server) {
 	behalfv1.RegisterAgentServiceServer(g, &agentService{runs: c.Runs, catalog: c.Catalog})
-	behalfv1.RegisterRunServiceServer(g, &runService{runs: c.Runs})
+	behalfv1.RegisterRunServiceServer(g, &runService{runs: c.Runs, guard: c.Guard})
 	behalfv1.RegisterSessionServiceServer(g, &sessionService{runs: c.Runs})
 	behalfv1.RegisterToolServiceServer(g, &toolService{tools: c.Tools, runs: c.Runs})
 	behalfv1.RegisterAuditServiceServer(g, &auditService{log: c.Audit})
 	behalfv1.RegisterAdminServiceServer(g, &adminService{admin: c.Admin, version: c.Version})
-	behalfv1.RegisterGroupChatServiceServer(g, behalfv1.UnimplementedGroupChatServiceServer{})
-	behalfv1.RegisterConversationServiceServer(g, behalfv1.UnimplementedConversationServiceServer{})
+	behalfv1.RegisterGroupChatServiceServer(g, &groupChatService{runs: c.Runs, catalog: c.Catalog})
+	behalfv1.RegisterConversationServiceServer(g, &conversationService{
+		runs: c.Runs, guard: c.Guard, identify: c.Identify, silence: c.Transport.withDefaults().Silence,
+	})
 	behalfv1.RegisterApprovalServiceServer(g, behalfv1.UnimplementedApprovalServiceServer{})
 	healthpb.RegisterHealthServer(g, h)
 	if c.Reflection {

@@ -1,0 +1,203 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/fault"
+	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	"github.com/behalf-dev/behalf/identity"
+	"github.com/behalf-dev/behalf/interceptors"
+	"github.com/behalf-dev/behalf/policy"
+	"github.com/behalf-dev/behalf/runs"
+	"google.golang.org/grpc/codes"
+)
+
+// This file is the receiving half of a conversation; see there for what it owns.
+
+// hear receives until the client has no more to say or the conversation ends.
+func (c *conversation) hear() {
+	for more := true; more; {
+		m, err := c.stream.Recv()
+		more = c.heard(m, err)
+	}
+}
+
+// heard deals with one message, and says whether there is to be another. Nobody
+// else recovers here: a bug must end the conversation and not the process.
+func (c *conversation) heard(m *behalfv1.ConverseRequest, err error) bool {
+	c.acting.Lock()
+	defer c.acting.Unlock()
+	if c.ctx.Err() != nil {
+		return false
+	}
+	if errors.Is(err, io.EOF) {
+		close(c.turns)
+		return false
+	}
+	if err == nil {
+		c.silent.Reset(c.silence)
+		err = recovered(func() error { return c.act(m) })
+	}
+	if err != nil {
+		c.end(err)
+	}
+	return err == nil
+}
+
+func recovered(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = interceptors.Recovered(p)
+		}
+	}()
+	return f()
+}
+
+func (c *conversation) act(m *behalfv1.ConverseRequest) error {
+	switch r := m.GetRequest().(type) {
+	case *behalfv1.ConverseRequest_Input:
+		if r.Input.GetInputRequestId() != "" {
+			return c.answer(r.Input)
+		}
+		return c.say(r.Input)
+	case *behalfv1.ConverseRequest_CancelTurn:
+		return c.cancelTurn()
+	case *behalfv1.ConverseRequest_Refresh:
+		return c.refresh(r.Refresh.GetAccessToken())
+	case *behalfv1.ConverseRequest_Decision:
+		return fault.New(codes.Unimplemented, fault.Unimplemented, "decisions on approvals are not implemented yet")
+	case *behalfv1.ConverseRequest_Open:
+		return fault.New(codes.InvalidArgument, fault.ArgumentInvalid, "the conversation is open already; use another stream for another one")
+	}
+	return fault.New(codes.InvalidArgument, fault.ArgumentInvalid, "the server does not know this kind of message")
+}
+
+// say begins a turn.
+func (c *conversation) say(in *behalfv1.ConversationInput) error {
+	t := newTurn(in)
+	c.mu.Lock()
+	if now := c.turn; now != nil && !now.over {
+		defer c.mu.Unlock()
+		return fault.New(codes.FailedPrecondition, fault.SessionBusy, "the session has an open run; wait for it or cancel the turn").With("run_id", now.run)
+	}
+	c.turn = t
+	c.mu.Unlock()
+	select {
+	case c.turns <- t:
+	case <-c.ctx.Done():
+	}
+	return nil
+}
+
+// current is the open turn, once its run is known; nil when there is none.
+func (c *conversation) current() *turn {
+	c.mu.Lock()
+	t := c.turn
+	c.mu.Unlock()
+	if t == nil {
+		return nil
+	}
+	select {
+	case <-t.started:
+	case <-c.ctx.Done():
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t.over {
+		return nil
+	}
+	return t
+}
+
+// cancelTurn ends the open run. What was said after it belongs to the next turn.
+func (c *conversation) cancelTurn() error {
+	t := c.current()
+	if t == nil {
+		return nil
+	}
+	c.mu.Lock()
+	t.cancelled = true
+	c.mu.Unlock()
+	_, err := c.runs.Cancel(c.ctx, c.tenant, t.run)
+	if err = ignore(err, fault.RunNotActive); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t.over = true
+	return nil
+}
+
+// answer gives the open run what a person said. It is decided as
+// RunService.SendInput is. The run may be at work still, and take it when it
+// rests; meanwhile the client may want to cancel.
+func (c *conversation) answer(in *behalfv1.ConversationInput) error {
+	t := c.current()
+	if t == nil {
+		return fault.New(codes.FailedPrecondition, fault.RunNotActive, "no run waits for an answer; leave input_request_id empty to begin a turn")
+	}
+	parts, err := parts(in.GetParts())
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	g := c.grant
+	q := &policy.Query{
+		Grant: g, Action: "send_input", Session: c.session, Run: t.run,
+		Resource: policy.Entity{Type: "Run", ID: t.run, Owner: owner(c.tenant, runs.OwnerOf(g))},
+	}
+	c.mu.Unlock()
+	body := agents.InputReceived{InputRequestID: in.GetInputRequestId(), Text: in.GetText(), Parts: parts}
+	c.answers.Go(func() error {
+		err := recovered(func() error {
+			return c.governed(q, func(ctx context.Context) error {
+				_, err := c.runs.Answer(ctx, c.tenant, q.Run, body)
+				return err
+			})
+		})
+		if err != nil && !c.superseded(t, err) {
+			c.end(err)
+		}
+		return nil
+	})
+	return nil
+}
+
+// superseded reports whether an answer came to nothing because the client
+// cancelled the turn.
+func (c *conversation) superseded(t *turn, err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return t.cancelled && errors.Is(err, fault.RunNotActive)
+}
+
+// refresh takes a fresh credential of the same person: for turns to come, and for
+// a run that waits. A turn at work goes on under the one that it began with.
+func (c *conversation) refresh(token string) error {
+	p, err := c.identify.IdentifyToken(c.ctx, interceptors.Connection(c.ctx), identity.NewSecret(token))
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	g, err := c.grant.Refresh(p)
+	if err == nil {
+		c.grant = g
+	}
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if c.expiry != nil {
+		c.expiry.Reset(time.Until(g.Expires()))
+	}
+	t := c.current()
+	if t == nil {
+		return nil
+	}
+	return ignore(freshen(identity.WithGrant(c.ctx, g), c.runs, t.run), fault.RunNotActive)
+}
