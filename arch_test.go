@@ -18,8 +18,8 @@ const module = "github.com/behalf-dev/behalf"
 // number, never sideways or up. A package that is not listed takes the level of
 // its nearest listed parent folder and may import that parent.
 var levels = map[string]int{
-	"cmd/behalf": 7,
-	".":          6, "examples": 6, "bench": 7,
+	"cmd/behalf": 7, "conformance": 7,
+	".": 6, "examples": 6, "bench": 7,
 	"server": 5, "store": 5,
 	"runs":  4,
 	"tools": 3, "model": 3, "interceptors": 3, "internal/wire": 3,
@@ -38,7 +38,7 @@ var fences = map[string][]string{
 	"github.com/sashabaranov/go-openai":      {"model", "bench"},
 	"modernc.org/sqlite":                     {"store"},
 	"github.com/jackc/pgx":                   {"store"},
-	"github.com/google/cel-go":               {"config"},
+	"cel.dev/cel-go":                         {"config"},
 	"github.com/google/jsonschema-go":        {"tools"},
 	"github.com/santhosh-tekuri/jsonschema":  {"tools"},
 	"github.com/modelcontextprotocol/go-sdk": {"tools", "server"},

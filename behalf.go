@@ -38,6 +38,7 @@ type Server struct {
 	listener net.Listener
 	http     net.Listener
 	agents   map[string]agents.Agent
+	chats    map[string]agents.Agent
 	stages   []stage
 	closeLog func()
 
@@ -138,7 +139,7 @@ func (s *Server) check() (*policy.Set, error) {
 	}
 	s.registry = registry
 	set, err := s.loadPolicies()
-	problems = append(problems, err, s.buildModels(), s.checkTools())
+	problems = append(problems, err, s.buildModels(), s.checkTools(), s.checkOutputs())
 	return set, errors.Join(problems...)
 }
 

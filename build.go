@@ -1,6 +1,7 @@
 package behalf
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,10 +20,15 @@ import (
 )
 
 // builtins collects the typed functions that the config's toolsets name, under
-// the toolset's name.
+// the toolset's name, and the agents that are tools.
 func (s *Server) builtins() (list []tools.Tool, problems []error) {
 	for _, name := range slices.Sorted(maps.Keys(s.cfg.Tools)) {
 		section := s.cfg.Tools[name]
+		if callee := section.Callee(); callee != "" {
+			t := tools.Nested(name, cmp.Or(section.Description, s.description(callee)))
+			t.Toolset = name
+			list = append(list, t)
+		}
 		if section.Builtin == "" {
 			continue
 		}
@@ -135,92 +141,16 @@ func newModel(c config.Model) (agents.Model, error) {
 	return m, nil
 }
 
-// buildAgents makes a desk for each agent: the agent itself and everybody it can
-// hand over to, near and far.
-func (s *Server) buildAgents() error {
-	members := map[string]agents.Member{}
-	for name, c := range s.cfg.Agents {
-		m, err := s.member(name, c)
-		if err != nil {
-			return err
-		}
-		members[name] = m
-	}
-	s.agents = map[string]agents.Agent{}
-	for name := range s.cfg.Agents {
-		desk, err := agents.NewDesk(agents.DeskConfig{Entry: name, Members: reachable(s.cfg.Agents, members, name)})
-		if err != nil {
-			return err
-		}
-		s.agents[name] = desk
-	}
-	return nil
-}
-
-func (s *Server) member(name string, c config.Agent) (agents.Member, error) {
-	gate, err := tools.NewGate(tools.GateConfig{
-		Registry: s.registry, Guard: s.guard, Journal: s.store, Agent: name, Tools: c.Tools,
-		Clock: s.opt.now, Trace: interceptors.Trace, Report: s.reportTool,
-		Limits: tools.Limits{MaxResult: s.cfg.Server.Limits.ResultBytes},
-	})
-	if err != nil {
-		return agents.Member{}, err
-	}
-	a, err := agents.NewAssistant(agents.AssistantConfig{
-		Name: name, Description: c.Description, Instructions: c.Instructions, Model: s.opt.models[c.Model], Toolbox: gate,
-		Handoffs: s.handoffs(c), MaxTurns: c.MaxTurns, ParallelCalls: c.ParallelCalls,
-	})
-	return agents.Member{Agent: a, Ceiling: ceiling(c.Scopes)}, err
-}
-
-func (s *Server) handoffs(c config.Agent) []agents.Handoff {
-	var out []agents.Handoff
-	for _, h := range c.Handoffs {
-		description := h.Description
-		if description == "" {
-			description = s.cfg.Agents[h.To].Description
-		}
-		out = append(out, agents.Handoff{To: h.To, Description: description, Scopes: h.Scopes})
-	}
-	return out
-}
-
-// ceiling keeps the difference between no ceiling (nil) and nothing (empty).
-func ceiling(names *[]string) *identity.Scopes {
-	if names == nil {
-		return nil
-	}
-	s := identity.NewScopes(*names...)
-	return &s
-}
-
-// reachable are the members that a conversation that starts at entry can get to.
-func reachable(all map[string]config.Agent, members map[string]agents.Member, entry string) []agents.Member {
-	seen := map[string]bool{entry: true}
-	for queue := []string{entry}; len(queue) > 0; queue = queue[1:] {
-		for _, h := range all[queue[0]].Handoffs {
-			if !seen[h.To] {
-				seen[h.To] = true
-				queue = append(queue, h.To)
-			}
-		}
-	}
-	var out []agents.Member
-	for _, name := range slices.Sorted(maps.Keys(seen)) {
-		out = append(out, members[name])
-	}
-	return out
-}
-
-// target finds what a run is about.
-func (s *Server) target(name string, groupChat bool) (agents.Agent, bool) {
-	a, ok := s.agents[name]
-	return a, ok && !groupChat
-}
-
 // again asks policy anew before an interrupted run goes on.
 func (s *Server) again(ctx context.Context, r runs.RunRecord, g identity.Grant) error {
-	return s.ask(ctx, "run_agent", r, g)
+	return s.ask(ctx, runAction(r), r, g)
+}
+
+func runAction(r runs.RunRecord) string {
+	if r.Kind == runs.KindGroupChat {
+		return "run_group_chat"
+	}
+	return "run_agent"
 }
 
 // offline asks whether a run may go on although its person's credential has
@@ -231,7 +161,11 @@ func (s *Server) offline(ctx context.Context, r runs.RunRecord, g identity.Grant
 
 // ask puts a question about a run to the guard, on record like any other.
 func (s *Server) ask(ctx context.Context, action string, r runs.RunRecord, g identity.Grant) error {
+	about := policy.Entity{Type: "Agent", ID: r.Target}
+	if r.Kind == runs.KindGroupChat {
+		about.Type = "GroupChat"
+	}
 	return s.guard.Do(ctx, &policy.Query{
-		Grant: g, Action: action, Resource: policy.Entity{Type: "Agent", ID: r.Target}, Session: r.SessionID, Run: r.RunID,
+		Grant: g, Action: action, Resource: about, Session: r.SessionID, Run: r.RunID,
 	}, func(context.Context) (policy.Result, error) { return policy.Result{Outcome: policy.Succeeded}, nil })
 }

@@ -1,6 +1,7 @@
 package behalf
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -41,14 +42,16 @@ func (t *toolbox) Visible(ctx context.Context) ([]*tools.Descriptor, error) {
 
 func (t *toolbox) NewCall() string { return newID(runs.RunPrefix) + "/0" }
 
-// catalog shows the agents of the config.
+// catalog shows the agents and group chats of the config. A person is no agent
+// that one can run.
 type catalog struct{ cfg *config.Config }
 
 func (c *catalog) Agents() []server.Agent {
 	var out []server.Agent
 	for _, name := range slices.Sorted(maps.Keys(c.cfg.Agents)) {
-		a, _ := c.Agent(name)
-		out = append(out, a)
+		if a, ok := c.Agent(name); ok {
+			out = append(out, a)
+		}
 	}
 	return out
 }
@@ -56,13 +59,35 @@ func (c *catalog) Agents() []server.Agent {
 func (c *catalog) Agent(name string) (server.Agent, bool) {
 	a, ok := c.cfg.Agents[name]
 	out := server.Agent{Name: name, Description: a.Description, Tools: a.Tools, Scopes: a.Scopes, MaxTurns: a.MaxTurns}
-	for _, h := range a.Handoffs {
+	for _, h := range c.cfg.Offers(name) {
 		out.Handoffs = append(out.Handoffs, server.Handoff{To: h.To, Scopes: h.Scopes})
+	}
+	return out, ok && a.Kind != config.KindHuman
+}
+
+func (c *catalog) GroupChats() []server.GroupChat {
+	var out []server.GroupChat
+	for _, name := range slices.Sorted(maps.Keys(c.cfg.GroupChats)) {
+		g, _ := c.GroupChat(name)
+		out = append(out, g)
+	}
+	return out
+}
+
+func (c *catalog) GroupChat(name string) (server.GroupChat, bool) {
+	g, ok := c.cfg.GroupChats[name]
+	out := server.GroupChat{
+		Name: name, Description: g.Description, Kind: g.Kind, Participants: g.Names(), Authority: g.Authority,
+		Termination: g.Termination.JSON(), MaxTurns: g.MaxTurns,
+	}
+	if g.Kind == config.Graph {
+		out.Graph = &server.Graph{Entry: g.Entry}
+		for _, e := range g.Edges {
+			out.Graph.Edges = append(out.Graph.Edges, server.Edge{From: e.From, To: e.To, If: cmp.Or(e.If, e.When), Group: e.Group, Join: e.Join})
+		}
 	}
 	return out, ok
 }
-
-func (c *catalog) GroupChat(string) bool { return false }
 
 // admin is what operators reach.
 type admin struct{ s *Server }

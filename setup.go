@@ -275,7 +275,7 @@ func (s *Server) openServer(context.Context) error {
 	}
 	l := s.cfg.Server.Limits
 	s.grpc, err = server.New(server.Config{
-		TLS: s.peers.ServerTLS(mode), Identify: who, Guard: s.guard, Runs: s.runs, Tools: &toolbox{gate, s.registry},
+		TLS: s.peers.ServerTLS(mode), Identify: who, Guard: s.guard, Runs: &people{s.runs, s}, Tools: &toolbox{gate, s.registry},
 		Catalog: &catalog{s.cfg}, Audit: &auditLog{s}, Admin: &admin{s}, Log: s.opt.log, Metrics: s.opt.metrics, Now: s.opt.now,
 		GrantID: newGrantID, Reflection: s.cfg.Server.Reflection, Version: s.opt.version,
 		Limits: interceptors.Limits{Streams: l.StreamsPerUser, UnaryDeadline: l.UnaryDeadline, RunDeadline: l.RunDeadline, StreamLife: l.StreamLife},
