@@ -146,3 +146,21 @@ func TestAPersonHasOnlySoManyStreams(t *testing.T) {
 		t.Error("a closed stream was not given back")
 	}
 }
+
+func TestALibraryNeverSeesAMethodThatACallerInvented(t *testing.T) {
+	seen := 0
+	p := known(map[string]*Rule{"/s/Known": {}}, pair{stream: func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, h grpc.StreamHandler) error {
+		seen++
+		return h(srv, ss)
+	}})
+
+	for _, method := range []string{"/s/Known", "/invented/1", "/invented/2"} {
+		if err := p.stream(nil, &fakeStream{ctx: t.Context()}, &grpc.StreamServerInfo{FullMethod: method}, func(any, grpc.ServerStream) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	if seen != 1 {
+		t.Errorf("the library saw %d methods, want the one that exists", seen)
+	}
+}

@@ -37,8 +37,8 @@ func Options(c Config) ([]grpc.ServerOption, error) {
 	auth := &authorizer{guard: c.Guard, resolve: c.Resolve, now: c.Now, grantID: c.GrantID, trace: Trace}
 	return install([]pair{
 		own(c.Rules, traced),
-		{c.Metrics.UnaryServerInterceptor(), c.Metrics.StreamServerInterceptor()},
-		{logging.UnaryServerInterceptor(logger(c.Log), finishedOnly), logging.StreamServerInterceptor(logger(c.Log), finishedOnly)},
+		known(c.Rules, pair{c.Metrics.UnaryServerInterceptor(), c.Metrics.StreamServerInterceptor()}),
+		known(c.Rules, pair{logging.UnaryServerInterceptor(logger(c.Log), finishedOnly), logging.StreamServerInterceptor(logger(c.Log), finishedOnly)}),
 		own(c.Rules, status(c.Log)),
 		{recovery.UnaryServerInterceptor(recovered), recovery.StreamServerInterceptor(recovered)},
 		own(c.Rules, identify(c.Identify), limit(c.Limits), validate(v), auth.layer),
@@ -50,6 +50,20 @@ func (c Config) complete() error {
 		return errors.New("interceptors: every field of Config but Limits is required")
 	}
 	return nil
+}
+
+// known keeps a library's interceptor to the methods that exist: labels and lines
+// must not hold names that a caller invents. Unknown methods are only streams to
+// gRPC.
+func known(rules map[string]*Rule, p pair) pair {
+	inner := p.stream
+	p.stream = func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		if rules[info.FullMethod] == nil {
+			return handler(srv, ss)
+		}
+		return inner(srv, ss, info, handler)
+	}
+	return p
 }
 
 func install(pairs []pair) []grpc.ServerOption {

@@ -107,7 +107,11 @@ func (g *Guard) begin(ctx context.Context, q *Query, can ability) (*Permit, erro
 	}
 	p.row = recordOf(q, q.Time)
 	addDecision(p.row, p.decision)
-	if err := g.addArguments(p.row, p.sent, p.sent); err != nil {
+	shown := p.sent
+	if q.Action != ActionCallTool {
+		shown = viewOf(e, q) // duties to redact belong to the call itself
+	}
+	if err := g.addArguments(p.row, p.sent, shown); err != nil {
 		return nil, g.cannotRecord(ctx, q, err)
 	}
 	p.counted = len(reserve) > 0

@@ -171,6 +171,10 @@ func (p *Permit) Redact(result json.RawMessage) (json.RawMessage, error) {
 	return p.redact.Result(result)
 }
 
+// HidesResults reports whether parts of the result are to be taken out. What a
+// tool says beside its result cannot be searched for them.
+func (p *Permit) HidesResults() bool { return len(p.redact.result) > 0 }
+
 // Done queues the outcome's row and returns at once. Only the first call counts.
 func (p *Permit) Done(_ context.Context, res Result) {
 	p.mu.Lock()

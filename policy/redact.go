@@ -196,11 +196,26 @@ func (r *Redaction) cleanResult(result json.RawMessage) (json.RawMessage, error)
 	default:
 		return nil, errors.New("a bare value has no paths")
 	}
+	if list, ok := doc.([]any); ok && len(list) > 0 && slices.ContainsFunc(r.result, namesMember) {
+		return nil, errors.New("a path names a member, and the result is a list")
+	}
 	doc, _, err = apply(doc, r.result)
 	if err != nil {
 		return nil, err
 	}
 	return encode(doc)
+}
+
+// namesMember reports whether a path begins with the name of a member.
+func namesMember(path jp.Expr) bool {
+	if len(path) > 0 && isRoot(path[0]) {
+		path = path[1:]
+	}
+	if len(path) == 0 {
+		return false
+	}
+	_, child := path[0].(jp.Child)
+	return child
 }
 
 // apply puts the mark wherever a path leads, and looks again: what the library

@@ -134,3 +134,16 @@ func leaks(doc any) bool {
 	}
 	return false
 }
+
+func TestAListWhereAPathNamesAMemberIsTakenOutWhole(t *testing.T) {
+	r, err := NewRedaction([]Duty{{Kind: "redact", Text: "result:$.ssn"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	got, err := r.Result([]byte(`[{"ssn":"078-05-1120"}]`))
+
+	if err == nil || string(got) != `"[redacted]"` {
+		t.Errorf("got %s and %v, want all of it taken out", got, err)
+	}
+}

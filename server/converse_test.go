@@ -283,7 +283,9 @@ func TestAnInputRequestIsAnsweredInTheConversation(t *testing.T) {
 		t.Errorf("messages (-want +got):\n%s", diff)
 	}
 	gapless(t, k.all)
-	r.eventually(func() bool { return slices.Equal(r.rows("send_input"), []string{"decision allow", "outcome succeeded"}) })
+	r.eventually(func() bool {
+		return slices.Equal(r.rows("send_input"), []string{"decision allow", "outcome succeeded"})
+	})
 }
 
 func TestWhoComesBackADayLaterFollowsTheRunThatWaits(t *testing.T) {

@@ -32,7 +32,7 @@ func (r *resolver) Resolve(ctx context.Context, g identity.Grant, rule *intercep
 	case "tenant":
 		t.Entity.ID = g.Tenant()
 	case "agent", "group_chat", "target":
-		err = r.target(m, &t)
+		err = r.target(ctx, g, m, &t)
 	case "run":
 		err = r.run(ctx, g, m, &t)
 	case "session":
@@ -58,7 +58,7 @@ func unbuilt(method string) bool {
 }
 
 // target is the agent or the group chat that a request names.
-func (r *resolver) target(m proto.Message, t *interceptors.Target) error {
+func (r *resolver) target(ctx context.Context, g identity.Grant, m proto.Message, t *interceptors.Target) error {
 	to := aim(m)
 	if to.name == "" { // the field rules let only a conversation get here
 		return fault.New(codes.InvalidArgument, fault.ArgumentInvalid, "the first message must be `open`; it names the agent or the group chat")
@@ -72,7 +72,20 @@ func (r *resolver) target(m proto.Message, t *interceptors.Target) error {
 	if s, ok := m.(interface{ GetSessionId() string }); ok {
 		t.Session = s.GetSessionId()
 	}
-	return nil
+	return r.own(ctx, g, t.Session)
+}
+
+// own makes sure that a run is not decided, and put on record, in a session that
+// is somebody else's.
+func (r *resolver) own(ctx context.Context, g identity.Grant, session string) error {
+	if session == "" {
+		return nil
+	}
+	rec, err := r.runs.FindSession(ctx, g.Tenant(), session)
+	if err == nil && rec.Owner != runs.OwnerOf(g) {
+		return notFound("session")
+	}
+	return err
 }
 
 func (r *resolver) known(to target) error {
@@ -98,6 +111,7 @@ func (r *resolver) run(ctx context.Context, g identity.Grant, m proto.Message, t
 		return err
 	}
 	t.Entity.ID, t.Entity.Owner, t.Run, t.Session = rec.RunID, owner(rec.Tenant, rec.Owner), rec.RunID, rec.SessionID
+	t.Entity.Parents = append(parents(rec.Target), policy.Entity{Type: "Session", ID: rec.SessionID, Owner: t.Entity.Owner, Parents: parents(rec.Target)})
 	return nil
 }
 
@@ -111,7 +125,14 @@ func (r *resolver) session(ctx context.Context, g identity.Grant, m proto.Messag
 		return err
 	}
 	t.Entity.ID, t.Entity.Owner, t.Session = rec.SessionID, owner(rec.Tenant, rec.Owner), rec.SessionID
+	t.Entity.Parents = parents(rec.Target)
 	return nil
+}
+
+// parents are what a session and its runs are of. An agent and a group chat
+// never share a name, so both are named and one of them is.
+func parents(target string) []policy.Entity {
+	return []policy.Entity{{Type: "Agent", ID: target}, {Type: "GroupChat", ID: target}}
 }
 
 // owner is how policies name whose an object is.

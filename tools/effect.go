@@ -167,7 +167,8 @@ type panicError struct {
 	stack []byte
 }
 
-func (p *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", p.value, p.stack) }
+// Error shows no value: it may hold anything that the tool knew.
+func (p *panicError) Error() string { return fmt.Sprintf("panic of type %T\n%s", p.value, p.stack) }
 
 func protect(ctx context.Context, t *entry, args json.RawMessage) (ans answer) {
 	defer func() {
@@ -244,7 +245,12 @@ func (a *attempt) failed(ctx context.Context, err error) ending {
 			recorded: policy.Result{Outcome: policy.Failed},
 		}
 	}
-	text := failure{Message: clean(err.Error(), maxMessage)}.json()
+	said := clean(err.Error(), maxMessage)
+	if a.permit.HidesResults() {
+		a.tell(ctx, errWithheld)
+		said = "the tool failed; what it said is withheld, because parts of its results are hidden from you"
+	}
+	text := failure{Message: said}.json()
 	out := ending{recorded: policy.Result{Outcome: policy.Failed}}
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		a.tell(ctx, err)
@@ -254,6 +260,8 @@ func (a *attempt) failed(ctx context.Context, err error) ending {
 	out.finished = agents.ToolCallFinished{Failed: true, Reason: out.finished.Reason, Result: a.redact(ctx, text)}
 	return out
 }
+
+var errWithheld = errors.New("the tool failed, and its text was withheld: a redaction of its results is due")
 
 // failed is a failed result that a fault explains.
 func failed(f *fault.Error) ending {
