@@ -27,7 +27,7 @@ func demoCommand() *cobra.Command {
 				return err
 			}
 			defer func() { _ = os.RemoveAll(dir) }()
-			l, err := newLocal(dir)
+			l, err := newLocal(dir, "supportdesk")
 			if err != nil {
 				return err
 			}
@@ -122,7 +122,7 @@ func (d *demo) ask(ctx context.Context, conn *grpc.ClientConn, n int, subject st
 	}
 	d.chapter(n, "%s (%s) asks: %s", p.Name, p.Roles[0], question)
 	screen := newScreen(d.out, "    ", false)
-	last, err := streamRun(ctx, behalfv1.NewAgentServiceClient(conn), &behalfv1.StreamAgentRequest{Agent: "triage", Input: question}, screen)
+	last, err := streamRun(ctx, conn, &behalfv1.StreamAgentRequest{Agent: "triage", Input: question}, screen)
 	if err != nil {
 		return err
 	}

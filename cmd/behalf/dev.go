@@ -15,19 +15,19 @@ import (
 )
 
 func devCommand() *cobra.Command {
-	dir, listen, http, verbose := ".behalf", "127.0.0.1:8443", "127.0.0.1:8080", false
+	dir, listen, http, example, verbose := ".behalf", "127.0.0.1:8443", "127.0.0.1:8080", "supportdesk", false
 	c := &cobra.Command{
 		Use: "dev", Short: "Start the support desk with a local authority and issuer, and stay up", Args: cobra.NoArgs,
 		Long: `Starts the support desk and stays up. Credentials, people, policies and data are in the folder given with --dir.
 
 Edit DIR/desk/policies and call ReloadConfig as bob, or edit the agents, people or rules in DIR/desk and start again.
 Delete the folder to begin anew. The authority and the issuer exist only here: never use them elsewhere.`,
-		Example: "  behalf dev\n  behalf dev --listen 127.0.0.1:0 --http '' --dir /tmp/desk",
+		Example: "  behalf dev\n  behalf dev --listen 127.0.0.1:0 --http '' --dir /tmp/desk\n  behalf dev --example teams --dir .behalf-teams",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := onlyHere(listen, http); err != nil {
 				return err
 			}
-			l, err := newLocal(dir)
+			l, err := newLocal(dir, example)
 			if err != nil {
 				return err
 			}
@@ -53,6 +53,7 @@ Delete the folder to begin anew. The authority and the issuer exist only here: n
 	c.Flags().StringVar(&dir, "dir", dir, "folder for credentials, data and the editable desk")
 	c.Flags().StringVar(&listen, "listen", listen, "address of gRPC; port 0: any that is free")
 	c.Flags().StringVar(&http, "http", http, "address of health and metrics; empty: none")
+	c.Flags().StringVar(&example, "example", example, "what a new folder begins with: supportdesk or teams (four group chats)")
 	c.Flags().BoolVar(&verbose, "verbose", verbose, "log every call, not only what went wrong")
 	return c
 }

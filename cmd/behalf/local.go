@@ -13,6 +13,7 @@ import (
 	"github.com/behalf-dev/behalf"
 	"github.com/behalf-dev/behalf/config"
 	"github.com/behalf-dev/behalf/examples/supportdesk"
+	"github.com/behalf-dev/behalf/examples/teams"
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/model"
 )
@@ -44,13 +45,13 @@ const (
 
 // newLocal prepares dir. The desk's files are copied there once, so that its
 // policies and agents can be edited; credentials are made anew when they expire.
-func newLocal(dir string) (*local, error) {
+func newLocal(dir, example string) (*local, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
 	desk := filepath.Join(dir, "desk")
-	if err := copyDesk(desk); err != nil {
+	if err := copyExample(example, desk); err != nil {
 		return nil, err
 	}
 	l := &local{dir: dir, log: slog.Default()}
@@ -83,17 +84,20 @@ func newLocal(dir string) (*local, error) {
 	return l, nil
 }
 
-// copyDesk leaves an existing copy alone.
-func copyDesk(to string) error {
+// copyExample leaves an existing copy alone.
+func copyExample(name, to string) error {
+	files, ok := map[string]fs.FS{"supportdesk": supportdesk.Files, "teams": teams.Files}[name]
+	if !ok {
+		return wrongInput(fmt.Errorf("there is no example %q; there are supportdesk and teams", name))
+	}
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return err
 	}
 	if _, err := os.Stat(to); err == nil {
 		return nil
 	}
-	err := os.CopyFS(to, supportdesk.Files)
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("copy the support desk: %w", err)
+	if err := os.CopyFS(to, files); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("copy the example: %w", err)
 	}
 	return nil
 }

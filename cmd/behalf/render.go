@@ -23,6 +23,7 @@ type screen struct {
 	width  int // of a line of data; 0: all of it
 
 	calls  map[string]string // call id -> tool
+	shown  map[string]bool   // messages that came as deltas
 	open   bool              // text is being written
 	source string
 	tally  tally
@@ -38,7 +39,7 @@ type tally struct {
 const dataWidth = 160
 
 func newScreen(out io.Writer, indent string, json bool) *screen {
-	s := &screen{out: out, indent: indent, json: json, paint: paintFor(out), calls: map[string]string{}}
+	s := &screen{out: out, indent: indent, json: json, paint: paintFor(out), calls: map[string]string{}, shown: map[string]bool{}}
 	if onTerminal(out) {
 		s.width = dataWidth
 	}
@@ -65,7 +66,10 @@ func (s *screen) show(e *behalfv1.Event) {
 	}
 	switch b := e.GetBody().(type) {
 	case *behalfv1.Event_TextDelta:
+		s.shown[e.GetMessageId()] = true
 		s.text(e.GetSource(), b.TextDelta.GetText())
+	case *behalfv1.Event_Message:
+		s.message(e, b.Message)
 	case *behalfv1.Event_ToolCallRequested:
 		s.calls[e.GetCallId()] = b.ToolCallRequested.GetTool()
 		if !strings.HasPrefix(b.ToolCallRequested.GetTool(), "transfer_to_") {
@@ -75,12 +79,14 @@ func (s *screen) show(e *behalfv1.Event) {
 		s.decided(e.GetCallId(), b.ToolCallDecided)
 	case *behalfv1.Event_ToolCallFinished:
 		s.finished(e.GetCallId(), b.ToolCallFinished)
+	case *behalfv1.Event_InputRequested:
+		s.line("? %s asks you: %s", clean(b.InputRequested.GetFrom()), clean(b.InputRequested.GetPrompt()))
 	case *behalfv1.Event_HandedOff:
 		s.line("%s", s.paint.dim("⇢ "+clean(e.GetSource())+" hands over to "+clean(b.HandedOff.GetTo())))
 	case *behalfv1.Event_RunFinished:
 		s.end()
-		if r := b.RunFinished.GetStopReason(); r != "completed" {
-			s.line("%s %s", s.paint.bad("■ the run ended: "+clean(r)), clean(b.RunFinished.GetErrorMessage()))
+		if r := b.RunFinished.GetStopReason(); r != "completed" && e.GetThread() == "" {
+			s.ended(b.RunFinished)
 		}
 	}
 }
@@ -126,6 +132,27 @@ func (s *screen) data(text string) string {
 }
 
 // text writes a piece of an agent's reply, with its name in front of the first.
+// ended says why a run stopped before it was complete, or by which condition.
+func (s *screen) ended(f *behalfv1.RunFinished) {
+	text := "■ the run ended: " + clean(f.GetStopReason()) + " " + clean(f.GetErrorMessage())
+	if f.GetState() == behalfv1.RunState_RUN_STATE_FINISHED {
+		s.line("%s", s.paint.dim(text))
+		return
+	}
+	s.line("%s", s.paint.bad(text))
+}
+
+// message shows what an agent said without deltas, such as an orchestrator's
+// last word. Copies of a message, in other threads, have its id.
+func (s *screen) message(e *behalfv1.Event, m *behalfv1.Message) {
+	if m.GetRole() != behalfv1.Role_ROLE_ASSISTANT || m.GetText() == "" || s.shown[e.GetMessageId()] || e.GetThread() != "" {
+		return
+	}
+	s.shown[e.GetMessageId()] = true
+	s.text(e.GetSource(), m.GetText())
+	s.end()
+}
+
 func (s *screen) text(source, piece string) {
 	if !s.open || s.source != source {
 		s.end()
