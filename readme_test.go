@@ -90,8 +90,8 @@ func offline() []string {
 	})
 }
 
-// startDev starts dev with its own defaults and waits until it listens. A
-// .behalf that was not there before is removed afterwards.
+// startDev starts dev with its own defaults and waits until it listens. It
+// leaves a .behalf alone that is not its own.
 func startDev(t *testing.T, program string) {
 	t.Helper()
 	if _, err := os.Stat(".behalf"); err == nil {
