@@ -266,7 +266,4 @@ func (x *execution) refuse() {
 	}
 }
 
-func (x *execution) indexWorking() {
-	err := x.e.cfg.Index.UpdateRunState(x.base, x.rec.Tenant, x.rec.RunID, StateRunning, "")
-	x.e.note(x.base, "index the run's state", x.rec, err)
-}
+func (x *execution) indexWorking() { x.indexAs(StateRunning, "") }

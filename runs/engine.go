@@ -48,6 +48,10 @@ type Config struct {
 	Timeout    time.Duration // of one stretch of work; 0 means 15 minutes
 	OfflineMax time.Duration // 0 means 24 hours
 	Workers    int           // detached runs at the same time; 0 means 256
+	// SessionBytes bounds the stored events of a session in which a run may still
+	// begin, and so the memory that a start can take; 0 means 64 MiB. A run that
+	// has begun may go beyond.
+	SessionBytes int64
 
 	Clock  func() time.Time // nil: time.Now
 	Random io.Reader        // of ids; nil: crypto/rand
@@ -84,6 +88,9 @@ func NewEngine(c Config) (*Engine, error) {
 	}
 	if c.Workers <= 0 {
 		c.Workers = 256
+	}
+	if c.SessionBytes <= 0 {
+		c.SessionBytes = 64 << 20
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now

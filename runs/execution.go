@@ -3,10 +3,12 @@ package runs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/fault"
@@ -190,6 +192,24 @@ func (x *execution) relay(ctx context.Context, ev *agents.Event) error {
 	return nil
 }
 
+// storeLimit is how long one call to a store may take that a cancel does not
+// cut: without it a store that hangs would hold the run, and who cancels it, for
+// ever.
+const storeLimit = 30 * time.Second
+
+var errStore = fmt.Errorf("a store did not answer within %v", storeLimit)
+
+func limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, storeLimit, errStore)
+}
+
+// store stores a step.
+func (x *execution) store(step []agents.Event) error {
+	ctx, cancel := limited(x.base)
+	defer cancel()
+	return x.e.cfg.Log.Append(ctx, x.key, x.last, step)
+}
+
 // flush stores the step, then shows it.
 func (x *execution) flush() error {
 	step := x.step
@@ -199,7 +219,7 @@ func (x *execution) flush() error {
 	if err := x.keepGrant(); err != nil {
 		return &lostError{err}
 	}
-	if err := x.e.cfg.Log.Append(x.base, x.key, x.last, step); err != nil {
+	if err := x.store(step); err != nil {
 		return &lostError{err}
 	}
 	x.step, x.last = nil, step[len(step)-1].Sequence
@@ -220,7 +240,9 @@ func (x *execution) keepGrant() error {
 		return nil
 	}
 	x.kept = true
-	return x.e.cfg.Grants.PutGrant(x.base, RecordOf(x.grant, x.e.cfg.Clock()))
+	ctx, cancel := limited(x.base)
+	defer cancel()
+	return x.e.cfg.Grants.PutGrant(ctx, RecordOf(x.grant, x.e.cfg.Clock()))
 }
 
 // show gives an event to the listener, who may break off.
@@ -237,7 +259,13 @@ func (x *execution) indexState() {
 	if f := x.status.Finished; f != nil {
 		stop = f.StopReason
 	}
-	err := x.e.cfg.Index.UpdateRunState(x.base, x.rec.Tenant, x.rec.RunID, x.status.State(), stop)
+	x.indexAs(x.status.State(), stop)
+}
+
+func (x *execution) indexAs(state, stop string) {
+	ctx, cancel := limited(x.base)
+	defer cancel()
+	err := x.e.cfg.Index.UpdateRunState(ctx, x.rec.Tenant, x.rec.RunID, state, stop)
 	x.e.note(x.base, "index the run's state", x.rec, err)
 }
 
@@ -303,7 +331,9 @@ func (x *execution) settleLost(err error) error {
 	if errors.Is(err, ErrConflict) {
 		return errMoved.Because(err)
 	}
-	fresh, loadErr := x.e.load(x.base, x.key)
+	ctx, cancel := limited(x.base)
+	defer cancel()
+	fresh, loadErr := x.e.load(ctx, x.key)
 	if loadErr != nil || fresh.status.RunID != x.rec.RunID {
 		return errors.Join(err, loadErr)
 	}

@@ -3,10 +3,15 @@ package runs
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
 	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/internal/wire"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 )
 
 // Status is what the stored events say about a run.
@@ -116,10 +121,23 @@ func without(ids []string, id string) []string {
 // load reads a session: its transcript, what its newest run is at, and its first
 // RunStarted, to which it is bound.
 func (e *Engine) load(ctx context.Context, k Key) (*session, error) {
+	return e.loadUpTo(ctx, k, math.MaxInt64)
+}
+
+// loadUpTo is load of a session that a run is to begin in: one with more bytes
+// is refused without reading the rest.
+func (e *Engine) loadUpTo(ctx context.Context, k Key, limit int64) (*session, error) {
+	var size int64
 	s := &session{transcript: agents.NewTranscript()}
 	for ev, err := range e.cfg.Log.Read(ctx, k) {
 		if err != nil {
 			return nil, fmt.Errorf("read session %s: %w", k.Session, err)
+		}
+		if limit < math.MaxInt64 {
+			size += weight(&ev)
+		}
+		if size > limit {
+			return nil, fault.New(codes.InvalidArgument, fault.ArgumentInvalid, "the session is full; start a new session")
 		}
 		if b, ok := ev.Body.(agents.RunStarted); ok && s.last == 0 {
 			s.bound = b
@@ -129,6 +147,41 @@ func (e *Engine) load(ctx context.Context, k Key) (*session, error) {
 		s.last = ev.Sequence
 	}
 	return s, nil
+}
+
+// envelope is about what an event's ids, time and chain take.
+const envelope = 160
+
+// weight is about how many bytes an event takes in the log. It counts what can
+// be big without encoding; what it does not know it encodes.
+func weight(e *agents.Event) int64 {
+	n := envelope
+	switch b := e.Body.(type) {
+	case agents.TurnStarted, agents.ToolCallDecided, agents.ApprovalRequested, agents.CredentialRequired:
+	case agents.Message:
+		n += len(b.Text) + len(b.Structured) + len(b.Thought) + partsWeight(b.Parts)
+		for i := range b.Calls {
+			n += len(b.Calls[i].Tool) + len(b.Calls[i].Arguments)
+		}
+	case agents.ToolCallRequested:
+		n += len(b.Tool) + len(b.Arguments)
+	case agents.ToolCallFinished:
+		n += len(b.Result)
+	case agents.InputReceived:
+		n += len(b.Text) + partsWeight(b.Parts)
+	case agents.RunFinished:
+		n += len(b.Output) + len(b.Structured) + len(b.ErrorMessage)
+	default:
+		n = proto.Size(wire.Encode(e))
+	}
+	return int64(n)
+}
+
+func partsWeight(parts []agents.Part) (n int) {
+	for i := range parts {
+		n += len(parts[i].Text) + len(parts[i].JSON) + len(parts[i].URI)
+	}
+	return n
 }
 
 // session is a log, read.

@@ -51,7 +51,7 @@ type GrantRecord struct {
 	Subject   string
 	Workload  string
 	Scopes    []string
-	Roles     []string
+	Roles     []string // only unknownRoles when the issuer left them out
 	Tier      string
 	Chain     []string
 	Email     string
@@ -126,6 +126,11 @@ func OwnerOf(g identity.Grant) Owner {
 	return o
 }
 
+// unknownRoles stands in a GrantRecord for identity.User.RolesUnknown: a person
+// whose roles nobody knows must not come back as one without roles. No role has
+// this name, because a verified role is printable.
+const unknownRoles = "\troles-unknown"
+
 // RecordOf is what is kept of a grant.
 func RecordOf(g identity.Grant, now time.Time) GrantRecord {
 	p := g.Principal()
@@ -136,6 +141,9 @@ func RecordOf(g identity.Grant, now time.Time) GrantRecord {
 	if u := p.User; u != nil {
 		r.Issuer, r.Subject, r.Email, r.Name = u.Issuer, u.Subject, u.Email, u.Name
 		r.Roles, r.ACR, r.AuthTime = slices.Clone(u.Roles), u.ACR, unixNano(u.AuthTime)
+		if u.RolesUnknown {
+			r.Roles = []string{unknownRoles}
+		}
 	}
 	if p.Workload != nil {
 		r.Workload = p.Workload.ID
@@ -152,6 +160,9 @@ func (r GrantRecord) Restore() identity.Grant {
 		p.User = &identity.User{
 			Issuer: r.Issuer, Subject: r.Subject, Tenant: r.Tenant, Email: r.Email, Name: r.Name,
 			Roles: slices.Clone(r.Roles), Scopes: scopes, ACR: r.ACR, AuthTime: fromNano(r.AuthTime), Expires: expires,
+		}
+		if slices.Contains(r.Roles, unknownRoles) {
+			p.User.Roles, p.User.RolesUnknown = nil, true
 		}
 	}
 	if r.Workload != "" {

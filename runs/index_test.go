@@ -40,6 +40,20 @@ func TestStoredGrantComesBackAsNarrowAsItWas(t *testing.T) {
 	}
 }
 
+func TestUnknownRolesStayUnknown(t *testing.T) {
+	user := &identity.User{Issuer: "https://idp.example", Subject: "ana", Tenant: "acme", RolesUnknown: true, Expires: time.Unix(100, 0).UTC()}
+
+	back := runs.RecordOf(identity.Root("grt_a", identity.Principal{User: user}, nil, ""), time.Unix(9, 0)).Restore()
+
+	if u := back.Principal().User; !u.RolesUnknown || len(u.Roles) != 0 {
+		t.Errorf("roles nobody knows came back as %q, unknown %v", u.Roles, u.RolesUnknown)
+	}
+	again := runs.RecordOf(back, time.Unix(9, 0)).Restore()
+	if u := again.Principal().User; !u.RolesUnknown {
+		t.Error("the second time they came back as none")
+	}
+}
+
 func child(t *testing.T, g identity.Grant, agent string, ceiling *identity.Scopes) identity.Grant {
 	t.Helper()
 	c, err := g.Child(agent, ceiling, identity.MaxChain)

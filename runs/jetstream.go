@@ -29,8 +29,10 @@ type JetStreamConfig struct {
 // what must is in the audit log.
 type JetStream struct {
 	server  *server.Server
-	conn    *nats.Conn
-	js      jetstream.JetStream
+	conns   []*nats.Conn        // all of them, for Close
+	js      jetstream.JetStream // on the connection of appends
+	fences  *lane               // on the connection of appends
+	reads   *lane
 	streams [buckets]jetstream.Stream
 	queue   *workQueue
 	unlock  func()
@@ -51,7 +53,15 @@ const (
 	// publishLimit is how long the log may take to answer; after that it is not
 	// known whether the step is stored, and the run stops.
 	publishLimit = 10 * time.Second
+	// maxPending is what the server lets one connection owe; beyond it the server
+	// cuts the connection. A lane stays below: each of its slots asks for at most
+	// batchBytes and one message.
+	maxPending = 256 << 20
+	readSlots  = 8
+	fenceSlots = 8
 )
+
+var errPublish = fmt.Errorf("the log did not answer within %v", publishLimit)
 
 // OpenJetStream starts the embedded server and finds or makes its streams. The
 // caller ends it with Close.
@@ -75,7 +85,7 @@ func (j *JetStream) start(ctx context.Context, c JetStreamConfig) error {
 	s, err := server.NewServer(&server.Options{
 		ServerName: "behalf", DontListen: true, NoSigs: true, NoLog: true,
 		JetStream: true, StoreDir: c.Dir, SyncInterval: time.Second, DisableJetStreamBanner: true,
-		MaxPayload: maxStep, NoSystemAccount: true,
+		MaxPayload: maxStep, MaxPending: maxPending, NoSystemAccount: true,
 	})
 	if err != nil {
 		return fmt.Errorf("configure: %w", err)
@@ -85,18 +95,40 @@ func (j *JetStream) start(ctx context.Context, c JetStreamConfig) error {
 	if !s.ReadyForConnections(startLimit) {
 		return errors.New("the embedded server is not ready in time")
 	}
-	if j.conn, err = nats.Connect("", nats.InProcessServer(s), nats.MaxReconnects(-1), nats.SyncQueueLen(4*batchMessages)); err != nil {
-		return fmt.Errorf("connect in process: %w", err)
-	}
-	if j.js, err = jetstream.New(j.conn, jetstream.WithDefaultTimeout(publishLimit)); err != nil {
-		return fmt.Errorf("use jetstream: %w", err)
-	}
 	return j.prepare(ctx, c)
+}
+
+// connect makes a connection for one kind of work: the server handles what comes
+// over one in turn, so big reads would hold up appends on the same.
+func (j *JetStream) connect(name string) (*nats.Conn, jetstream.JetStream, error) {
+	conn, err := nats.Connect("", nats.Name(name), nats.InProcessServer(j.server), nats.MaxReconnects(-1), nats.SyncQueueLen(4*batchMessages))
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect in process: %w", err)
+	}
+	j.conns = append(j.conns, conn)
+	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(publishLimit))
+	if err != nil {
+		return nil, nil, fmt.Errorf("use jetstream: %w", err)
+	}
+	return conn, js, nil
 }
 
 // prepare makes the streams. The bucket is a part of the subject because
 // JetStream refuses two streams whose subjects overlap.
-func (j *JetStream) prepare(ctx context.Context, c JetStreamConfig) (err error) {
+func (j *JetStream) prepare(ctx context.Context, c JetStreamConfig) error {
+	appends, js, err := j.connect("appends")
+	if err != nil {
+		return err
+	}
+	reads, _, err := j.connect("reads")
+	if err != nil {
+		return err
+	}
+	_, queue, err := j.connect("queue")
+	if err != nil {
+		return err
+	}
+	j.js, j.fences, j.reads = js, newLane(appends, fenceSlots), newLane(reads, readSlots)
 	for i := range j.streams {
 		name := fmt.Sprintf("BEHALF_%02d", i)
 		j.streams[i], err = j.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
@@ -107,14 +139,14 @@ func (j *JetStream) prepare(ctx context.Context, c JetStreamConfig) (err error) 
 			return fmt.Errorf("make stream %s: %w", name, err)
 		}
 	}
-	j.queue, err = openWorkQueue(ctx, j.js, c.QueueLimit)
+	j.queue, err = openWorkQueue(ctx, queue, c.QueueLimit)
 	return err
 }
 
 // Close stops the server and waits until its files are written.
 func (j *JetStream) Close() {
-	if j.conn != nil {
-		j.conn.Close()
+	for _, conn := range j.conns {
+		conn.Close()
 	}
 	if j.server != nil {
 		j.server.Shutdown()
@@ -144,18 +176,20 @@ func (j *JetStream) Append(ctx context.Context, k Key, after uint64, events []ag
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, publishLimit, errPublish)
+	defer cancel()
 	msg := &nats.Msg{Subject: at.subject, Data: body}
 	ack, err := j.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequencePerSubject(last))
 	if err != nil {
 		j.setTail(k, tail{})
-		return appendError(err)
+		return appendError(ctx, err)
 	}
 	j.setTail(k, tail{event: after + uint64(len(events)), message: ack.Sequence})
 	j.hub.stored(k, events)
 	return nil
 }
 
-func appendError(err error) error {
+func appendError(ctx context.Context, err error) error {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch api.ErrorCode {
 		case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
@@ -165,7 +199,7 @@ func appendError(err error) error {
 	if errors.Is(err, nats.ErrConnectionClosed) {
 		return ErrClosed
 	}
-	return fmt.Errorf("append: %w", err)
+	return fmt.Errorf("append: %w", because(ctx, err))
 }
 
 // fence finds the message that a new one must follow. It is asked of the server
@@ -174,30 +208,23 @@ func (j *JetStream) fence(ctx context.Context, k Key, at location, after uint64)
 	if after == 0 {
 		return 0, nil
 	}
-	j.mu.Lock()
-	known := j.tails[k]
-	j.mu.Unlock()
-	if known.event == after {
+	if known := j.tail(k); known.event == after {
 		return known.message, nil
 	}
-	msg, err := j.streams[at.bucket].GetLastMsgForSubject(ctx, at.subject)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return 0, ErrConflict
-	}
+	last, err := j.fences.newest(ctx, at)
 	if err != nil {
 		return 0, fmt.Errorf("find the end of the session: %w", err)
 	}
-	var last uint64
-	for e, err := range decodeStep(msg.Data) {
-		if err != nil {
-			return 0, err
-		}
-		last = e.Sequence
-	}
-	if last != after {
+	if last.end.event != after {
 		return 0, ErrConflict
 	}
-	return msg.Sequence, nil
+	return last.end.message, nil
+}
+
+func (j *JetStream) tail(k Key) tail {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.tails[k]
 }
 
 func (j *JetStream) setTail(k Key, t tail) {

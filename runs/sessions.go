@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"time"
 
 	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/fault"
@@ -42,10 +43,14 @@ func (e *Engine) follow(ctx context.Context, rec RunRecord, after uint64) iter.S
 			events = e.cfg.Log.Watch(ctx, k, max(after, 1)-1)
 		}
 		seen := false
+		var began time.Time // of the session
 		for ev, err := range events {
 			if err != nil {
-				yield(agents.Event{}, err)
+				yield(agents.Event{}, purgedFault(err))
 				return
+			}
+			if began.IsZero() && ev.Sequence == 1 {
+				began = ev.Time
 			}
 			if ev.RunID != rec.RunID {
 				if seen {
@@ -62,9 +67,34 @@ func (e *Engine) follow(ctx context.Context, rec RunRecord, after uint64) iter.S
 			}
 		}
 		if !seen {
-			yield(agents.Event{}, fault.New(codes.Unavailable, fault.Internal, "the run did not begin; send it again under a fresh request_id"))
+			yield(agents.Event{}, e.unseen(ctx, now, began))
 		}
 	}
+}
+
+// unseen says why a run that has ended has no events in a log that was read to
+// its end. To send a run again that did something would do it twice: that is
+// advised only when the log is older than the run and does not have it, and what
+// the index says is what it says of a run that did not begin.
+func (e *Engine) unseen(ctx context.Context, rec RunRecord, began time.Time) error {
+	s, err := e.cfg.Index.SessionByID(ctx, rec.Tenant, rec.SessionID)
+	switch {
+	case errors.Is(err, fault.NotFound), err == nil && s.Deleted:
+		return purgedFault(ErrPurged)
+	case err != nil:
+		return internal("find the session", err)
+	case !began.IsZero() && began.UnixNano() < rec.Created && (rec.State == StateFailed || rec.State == StateCancelled):
+		return fault.New(codes.Unavailable, fault.Internal, "the run did not begin; send it again under a fresh request_id")
+	}
+	return fault.New(codes.Internal, fault.Internal, "the run's events cannot be found; what it did is in the audit log, so look there before you send it again")
+}
+
+// purgedFault makes the end of a deleted session a fault; any other error it leaves.
+func purgedFault(err error) error {
+	if errors.Is(err, ErrPurged) {
+		return fault.New(codes.NotFound, fault.NotFound, "the session was deleted, and this run with it").Because(err)
+	}
+	return err
 }
 
 // Find gives a run of the tenant: its record, for whoever checks the caller.

@@ -50,7 +50,7 @@ type Run struct {
 // be ranged over; a caller that does not do that must Cancel it.
 //
 // Faults: NOT_FOUND (target, session), SESSION_BUSY, ARGUMENT_INVALID (another
-// target, a request id with another body), RATE_LIMITED (too many wait).
+// target, a full session, a request id with another body), RATE_LIMITED (too many wait).
 func (e *Engine) Start(ctx context.Context, spec Spec) (*Run, error) {
 	g, ok := identity.FromContext(ctx)
 	if !ok || g.ID() == "" {
@@ -122,7 +122,7 @@ func (e *Engine) enter(ctx context.Context, g identity.Grant, spec Spec) (*sessi
 	if rec.Owner != OwnerOf(g) && (e.cfg.Join == nil || !e.cfg.Join(ctx, rec, g)) {
 		return nil, notFound("session")
 	}
-	s, err := e.load(ctx, Key{g.Tenant(), spec.SessionID})
+	s, err := e.loadUpTo(ctx, Key{g.Tenant(), spec.SessionID}, e.cfg.SessionBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +192,8 @@ func (e *Engine) notBegun(ctx context.Context, run *Run, err error) error {
 	if !errors.Is(err, ErrConflict) {
 		return internal("begin the run", err)
 	}
-	ctx = context.WithoutCancel(ctx)
+	ctx, cancel := limited(context.WithoutCancel(ctx))
+	defer cancel()
 	e.note(ctx, "index a run that did not begin", run.rec, e.cfg.Index.UpdateRunState(ctx, run.rec.Tenant, run.ID, StateFailed, agents.StopFailed))
 	return busy("")
 }

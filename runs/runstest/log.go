@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ func TestLog(t *testing.T, open func(t *testing.T) runs.Log) {
 		{"sessions and tenants are apart", apart},
 		{"a purged session is gone and its writer is fenced", purge},
 		{"a long session is read whole", long},
+		{"a session of big steps is read whole", big},
 		{"a watcher gets the stored, then the live events", watch},
 		{"a watcher that joins late gets the text so far", late},
 		{"a slow watcher loses deltas, never stored events", slow},
@@ -157,6 +159,22 @@ func long(t *testing.T, l runs.Log) {
 	defer stop()
 	if e, err, _ := next(); err != nil || e.Sequence != 1302 {
 		t.Errorf("watch after 1301 begins with %d (%v), want 1302", e.Sequence, err)
+	}
+}
+
+// big is more than a log can bring at once, cut where sizes and counts are near
+// each other.
+func big(t *testing.T, l runs.Log) {
+	for _, c := range []struct{ steps, size int }{{200, 21_000}, {300, 4_000}, {9, 1 << 20}, {1, 3 << 20}} {
+		k := runs.Key{Tenant: "acme", Session: fmt.Sprint("ses_", c.size)}
+		for i := range uint64(c.steps) {
+			must(t, l.Append(t.Context(), k, i, []agents.Event{message(i+1, "m", strings.Repeat("x", c.size))}))
+		}
+		got := read(t, l, k)
+		if len(got) != c.steps {
+			t.Errorf("of %d steps of %d bytes %d were read", c.steps, c.size, len(got))
+		}
+		inOrder(t, 0, got)
 	}
 }
 
