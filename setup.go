@@ -154,14 +154,17 @@ func (s *Server) openRuns(ctx context.Context) error {
 }
 
 // abandon records the calls that the last process decided and never finished:
-// they may have happened. Calls of detached runs are left to their run, which
-// goes on and knows what to do about them; calls of this process are its own.
+// they may have happened. Tool calls of detached runs are left to their run,
+// which goes on and knows what to do about them; calls of this process are its
+// own.
 func (s *Server) abandon(ctx context.Context, open []runs.RunRecord) error {
 	detached := map[string]bool{}
 	for _, r := range open {
 		detached[r.RunID] = r.Detached
 	}
-	n, err := s.store.Abandoned(ctx, func(r audit.Record) bool { return detached[r.RunID] || r.Time >= s.started.UnixNano() })
+	n, err := s.store.Abandoned(ctx, func(r audit.Record) bool {
+		return r.Action == policy.ActionCallTool && detached[r.RunID] || r.Time >= s.started.UnixNano()
+	})
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/behalf-dev/behalf/audit"
+	"github.com/behalf-dev/behalf/fault"
 )
 
 // append reserves and seals one entry into the batch. An error is one of the
@@ -16,50 +17,21 @@ func (w *writer) append(e audit.Entry) (*audit.Exhausted, error) {
 	if err != nil {
 		return nil, err
 	}
-	head, err := w.head(e.Record.Tenant)
-	if err != nil {
-		return nil, err
-	}
-	body := audit.Seal(head, e.Record)
+	body := audit.Seal(w.head(e.Record.Tenant), e.Record)
 	row := audit.Row{Columns: e.Record.Columns(), Hash: e.Record.Hash, Body: body}
 	w.b.heads[row.Tenant] = e.Record.Head()
 	w.b.rows = append(w.b.rows, row)
 	w.b.grown++
-	w.track(e.Record, row.Columns)
-	return full, nil
+	return full, w.track(e.Record, row.Columns)
 }
 
-// head is where a tenant's chain ends, including what this batch sealed.
-func (w *writer) head(tenant string) (audit.Head, error) {
+// head is where a tenant's chain ends, including what this batch sealed. The
+// database is not asked: what it says is compared (agree), never taken over.
+func (w *writer) head(tenant string) audit.Head {
 	if h, ok := w.b.heads[tenant]; ok {
-		return h, nil
+		return h
 	}
-	if h, ok := w.heads[tenant]; ok {
-		return h, nil
-	}
-	h, err := w.loadHead(tenant)
-	if err != nil {
-		return audit.Head{}, err
-	}
-	w.heads[tenant] = h
-	return h, nil
-}
-
-// loadHead reads the last row and derives everything from its bytes: a chain is
-// not continued from a row that was tampered with.
-func (w *writer) loadHead(tenant string) (audit.Head, error) {
-	row, err := scanRow(w.row("SELECT "+rowColumns+" FROM audit a WHERE tenant = $1 ORDER BY sequence DESC LIMIT 1", tenant))
-	if errors.Is(err, sql.ErrNoRows) {
-		return audit.Head{}, nil
-	}
-	if err != nil {
-		return audit.Head{}, fmt.Errorf("load head: %w", err)
-	}
-	rec, err := believe(row)
-	if err != nil {
-		return audit.Head{}, err
-	}
-	return rec.Head(), nil
+	return w.heads[tenant]
 }
 
 // believe gives the record of a row whose hash and columns follow from its bytes.
@@ -71,52 +43,42 @@ func believe(row audit.Row) (audit.Record, error) {
 	return rec, nil
 }
 
-// load reads the ends of all chains.
-func (w *writer) load() error {
-	return w.transact(func() error {
-		var tenants []string
-		err := w.each(func(rows *sql.Rows) error {
-			var t string
-			err := rows.Scan(&t)
-			tenants = append(tenants, t)
-			return err
-		}, listTenants)
-		if err != nil {
-			return fmt.Errorf("list tenants: %w", err)
-		}
-		for _, t := range tenants {
-			if _, err := w.head(t); err != nil {
-				return err
-			}
-		}
-		return w.loadSigned()
-	})
-}
-
-// listTenants jumps from tenant to tenant in the primary key instead of reading
-// all of it.
-const listTenants = `WITH RECURSIVE t(tenant) AS (
-	SELECT min(tenant) FROM audit
-	UNION ALL
-	SELECT (SELECT min(audit.tenant) FROM audit WHERE audit.tenant > t.tenant) FROM t WHERE t.tenant IS NOT NULL
-) SELECT tenant FROM t WHERE tenant IS NOT NULL`
-
-// track keeps open_calls: allowed tool calls without an outcome. A call that
-// begins and ends in one batch never gets there.
-func (w *writer) track(r *audit.Record, c audit.Columns) {
-	if c.CallID == "" {
-		return
-	}
+// track keeps open_calls: allowed effects without an outcome. A question has
+// none; its call id says so (policy.Guard.Read).
+func (w *writer) track(r *audit.Record, c audit.Columns) error {
 	switch {
-	case r.Phase == audit.Decision && r.Decision == audit.Allow && r.Action == callTool:
-		w.b.opened = append(w.b.opened, c)
+	case c.CallID == "" || strings.HasPrefix(c.CallID, "read_"):
 	case r.Phase == audit.Outcome || r.Phase == audit.Abandoned:
 		w.b.closed = append(w.b.closed, c)
+	case r.Phase != audit.Decision:
+	case r.Decision == audit.Allow:
+		w.b.opened = append(w.b.opened, c)
+	case r.Decision == audit.Deny && (r.Reason == string(fault.OutcomeUnknown) || w.left[nameKey{c.Tenant, c.CallID}]):
+		return w.giveUp(c)
 	}
+	return nil
 }
 
-// callTool is the action whose decision announces an effect (DESIGN 6).
-const callTool = "call_tool"
+// giveUp records of an earlier decision that nobody will bring its outcome: the
+// call was refused when its run came back to it.
+func (w *writer) giveUp(denied audit.Columns) error {
+	if err := w.flush(); err != nil {
+		return err
+	}
+	row, err := scanRow(w.row("SELECT "+rowColumns+" FROM open_calls o JOIN audit a ON a.tenant = o.tenant AND a.sequence = o.sequence WHERE o.tenant = ? AND o.call_id = ?", denied.Tenant, denied.CallID))
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil // it was never begun, or has its outcome
+	}
+	if err != nil {
+		return fmt.Errorf("find open call: %w", err)
+	}
+	decision, err := believe(row)
+	if err != nil {
+		return err
+	}
+	_, err = w.append(audit.Entry{Record: abandon(decision, w.s.cfg.Clock().UnixNano())})
+	return err
+}
 
 // flush writes what is sealed.
 func (w *writer) flush() error {

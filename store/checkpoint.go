@@ -2,30 +2,32 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 
 	"github.com/behalf-dev/behalf/audit"
 )
 
-// checkpointHead is the end of the chain of checkpoints; number 0 means that it
-// is not known.
+// checkpointHead is the end of the chain of checkpoints; the zero value is a
+// chain without any.
 type checkpointHead struct {
 	number int64
 	hash   string
-	known  bool
 }
 
-// tick writes what is due by time, and forgets what is of no more use.
+// tick writes what is due by time, and forgets what is of no more use. Also with
+// nothing to write it begins a transaction, to notice who else wrote.
 func (w *writer) tick() {
-	if len(w.dirty) == 0 {
-		w.tellWitness()
+	if w.damaged != nil {
+		w.testify()
 		return
 	}
 	err := w.transact(func() error {
+		if len(w.dirty) == 0 {
+			return nil
+		}
 		if err := w.sweep(); err != nil {
 			return err
 		}
@@ -57,92 +59,40 @@ func (w *writer) sweep() error {
 	return nil
 }
 
+// allEvery is how often a checkpoint names all chains and not only those that
+// grew, so that Open need not look further back.
+const allEvery = 1024
+
 // checkpoint signs the heads of the chains that grew, in this transaction: the
-// statement becomes durable with what it states.
+// statement becomes durable with what it states. The heads are the writer's own,
+// never read back.
 func (w *writer) checkpoint() error {
 	key := w.s.cfg.Key
 	if key == nil {
 		return nil
 	}
-	if err := w.loadLast(); err != nil {
-		return err
-	}
 	heads := make(map[string]audit.Head, len(w.dirty)+len(w.b.heads))
+	if (w.last.number+1)%allEvery == 0 {
+		maps.Copy(heads, w.heads)
+	}
 	for t := range w.dirty {
-		h, err := w.head(t)
-		if err != nil {
-			return err
-		}
-		heads[t] = h
+		heads[t] = w.head(t)
 	}
-	for t, h := range w.b.heads {
-		heads[t] = h
-	}
-	c := audit.Checkpoint{Number: w.last.number + 1, Time: w.s.cfg.Clock().UnixNano(), Previous: w.last.hash, Heads: audit.SortedHeads(heads)}
+	maps.Copy(heads, w.b.heads)
+	c := w.statement(heads)
 	w.b.line = c.Sign(key)
-	w.b.last = checkpointHead{number: c.Number, hash: c.Hash(), known: true}
-	if _, err := w.exec("INSERT INTO checkpoints (number, line) VALUES ($1, $2)", c.Number, w.b.line); err != nil {
+	w.b.last = checkpointHead{number: c.Number, hash: c.Hash()}
+	return w.insertCheckpoint(c.Number, w.b.line)
+}
+
+// statement is the next checkpoint, not yet signed.
+func (w *writer) statement(heads map[string]audit.Head) audit.Checkpoint {
+	return audit.Checkpoint{Number: w.last.number + 1, Time: w.s.cfg.Clock().UnixNano(), Previous: w.last.hash, Heads: audit.SortedHeads(heads)}
+}
+
+func (w *writer) insertCheckpoint(number int64, line []byte) error {
+	if _, err := w.exec("INSERT INTO checkpoints (number, line) VALUES ($1, $2)", number, line); err != nil {
 		return fmt.Errorf("insert checkpoint: %w", err)
-	}
-	return nil
-}
-
-func (w *writer) loadLast() error {
-	if w.last.known {
-		return nil
-	}
-	c, err := w.lastCheckpoint()
-	if err != nil {
-		return err
-	}
-	w.last = checkpointHead{number: c.Number, known: true}
-	if c.Number > 0 {
-		w.last.hash = c.Hash()
-	}
-	return nil
-}
-
-func (w *writer) lastCheckpoint() (audit.Checkpoint, error) {
-	var line []byte
-	err := w.row("SELECT line FROM checkpoints ORDER BY number DESC LIMIT 1").Scan(&line)
-	if errors.Is(err, sql.ErrNoRows) {
-		return audit.Checkpoint{}, nil
-	}
-	if err != nil {
-		return audit.Checkpoint{}, fmt.Errorf("last checkpoint: %w", err)
-	}
-	c, err := audit.ParseCheckpoint(line)
-	if err != nil {
-		return audit.Checkpoint{}, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	return c, nil
-}
-
-// loadSigned finds out which chains grew since they were last signed. It looks
-// at recent checkpoints only; a chain that they do not name is signed once more.
-func (w *writer) loadSigned() error {
-	if err := w.loadLast(); err != nil {
-		return err
-	}
-	signed := map[audit.TenantHead]bool{}
-	err := w.each(func(rows *sql.Rows) error {
-		var line []byte
-		if err := rows.Scan(&line); err != nil {
-			return err
-		}
-		c, err := audit.ParseCheckpoint(line)
-		for _, h := range c.Heads {
-			signed[h] = true
-		}
-		return err
-	}, "SELECT line FROM checkpoints ORDER BY number DESC LIMIT 64")
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	for t, h := range w.heads {
-		if !signed[audit.TenantHead{Tenant: t, Head: h}] {
-			w.dirty[t] = true
-		}
 	}
 	return nil
 }
@@ -183,7 +133,7 @@ func (w *writer) meetWitness(ctx context.Context) error {
 // witness never knows more than the store, and what it missed it gets later.
 func (w *writer) tellWitness() {
 	witness := w.s.cfg.Witness
-	if witness == nil || w.b.line == nil && w.witnessed >= w.last.number {
+	if witness == nil || w.damaged != nil || w.b.line == nil && w.witnessed >= w.last.number {
 		return
 	}
 	if w.b.line != nil && w.b.last.number == w.witnessed+1 {

@@ -17,9 +17,15 @@
 // queued, runs it in one transaction, commits once, and then settles all of it:
 // 64 callers share one sync of the disk. Entries become durable in the order of
 // Append. A closure that fails undoes only itself; a commit that fails fails all
-// that were in it, and the heads of the chains are read again from the disk, so
-// nothing is ever half sealed. Nothing is settled without error before the
-// commit returned.
+// that were in it, so nothing is ever half sealed. Nothing is settled without
+// error before the commit returned.
+//
+// The writer is the only one: a lock keeps other processes out, and it knows
+// where the chains end without asking the disk. When somebody wrote all the same
+// (the data version changed, a commit failed) it compares, and if the ends are
+// not its own the log was forged: nothing is recorded any more, every receipt
+// says ErrDamaged, and a last checkpoint, in the store and the witness, sees to
+// it that the log does not verify and the next start refuses it.
 //
 // A commit begins when somebody waits for one. What nobody waits for (the
 // outcome of a tool call, the decision that a run begins with, the state of a

@@ -24,7 +24,11 @@ func (r *Reader) Query(ctx context.Context, f audit.Filter) iter.Seq2[audit.Reco
 		for left := f.Limit; err == nil; {
 			var rows []audit.Row
 			query := fmt.Sprintf("SELECT %s FROM audit a WHERE %s AND sequence > $%d ORDER BY sequence LIMIT $%d", rowColumns, q.sql, len(q.args)+1, len(q.args)+2)
-			rows, err = r.rows(ctx, query, append(q.args, after, page)...)
+			size := page
+			if f.Limit > 0 {
+				size = min(page, left)
+			}
+			rows, err = r.rows(ctx, query, append(q.args, after, size)...)
 			for _, row := range rows {
 				rec, err := believe(row)
 				if !yield(rec, err) || err != nil {
@@ -35,7 +39,7 @@ func (r *Reader) Query(ctx context.Context, f audit.Filter) iter.Seq2[audit.Reco
 				}
 				after = row.Sequence
 			}
-			if err == nil && len(rows) < page {
+			if err == nil && len(rows) < size {
 				return
 			}
 		}
@@ -124,7 +128,7 @@ func (r *Reader) CallDecision(ctx context.Context, tenant, callID string) (decid
 	return decided, finished, err
 }
 
-// Abandoned appends an ABANDONED record for every allowed tool call that has no
+// Abandoned appends an ABANDONED record for every allowed effect that has no
 // outcome, unless keep says that its run may still bring one. The root calls it
 // once at start, after Run is started and before any run goes on. It says how
 // many there were.

@@ -20,6 +20,7 @@ var (
 	ErrClosed   = errors.New("store: closed")
 	ErrDamaged  = errors.New("store: audit log is damaged; run behalf audit verify")
 	ErrReplaced = errors.New("store: the database file is not the one that was opened")
+	ErrInUse    = errors.New("store: another process has the database open")
 )
 
 // Config is how to open a store.
@@ -64,17 +65,22 @@ type Store struct {
 	file  fs.FileInfo // the database file, to notice that it was replaced
 	write *sql.DB
 
-	queue *queue
+	unlock func()
+	queue  *queue
 
 	w writer // Run's alone, and Open's before it
 }
 
-var _ audit.Sink = (*Store)(nil)
-var _ audit.Querier = (*Store)(nil)
+var (
+	_ audit.Sink    = (*Store)(nil)
+	_ audit.Querier = (*Store)(nil)
+)
 
-// Open opens or creates the database, brings its schema up to date, and checks
-// the end of every chain and the witness against it. Run must be started for
-// anything to be written, and Close called in the end.
+// Open opens or creates the database, keeps other processes from writing to it,
+// brings its schema up to date, and holds the end of every chain against the
+// checkpoints and the witness. Rows that no checkpoint covers (a crash) are
+// adopted: that is logged, recorded in the chain "system", and signed. Run must
+// be started for anything else to be written, and Close called in the end.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
 	if n := len(cfg.Key); n != 0 && n != ed25519.PrivateKeySize {
@@ -88,7 +94,11 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: cfg, path: path, file: file, queue: newQueue(cfg.Queue)}
+	unlock, err := lockFile(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{cfg: cfg, path: path, file: file, unlock: unlock, queue: newQueue(cfg.Queue)}
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -109,7 +119,10 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if err := s.w.load(); err != nil {
 		return err
 	}
-	return s.w.meetWitness(ctx)
+	if err := s.w.meetWitness(ctx); err != nil {
+		return err
+	}
+	return s.w.adopt()
 }
 
 // Append queues the entry; see audit.Sink.
@@ -192,5 +205,6 @@ func (s *Store) Close() error {
 	if s.write != nil {
 		err = errors.Join(err, s.write.Close())
 	}
+	s.unlock()
 	return err
 }

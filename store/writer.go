@@ -50,10 +50,19 @@ type writer struct {
 	version int64 // PRAGMA data_version: changes when somebody else commits
 
 	names map[nameKey]int64     // numbers of names; forgotten whenever something is undone
-	heads map[string]audit.Head // committed; empty means not known, never no rows
+	heads map[string]audit.Head // where the chains end that Open found or this writer sealed; none: no rows
 	last  checkpointHead
 	dirty map[string]bool // tenants that grew since the last checkpoint
 	grown int64           // by so many rows
+
+	opened   bool             // heads and last are what was found; from now on the disk must agree
+	doubt    *batch           // its COMMIT failed and may have happened all the same
+	unsigned map[string]int64 // rows that Open found behind the newest checkpoint
+	left     map[nameKey]bool // calls that an earlier process left open
+
+	damaged   error  // somebody else wrote: nothing is written any more
+	testimony []byte // the checkpoint that says so
+	testified bool   // it is in the store
 
 	witnessed int64 // the newest checkpoint that the witness has
 
@@ -72,7 +81,7 @@ type batch struct {
 }
 
 func newWriter(s *Store) writer {
-	return writer{s: s, names: map[nameKey]int64{}, heads: map[string]audit.Head{}, dirty: map[string]bool{}}
+	return writer{s: s, names: map[nameKey]int64{}, heads: map[string]audit.Head{}, dirty: map[string]bool{}, left: map[nameKey]bool{}}
 }
 
 // drain takes what is queued, up to a batch. It gives way until that brings
@@ -154,10 +163,12 @@ func (w *writer) do(j *job) error {
 	return err
 }
 
-// transact runs f between BEGIN and COMMIT. After an error nothing is known
-// about the database, not even whether the commit happened, so all that was
-// remembered is read again next time, through a new connection.
+// transact runs f between BEGIN and COMMIT. After an error it is not known
+// whether the commit happened; a new connection finds out next time (agree).
 func (w *writer) transact(f func() error) error {
+	if w.damaged != nil {
+		return w.damaged
+	}
 	err := w.begin()
 	if err == nil {
 		err = f()
@@ -166,13 +177,17 @@ func (w *writer) transact(f func() error) error {
 		err = w.flush()
 	}
 	if err == nil {
-		_, err = w.exec("COMMIT")
+		if _, err = w.exec("COMMIT"); err != nil {
+			b := w.b
+			w.doubt = &b
+		}
 	}
 	if err != nil {
 		w.abandon()
+		w.testify()
 		return err
 	}
-	w.keep()
+	w.keep(&w.b)
 	return nil
 }
 
@@ -215,33 +230,35 @@ func (w *writer) connect() error {
 	return nil
 }
 
-// notice forgets the heads when another process wrote to the database.
+// notice holds the database against what this writer knows when somebody else
+// may have written to it.
 func (w *writer) notice() error {
 	var version int64
 	if err := w.row("PRAGMA data_version").Scan(&version); err != nil {
 		return fmt.Errorf("data version: %w", err)
 	}
-	if version != w.version {
-		w.forget()
+	if version == w.version {
+		return nil
+	}
+	clear(w.names)
+	if w.opened {
+		if err := w.agree(); err != nil {
+			return err
+		}
 	}
 	w.version = version
 	return nil
 }
 
-func (w *writer) forget() {
-	clear(w.heads)
-	clear(w.names)
-	w.last = checkpointHead{}
-}
-
-func (w *writer) keep() {
-	maps.Copy(w.heads, w.b.heads)
-	for t := range w.b.heads {
+// keep takes over what a batch did.
+func (w *writer) keep(b *batch) {
+	maps.Copy(w.heads, b.heads)
+	for t := range b.heads {
 		w.dirty[t] = true
 	}
-	w.grown += w.b.grown
-	if w.b.line != nil {
-		w.last, w.grown = w.b.last, 0
+	w.grown += b.grown
+	if b.line != nil {
+		w.last, w.grown = b.last, 0
 		clear(w.dirty)
 	}
 }
@@ -249,7 +266,7 @@ func (w *writer) keep() {
 // abandon rolls back and throws the connection away.
 func (w *writer) abandon() {
 	w.b.line = nil
-	w.forget()
+	clear(w.names)
 	if w.conn == nil {
 		return
 	}

@@ -19,10 +19,11 @@ func Run(t *testing.T, dsn func(t *testing.T) string) {
 		"AppendSealsGaplessChains":          appendSealsGaplessChains,
 		"ManyWritersShareOneChain":          manyWritersShareOneChain,
 		"ChainsGoOnAfterReopen":             chainsGoOnAfterReopen,
-		"TwoStoresShareOneDatabase":         twoStoresShareOneDatabase,
+		"OneStoreHasTheDatabase":            oneStoreHasTheDatabase,
 		"QueryFindsWhatMatches":             queryFindsWhatMatches,
 		"CallDecisionTellsResume":           callDecisionTellsResume,
 		"AbandonedRecordsOpenCalls":         abandonedRecordsOpenCalls,
+		"RefusalToRepeatEndsTheFirstCall":   refusalToRepeatEndsTheFirstCall,
 		"ReservationsAreExact":              reservationsAreExact,
 		"ReservationsSurviveReopen":         reservationsSurviveReopen,
 		"ClosureThatFailsUndoesOnlyItself":  closureThatFailsUndoesOnlyItself,
@@ -117,23 +118,18 @@ func chainsGoOnAfterReopen(t *testing.T, dsn string) {
 	}
 }
 
-func twoStoresShareOneDatabase(t *testing.T, dsn string) {
-	a, b := Start(t, store.Config{DSN: dsn, CheckpointEvery: 5}), Start(t, store.Config{DSN: dsn, CheckpointEvery: 5})
-	var wg sync.WaitGroup
-	for _, s := range []*Running{a, b} {
-		wg.Go(func() {
-			for i := range 30 {
-				if err := appendOne(t, s, Sample("acme", fmt.Sprint("run/", i))); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	wg.Wait()
+func oneStoreHasTheDatabase(t *testing.T, dsn string) {
+	a := Start(t, store.Config{DSN: dsn})
+	must(t, appendOne(t, a, Sample("acme", "run/1")))
 
-	if got := Verify(t, a.Reader); got.Tenants[0].Rows != 60 {
-		t.Errorf("got %+v", got)
+	second, err := store.Open(t.Context(), store.Config{DSN: dsn, Key: Key()})
+
+	if second != nil || !errors.Is(err, store.ErrInUse) {
+		t.Errorf("got %v, %v, want ErrInUse", second, err)
 	}
+	must(t, appendOne(t, a, Sample("acme", "run/2")))
+	a.Stop()
+	must(t, appendOne(t, Start(t, store.Config{DSN: dsn}), Sample("acme", "run/3")))
 }
 
 func queryFindsWhatMatches(t *testing.T, dsn string) {
@@ -158,9 +154,24 @@ func queryFindsWhatMatches(t *testing.T, dsn string) {
 		must(t, appendOne(t, mem, &r))
 	}
 	for _, f := range []audit.Filter{
-		{}, {User: "alice"}, {User: "nobody"}, {Tool: "refund_order"}, {Agent: "support"}, {Decision: audit.Allow}, {Decision: audit.Deny},
-		{Decision: audit.Wait}, {RunID: "run_2"}, {SessionID: "ses_1"}, {Since: 1100}, {Until: 1100}, {Since: 1050, Until: 1060},
-		{User: "bob", Tool: "refund_order", Since: 1010}, {Limit: 7}, {Limit: 290}, {Decision: audit.Deny, Limit: 3}, {Limit: 5000},
+		{},
+		{User: "alice"},
+		{User: "nobody"},
+		{Tool: "refund_order"},
+		{Agent: "support"},
+		{Decision: audit.Allow},
+		{Decision: audit.Deny},
+		{Decision: audit.Wait},
+		{RunID: "run_2"},
+		{SessionID: "ses_1"},
+		{Since: 1100},
+		{Until: 1100},
+		{Since: 1050, Until: 1060},
+		{User: "bob", Tool: "refund_order", Since: 1010},
+		{Limit: 7},
+		{Limit: 290},
+		{Decision: audit.Deny, Limit: 3},
+		{Limit: 5000},
 		{User: "alice", Tool: "get_customer", Agent: "support", Decision: audit.Allow, RunID: "run_2", SessionID: "ses_1"},
 	} {
 		f.Tenant = "acme"
@@ -221,9 +232,20 @@ func abandonedRecordsOpenCalls(t *testing.T, dsn string) {
 	denied := Sample("acme", "run/denied")
 	denied.Decision = audit.Deny
 	must(t, appendOne(t, s, denied))
-	rpc := Sample("acme", "run/rpc")
-	rpc.Action = "run_agent"
-	must(t, appendOne(t, s, rpc))
+	for call, action := range map[string]string{"call_1": "run_agent", "call_2": "reload_config", "call_3": "cancel_run"} {
+		rpc := Sample("acme", call)
+		rpc.Action = action
+		end := Outcome(rpc)
+		must(t, appendOne(t, s, rpc))
+		if action == "cancel_run" {
+			must(t, appendOne(t, s, end))
+		}
+	}
+	question := Sample("acme", "read_1")
+	question.Action = "query_audit"
+	must(t, appendOne(t, s, question))
+	nameless := Sample("acme", "")
+	must(t, appendOne(t, s, nameless))
 	s.Stop()
 	s = Start(t, store.Config{DSN: dsn})
 
@@ -231,12 +253,60 @@ func abandonedRecordsOpenCalls(t *testing.T, dsn string) {
 	again, err2 := s.Abandoned(t.Context(), nil)
 	third, err3 := s.Abandoned(t.Context(), nil)
 
-	if n != calls*2/3-1 || again != 1 || third != 0 || errors.Join(err, err2, err3) != nil {
+	if n != calls*2/3-1+2 || again != 1 || third != 0 || errors.Join(err, err2, err3) != nil {
 		t.Errorf("got %d, %d, %d, %v", n, again, third, errors.Join(err, err2, err3))
 	}
 	got := collect(t, s, audit.Filter{Tenant: "acme", Limit: 1})[0]
 	if got.Phase != audit.Abandoned || got.Outcome != "unknown" || got.CallID != "run/001" || got.User.Subject != "alice" {
 		t.Errorf("got %+v", got)
+	}
+	Verify(t, s.Reader)
+}
+
+func refusalToRepeatEndsTheFirstCall(t *testing.T, dsn string) {
+	s := Start(t, store.Config{DSN: dsn})
+	for _, call := range []string{"run/unknown", "run/policy", "run/repeated", "run/done"} {
+		first := Sample("acme", call)
+		end := Outcome(first)
+		must(t, appendOne(t, s, first))
+		if call == "run/done" {
+			must(t, appendOne(t, s, end))
+		}
+	}
+	s.Stop()
+	s = Start(t, store.Config{DSN: dsn})
+	refuse := func(call, reason string) {
+		t.Helper()
+		r := Sample("acme", call)
+		r.Decision, r.Reason, r.PolicyIDs = audit.Deny, reason, nil
+		must(t, appendOne(t, s, r))
+	}
+	refuse("run/unknown", "OUTCOME_UNKNOWN")
+	refuse("run/unknown", "OUTCOME_UNKNOWN") // once is enough
+	refuse("run/policy", "POLICY_DENIED")
+	refuse("run/done", "OUTCOME_UNKNOWN")
+	again := Sample("acme", "run/repeated")
+	end := Outcome(again)
+	must(t, appendOne(t, s, again))
+	must(t, appendOne(t, s, end))
+	own := Sample("acme", "run/own")
+	must(t, appendOne(t, s, own))
+	refuse("run/own", "RATE_LIMITED") // this process goes on with it
+
+	got := map[string]int{}
+	for _, r := range collect(t, s, audit.Filter{Tenant: "acme"}) {
+		if r.Phase == audit.Abandoned {
+			got[r.CallID]++
+			if r.Outcome != "unknown" || r.Decision != audit.Allow || r.Tool != "refund_order" {
+				t.Errorf("got %+v", r)
+			}
+		}
+	}
+	if diff := cmp.Diff(got, map[string]int{"run/unknown": 1, "run/policy": 1}); diff != "" {
+		t.Errorf("abandoned: got, want:\n%s", diff)
+	}
+	if n, err := s.Abandoned(t.Context(), nil); n != 1 || err != nil {
+		t.Errorf("got %d open calls, %v, want this process's own", n, err)
 	}
 	Verify(t, s.Reader)
 }
