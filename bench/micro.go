@@ -31,16 +31,16 @@ type value struct {
 // micros need no server. Processor time is read where there is a choice: other
 // load on the machine hardly moves it.
 func micros() []micro {
-	µs := func(benchmark, metric string) value { return value{benchmark, metric, 1e-3} }
+	us := func(benchmark, metric string) value { return value{benchmark, metric, 1e-3} }
 	return []micro{
-		{name: "policy decision, 50 rules", unit: "µs", target: "≤ 5", of: µs("BenchmarkDecide/rules=50/arguments=read", "cpu-ns/op")},
-		{name: "policy decision, 1,000 rules", unit: "µs", target: "≤ 10", of: µs("BenchmarkDecide/rules=1000/arguments=read", "cpu-ns/op")},
+		{name: "policy decision, 50 rules", unit: "µs", target: "≤ 5", of: us("BenchmarkDecide/rules=50/arguments=read", "cpu-ns/op")},
+		{name: "policy decision, 1,000 rules", unit: "µs", target: "≤ 10", of: us("BenchmarkDecide/rules=1000/arguments=read", "cpu-ns/op")},
 		{
 			name: "audit, 64 writers beside one", unit: "rows/s", target: "≥ 30 × one; ≥ 20,000",
 			of: value{"BenchmarkAppend64", "rows/s", 1}, with: value{"BenchmarkAppend1", "rows/s", 1},
 		},
-		{name: "seen token", unit: "µs", target: "≤ 1", of: µs("BenchmarkSeenToken", "ns/op")},
-		{name: "gate without audit", unit: "µs", target: "≤ 50", of: µs("BenchmarkGate/no_audit", "ns/op")},
+		{name: "seen token", unit: "µs", target: "≤ 1", of: us("BenchmarkSeenToken", "ns/op")},
+		{name: "gate without audit", unit: "µs", target: "≤ 50", of: us("BenchmarkGate/no_audit", "ns/op")},
 	}
 }
 

@@ -3,7 +3,7 @@ package config
 import "slices"
 
 // Magentic is the kind with an orchestrator that keeps a plan and a ledger.
-const Magentic = "magentic" //nolint:misspell // the kind is called so
+const Magentic = "magentic"
 
 // Kinds of group chats.
 const (
@@ -15,7 +15,7 @@ const (
 
 // GroupChat is several agents, or group chats, that take turns.
 type GroupChat struct {
-	Kind         string        `yaml:"kind" enum:"round_robin|selector|swarm|graph|magentic"` //nolint:misspell // the kind is called so
+	Kind         string        `yaml:"kind" enum:"round_robin|selector|swarm|graph|magentic"`
 	Description  string        `yaml:"description"`
 	Participants []Participant `yaml:"participants"`
 	Authority    string        `yaml:"authority" enum:"speaker|owner|intersection"`
@@ -23,13 +23,13 @@ type GroupChat struct {
 	Termination  *Termination  `yaml:"termination"`
 	MaxTurns     int           `yaml:"max_turns" range:"1..1000"`
 
-	Model                string `yaml:"model" is:"name"` //nolint:misspell // of selector and magentic, which is called so
-	Prompt               string `yaml:"prompt"`          // of selector
+	Model                string `yaml:"model" is:"name"`
+	Prompt               string `yaml:"prompt"` // of selector
 	PromptAsUser         bool   `yaml:"prompt_as_user"`
 	AllowRepeatedSpeaker bool   `yaml:"allow_repeated_speaker"`
 	MaxAttempts          int    `yaml:"max_attempts" range:"1..20"`
 	History              int    `yaml:"history" range:"1..100000"` // messages that selector's model reads; 0: all
-	MaxStalls            int    `yaml:"max_stalls" range:"1..100"` //nolint:misspell // of magentic, which is called so
+	MaxStalls            int    `yaml:"max_stalls" range:"1..100"`
 	MaxReplans           int    `yaml:"max_replans" range:"1..100"`
 	FinalPrompt          string `yaml:"final_prompt"`
 

@@ -175,7 +175,8 @@ func TestBodiesByHandAreTheLibrarys(t *testing.T) {
 			Messages: []agents.PromptMessage{
 				{Role: agents.RoleUser, Text: "x"},
 				{Role: agents.RoleAssistant, Text: "I look", Calls: []agents.CallRequest{{ID: "c1", Tool: "get", Arguments: `{"a":"b"}`}, {ID: "c2", Tool: "ping"}}},
-				{Role: agents.RoleTool, CallID: "c1", Text: `{"name":"Ada"}`}, {Role: agents.RoleTool, CallID: "c2"},
+				{Role: agents.RoleTool, CallID: "c1", Text: `{"name":"Ada"}`},
+				{Role: agents.RoleTool, CallID: "c2"},
 			},
 			Tools: []agents.Spec{{Name: "get", Description: "Looks “up”.", Schema: json.RawMessage(" { \"type\" : \"object\" } ")}, {Name: "ping"}},
 		},

@@ -100,7 +100,6 @@ func TestAnAgentIsATool(t *testing.T) {
 	})
 
 	last, err := c.makes(c.bob(), c.asks(findOut), nil)
-
 	if err != nil {
 		t.Fatal(err)
 	}

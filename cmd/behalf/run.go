@@ -187,7 +187,7 @@ func (t *talk) run(ctx context.Context, in io.Reader) error {
 		if err != nil {
 			t.bye()
 			if errors.Is(err, io.EOF) || ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // the person is done
 			}
 			return err
 		}
