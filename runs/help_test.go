@@ -86,13 +86,22 @@ func (d *desk) stored(t testing.TB, run *runs.Run) []agents.Event {
 	return readAll(t, d.log, runs.Key{Tenant: "acme", Session: run.SessionID})
 }
 
+// state is the run's state in the index, which may lag behind the log: whoever
+// watches sees the end a moment before it is indexed. It waits for that moment.
 func (d *desk) state(t testing.TB, run *runs.Run) string {
 	t.Helper()
-	rec, err := d.Find(t.Context(), "acme", run.ID)
-	if err != nil {
-		t.Fatal(err)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(10 * time.Second); ; <-tick.C {
+		rec, err := d.Find(t.Context(), "acme", run.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, st, err := d.Status(t.Context(), "acme", run.ID)
+		if err != nil || st.State() == rec.State || time.Now().After(end) {
+			return rec.State
+		}
 	}
-	return rec.State
 }
 
 func detached(s *runs.Spec) { s.Detached = true }
