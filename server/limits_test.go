@@ -1,0 +1,88 @@
+package server_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding/gzip"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+)
+
+func TestTooMuchIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	a := w.as(alice)
+	var many []string
+	for i := range 65 {
+		many = append(many, fmt.Sprintf("k-%d", i), "v")
+	}
+
+	for _, c := range []struct {
+		name string
+		*client
+		code codes.Code
+		why  string
+	}{
+		{"65 entries", a.with(many...), codes.InvalidArgument, "ARGUMENT_INVALID"},
+		{"a value over 8 KiB", a.with("k", strings.Repeat("v", 8<<10+1)), codes.InvalidArgument, "ARGUMENT_INVALID"},
+		// The server announces its limit, so gRPC's own client does not even send these.
+		{"more than 16 KiB", a.with("k", strings.Repeat("v", 8<<10), "l", strings.Repeat("v", 8<<10)), codes.Internal, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := c.admin().WhoAmI(c.ctx(t), &behalfv1.WhoAmIRequest{})
+
+			wantError(t, err, c.code, c.why)
+		})
+	}
+	t.Run("a message over 1 MiB", func(t *testing.T) {
+		_, err := a.agents().RunAgent(a.ctx(t), &behalfv1.RunAgentRequest{Agent: "triage", Input: strings.Repeat("x", 1<<20)})
+		if status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("got %v, want RESOURCE_EXHAUSTED", err)
+		}
+		_, err = a.stream(t, &behalfv1.StreamAgentRequest{Agent: "triage", Input: strings.Repeat("x", 1<<20)})
+		if status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("got %v of a stream, want RESOURCE_EXHAUSTED", err)
+		}
+	})
+	t.Run("a message that unpacks to more than 1 MiB", func(t *testing.T) {
+		// This test brings gzip along; without it no compression is accepted at all.
+		bomb := &behalfv1.RunAgentRequest{Agent: "triage", Input: strings.Repeat("x", 2<<20)}
+		_, err := a.agents().RunAgent(a.ctx(t), bomb, grpc.UseCompressor(gzip.Name))
+		if c := status.Code(err); c != codes.ResourceExhausted && c != codes.Unimplemented {
+			t.Errorf("got %v, want it refused", err)
+		}
+	})
+	t.Run("an input over 256 KiB", func(t *testing.T) {
+		_, err := a.agents().RunAgent(a.ctx(t), &behalfv1.RunAgentRequest{Agent: "triage", Input: strings.Repeat("x", 256<<10+1)})
+		wantError(t, err, codes.InvalidArgument, "ARGUMENT_INVALID")
+	})
+}
+
+func TestOnePersonCannotHoldMoreThan20Streams(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	a, d := w.as(alice), w.as(dave)
+	watch := func(c *client) error {
+		s, err := healthpb.NewHealthClient(c).Watch(c.ctx(t), &healthpb.HealthCheckRequest{})
+		if err == nil {
+			_, err = s.Recv()
+		}
+		return err
+	}
+	for i := range 20 {
+		if err := watch(a); err != nil {
+			t.Fatalf("stream %d: %v", i, err)
+		}
+	}
+
+	wantError(t, watch(a), codes.ResourceExhausted, "STREAM_LIMIT")
+	wantError(t, watch(w.as(alice)), codes.ResourceExhausted, "STREAM_LIMIT") // nor by another connection
+	if err := watch(d); err != nil {
+		t.Errorf("got %v for somebody else, want their own count", err)
+	}
+}

@@ -1,0 +1,98 @@
+package server_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	"github.com/behalf-dev/behalf/identity"
+	"github.com/behalf-dev/behalf/tools"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+)
+
+// seen is what a spy tool found around it.
+type seen struct {
+	md    metadata.MD
+	grant identity.Grant
+}
+
+type none struct{}
+
+// peek is a tool that looks at its context.
+func peek(out chan<- seen) tools.Tool {
+	return tools.Func("peek", "Looks around.", func(ctx context.Context, _ none) (none, error) {
+		md, _ := metadata.FromIncomingContext(ctx)
+		g, _ := identity.FromContext(ctx)
+		out <- seen{md, g}
+		return none{}, nil
+	}, tools.ReadOnly())
+}
+
+func TestMetadataThatCouldBeTakenForIdentityEndsInTheChain(t *testing.T) {
+	t.Parallel()
+	out := make(chan seen, 1)
+	w := newWorld(t, setup{spies: []tools.Tool{peek(out)}})
+	var pairs []string
+	for _, key := range []string{
+		"cookie", "dpop", "x-user-id", "x-user-email", "x-forwarded-for", "x-forwarded-user", "x-forwarded-client-cert", "forwarded",
+		"x-real-ip", "x-client-cert", "x-spiffe-id", "x-goog-iap-jwt-assertion", "x-ms-client-principal-id", "x-amzn-oidc-data",
+		"x-agent-id", "agent-chain", "txn-token", "baggage", "x-behalf-tenant", "behalf-tenant",
+	} {
+		pairs = append(pairs, key, "bob")
+	}
+	a := w.as(alice).with(append(pairs, "x-harmless", "stays")...)
+
+	if _, err := a.tools().CallTool(a.ctx(t), &behalfv1.CallToolRequest{Tool: "peek", ArgumentsJson: "{}"}); err != nil {
+		t.Fatal(err)
+	}
+
+	got := until(t, "the tool", out)
+	for i := 0; i < len(pairs); i += 2 {
+		if v := got.md.Get(pairs[i]); len(v) > 0 {
+			t.Errorf("%s reached the handler with %q", pairs[i], v)
+		}
+	}
+	if len(got.md.Get("authorization")) > 0 {
+		t.Error("the access token reached the handler")
+	}
+	if len(got.md.Get("x-harmless")) == 0 {
+		t.Error("harmless metadata is gone: the test proves nothing")
+	}
+	if s := got.grant.Principal().Subject(); s != "alice" {
+		t.Errorf("got %q as who calls, want alice", s)
+	}
+}
+
+func TestATokenIsOneValueInOnePlace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	a, app := w.as(alice), w.dial(w.workload(w.acme, "/app"))
+	token := strings.TrimPrefix(a.md.Get("authorization")[0], "Bearer ")
+	second := w.token(w.idp, bob, nil)
+
+	for _, c := range []struct {
+		name string
+		*client
+		code codes.Code
+		why  string
+	}{
+		{"two values", a.with("authorization", "Bearer "+second), codes.Unauthenticated, "CREDENTIAL_INVALID"},
+		{"the same value twice", a.with("authorization", "Bearer "+token), codes.Unauthenticated, "CREDENTIAL_INVALID"},
+		{"joined by a comma", &client{app, metadata.Pairs("authorization", "Bearer "+token+",Bearer "+second)}, codes.Unauthenticated, "CREDENTIAL_INVALID"},
+		{"two spaces", &client{app, metadata.Pairs("authorization", "Bearer  "+token)}, codes.Unauthenticated, "CREDENTIAL_INVALID"},
+		{"another scheme", &client{app, metadata.Pairs("authorization", "Basic "+token)}, codes.Unauthenticated, "CREDENTIAL_INVALID"},
+		{"authorization-bin", a.with("authorization-bin", "Bearer "+second), codes.InvalidArgument, "ARGUMENT_INVALID"},
+		{"authorization-bin alone", &client{app, metadata.Pairs("authorization-bin", "Bearer "+token)}, codes.InvalidArgument, "ARGUMENT_INVALID"},
+		{"x-user-id-bin", a.with("x-user-id-bin", "bob"), codes.InvalidArgument, "ARGUMENT_INVALID"},
+		{"a second place", a.with("x-access-token", second), codes.Unauthenticated, "CREDENTIAL_INVALID"},
+		{"only a second place", &client{app, metadata.Pairs("x-forwarded-access-token", token)}, codes.Unauthenticated, "CREDENTIAL_INVALID"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := c.admin().WhoAmI(c.ctx(t), &behalfv1.WhoAmIRequest{})
+
+			wantError(t, err, c.code, c.why)
+		})
+	}
+}
