@@ -26,6 +26,7 @@ type call struct {
 
 	silent  time.Duration // how long the first message may take; 0: for ever
 	blocked time.Duration // how long one send may wait for the client; 0: for ever
+	stopped time.Duration // the same once its run was told to stop
 }
 
 // next is the rest of the chain.
@@ -124,7 +125,10 @@ func (ch *chain) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 func (ch *chain) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	c := &call{method: info.FullMethod, rule: ch.rules[info.FullMethod], stream: true, both: info.IsClientStream}
 	return through(ss.Context(), c, ch.layers, func(ctx context.Context) error {
-		return handler(srv, &serverStream{ServerStream: ss, ctx: ctx, call: c})
+		s := &serverStream{ServerStream: ss, call: c}
+		s.ctx = context.WithValue(ctx, streamKey{}, s)
+		s.watchdog.limit, s.watchdog.moment, s.watchdog.hangUp = c.blocked, c.stopped, s.hangUp
+		return handler(srv, s)
 	})
 }
 
@@ -138,7 +142,7 @@ type serverStream struct {
 	bound    atomic.Pointer[context.Context]
 	received bool
 	sent     bool
-	watchdog *time.Timer
+	watchdog watchdog
 }
 
 func (s *serverStream) Context() context.Context {
@@ -185,20 +189,14 @@ func (s *serverStream) SendMsg(m any) error {
 	if s.call.blocked == 0 {
 		return s.ServerStream.SendMsg(m)
 	}
-	if s.watchdog == nil {
-		s.watchdog = time.AfterFunc(s.call.blocked, func() { s.hangUp(errBlocked) })
-	} else {
-		s.watchdog.Reset(s.call.blocked)
-	}
-	defer s.watchdog.Stop()
+	s.watchdog.begin()
+	defer s.watchdog.end()
 	return s.ServerStream.SendMsg(m)
 }
 
-// hangUp ends a stream whose client says nothing, or takes nothing any more: what
-// waits for it in the transport knows no deadline of ours, and whoever wants to
-// cancel the run would wait with it. To end the stream is the only thing that
-// wakes the handler; gRPC's transport allows it from any goroutine, and the
-// handler's own end is then without effect.
+// hangUp ends a stream whose client says nothing, or takes nothing any more. To
+// end the stream is the only thing that wakes the handler; gRPC's transport allows
+// it from any goroutine, and the handler's own end is then without effect.
 func (s *serverStream) hangUp(why *fault.Error) {
 	t, ok := grpc.ServerTransportStreamFromContext(s.ctx).(interface {
 		WriteStatus(*grpcstatus.Status) error
@@ -207,8 +205,3 @@ func (s *serverStream) hangUp(why *fault.Error) {
 		_ = t.WriteStatus(why.GRPCStatus())
 	}
 }
-
-var (
-	errSilent  = fault.New(codes.DeadlineExceeded, fault.DeadlineExceeded, "the first message did not come in time")
-	errBlocked = fault.New(codes.Canceled, fault.Canceled, "nothing was read for too long; come back with WatchRun")
-)

@@ -20,6 +20,7 @@ type Limits struct {
 	StreamLife    time.Duration // of a stream that is no conversation; default 15 min
 	FirstMessage  time.Duration // of a stream; default 60 s
 	BlockedSend   time.Duration // after which a client that reads nothing has left; default 10 s
+	StoppedSend   time.Duration // the same when its run was told to stop; default 100 ms
 }
 
 func (l Limits) withDefaults() Limits {
@@ -29,6 +30,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.StreamLife, 15*time.Minute)
 	set(&l.FirstMessage, time.Minute)
 	set(&l.BlockedSend, 10*time.Second)
+	set(&l.StoppedSend, 100*time.Millisecond)
 	return l
 }
 
@@ -80,7 +82,7 @@ func limit(l Limits) layer {
 			return fault.New(codes.ResourceExhausted, fault.StreamLimit, "too many open streams; close one and try again").RetryIn(time.Second)
 		}
 		defer open.leave(who)
-		c.silent, c.blocked = l.FirstMessage, l.BlockedSend
+		c.silent, c.blocked, c.stopped = l.FirstMessage, l.BlockedSend, l.StoppedSend
 		if c.conversation() {
 			return rest(ctx)
 		}

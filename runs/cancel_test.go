@@ -213,3 +213,40 @@ func TestAgentsOwnIncompleteMessageIsNotDoubled(t *testing.T) {
 		t.Errorf("the end (-want +got):\n%s", diff)
 	}
 }
+
+// A loop body that waits for its client learns by the tie that the run is to stop.
+func TestATiedLoopLearnsThatTheRunWasCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, runs.NewMemory(), blocking(nil))
+		stopped, untied := make(chan struct{}), false
+		run := d.start(t, ana(t), "", func(s *runs.Spec) {
+			s.Tie = func(work context.Context) func() {
+				context.AfterFunc(work, func() { close(stopped) })
+				return func() { untied = true }
+			}
+		})
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for e := range run.Events(t.Context()) {
+				if e.Live() {
+					<-stopped // a send that the client does not take
+					break
+				}
+			}
+		}()
+		synctest.Wait()
+		began := time.Now()
+
+		rec, err := d.Cancel(t.Context(), "acme", run.ID)
+
+		if err != nil || rec.State != runs.StateCancelled || time.Since(began) != 0 {
+			t.Errorf("cancel gave %s and %v after %v", rec.State, err, time.Since(began))
+		}
+		<-ended
+		if !untied {
+			t.Error("the loop was not told that the work is over")
+		}
+		checkCutOff(t, d, run)
+	})
+}

@@ -29,6 +29,7 @@ type execution struct {
 	*session
 
 	yield  func(agents.Event, error) bool // nil: only watchers listen
+	tie    func(context.Context) func()   // tells whoever holds up yield that the run shall stop
 	left   bool                           // the listener broke off
 	kept   bool                           // the grant is stored
 	base   context.Context                // for what must be stored also after a cancel
@@ -53,6 +54,7 @@ func (e *Engine) execution(r RunRecord, g identity.Grant, a agents.Agent, s *ses
 	return &execution{
 		e: e, rec: r, key: Key{r.Tenant, r.SessionID}, grant: g, agent: a, session: s,
 		base: context.Background(), done: make(chan struct{}), cancel: func(error) {},
+		tie: func(context.Context) func() { return func() {} },
 	}
 }
 
@@ -77,16 +79,17 @@ func (x *execution) run(ctx context.Context, opening []agents.Event) error {
 	}
 	x.mu.Unlock()
 	defer x.refuse()
-	for i := range opening {
-		x.show(&opening[i])
-	}
-	held, release, err := x.hold(ctx)
-	if err != nil {
-		return x.settle(ctx, err)
-	}
+	held, release, refused := x.hold(ctx)
 	defer release()
 	held, stop := context.WithTimeoutCause(held, x.e.timeout(x.status.Started.Limits), errTimeout)
 	defer stop()
+	defer x.tie(held)()
+	for i := range opening {
+		x.show(&opening[i])
+	}
+	if refused != nil {
+		return x.settle(ctx, refused)
+	}
 	for {
 		err := x.settle(held, x.drive(held))
 		if err != nil || !x.status.Waits() {
@@ -98,11 +101,17 @@ func (x *execution) run(ctx context.Context, opening []agents.Event) error {
 	}
 }
 
+// hold gives the context in which the run may act; the run's own with the reason
+// if it may not.
 func (x *execution) hold(ctx context.Context) (context.Context, func(), error) {
 	if x.e.cfg.Hold == nil {
 		return ctx, func() {}, nil
 	}
-	return x.e.cfg.Hold(ctx, x.rec, x.grant)
+	held, release, err := x.e.cfg.Hold(ctx, x.rec, x.grant)
+	if err != nil {
+		return ctx, func() {}, err
+	}
+	return held, release, nil
 }
 
 // drive ranges over the agent once. An agent that panics fails its own run and

@@ -28,6 +28,12 @@ type Spec struct {
 
 	// Detached runs belong to no connection: the engine's workers execute them.
 	Detached bool
+
+	// Tie, if set, is called when an attached run begins to work, with the context
+	// that ends when the run is told to stop; what it returns is called when the
+	// work is over. Whoever waits for a client inside the loop over the events
+	// must then not wait on: the run's end is stored by the same goroutine.
+	Tie func(work context.Context) (untie func())
 }
 
 // Run is a run that was started. Events may be ranged over once.
@@ -43,6 +49,7 @@ type Run struct {
 	opening []agents.Event // stored by Start
 	session *session       // nil: not executed here
 	agent   agents.Agent
+	tie     func(context.Context) func()
 }
 
 // Start begins a run: it checks the session, keeps grant, session and run, and
@@ -59,7 +66,7 @@ func (e *Engine) Start(ctx context.Context, spec Spec) (*Run, error) {
 	if run, err := e.repeated(ctx, g, spec); run != nil || err != nil {
 		return run, err
 	}
-	run := &Run{engine: e, grant: g, rec: e.newRecord(g, spec)}
+	run := &Run{engine: e, grant: g, rec: e.newRecord(g, spec), tie: spec.Tie}
 	var err error
 	if run.agent, err = e.target(spec.Target, run.rec.Kind); err != nil {
 		return nil, err
@@ -256,7 +263,7 @@ func (r *Run) key() Key { return Key{r.rec.Tenant, r.rec.SessionID} }
 // with Watch, or use Follow. When the agent failed, RunFinished is followed by the error.
 //
 // A loop that breaks, or a ctx that ends, cancels the run. A slow loop holds up
-// the model.
+// the model, and the end of a run that is cancelled: see Spec.Tie.
 //
 // For a detached or repeated run the loop only watches, until RunFinished.
 func (r *Run) Events(ctx context.Context) iter.Seq2[agents.Event, error] {
@@ -271,6 +278,9 @@ func (r *Run) Events(ctx context.Context) iter.Seq2[agents.Event, error] {
 		}
 		defer r.engine.release(x)
 		x.yield = yield
+		if r.tie != nil {
+			x.tie = r.tie
+		}
 		err := x.run(identity.WithGrant(ctx, r.grant), r.opening)
 		if err != nil && !x.left {
 			yield(agents.Event{}, err)

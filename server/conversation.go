@@ -148,6 +148,7 @@ func (c *conversation) take(t *turn) error {
 	if err != nil {
 		return err
 	}
+	sp.Tie = interceptors.Tie(c.ctx)
 	q := &policy.Query{Grant: g, Action: c.to.action(), Resource: c.to.entity(), Session: session}
 	return c.governed(q, func(ctx context.Context) error {
 		run, err := c.runs.Start(ctx, sp)

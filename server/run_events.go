@@ -16,8 +16,9 @@ import (
 
 // stream starts a run and sends each event as it happens, through pauses, to the
 // run's end. The client's flow control holds up the model: nothing is buffered
-// here.
+// here. A run that is told to stop does not wait for it.
 func stream(ctx context.Context, engine Runs, sp runs.Spec, send func(*behalfv1.Event) error) error {
+	sp.Tie = interceptors.Tie(ctx)
 	run, err := engine.Start(ctx, sp)
 	if err != nil {
 		return err

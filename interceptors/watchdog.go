@@ -1,0 +1,125 @@
+package interceptors
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/behalf-dev/behalf/fault"
+	"google.golang.org/grpc/codes"
+)
+
+// watchdog ends a send that waits too long for its client. What waits in the
+// transport knows no deadline of ours, and whoever wants to cancel the run would
+// wait with it.
+//
+// One goroutine sends, between begin and end; hurry and rest may come from any.
+type watchdog struct {
+	limit  time.Duration      // how long one send may wait
+	moment time.Duration      // the same when its work was told to stop
+	hangUp func(*fault.Error) // ends the stream, which wakes the send
+
+	mu      sync.Mutex // guards what follows
+	timer   *time.Timer
+	sending bool
+	hurried *fault.Error // why a send may only take a moment; nil: it may take limit
+}
+
+func (w *watchdog) begin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sending = true
+	w.watch()
+}
+
+// watch counts anew, with the lock held.
+func (w *watchdog) watch() {
+	d := w.limit
+	if w.hurried != nil {
+		d = w.moment
+	}
+	if w.timer == nil {
+		w.timer = time.AfterFunc(d, w.bite)
+		return
+	}
+	w.timer.Reset(d)
+}
+
+func (w *watchdog) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sending = false
+	w.timer.Stop()
+}
+
+func (w *watchdog) bite() {
+	w.mu.Lock()
+	why, sending := w.hurried, w.sending
+	w.mu.Unlock()
+	if why == nil {
+		why = errBlocked
+	}
+	if sending {
+		w.hangUp(why)
+	}
+}
+
+// hurry lets sends take only a moment from now on, also one that waits already.
+func (w *watchdog) hurry(why *fault.Error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hurried = why
+	if w.sending {
+		w.watch()
+	}
+}
+
+func (w *watchdog) rest() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hurried = nil
+}
+
+var (
+	errSilent  = fault.New(codes.DeadlineExceeded, fault.DeadlineExceeded, "the first message did not come in time")
+	errBlocked = fault.New(codes.Canceled, fault.Canceled, "nothing was read for too long; come back with WatchRun")
+	errStopped = fault.New(codes.Canceled, fault.Canceled, "the run was stopped while nothing was read; WatchRun has its end")
+)
+
+// streamKey holds the call's serverStream for Tie.
+type streamKey struct{}
+
+// Tie gives what ties the stream of the call in ctx to a run: while the run
+// works, the end of its context lets no send wait for the client longer than
+// Limits.StoppedSend. What stores the run's end is the goroutine that sends, so a
+// client that reads nothing would hold up a cancellation, a lock or an expiry; one
+// that reads and is just behind shall see the end. nil for a call that is no stream.
+func Tie(ctx context.Context) func(work context.Context) (untie func()) {
+	s, _ := ctx.Value(streamKey{}).(*serverStream)
+	if s == nil {
+		return nil
+	}
+	return func(work context.Context) func() {
+		hurried := make(chan struct{})
+		stop := context.AfterFunc(work, func() {
+			defer close(hurried)
+			s.watchdog.hurry(stopped(work))
+		})
+		return func() {
+			if !stop() {
+				<-hurried // else it could hurry what the stream sends next
+			}
+			s.watchdog.rest()
+		}
+	}
+}
+
+// stopped is what a client reads that missed the end: the reason, if somebody
+// gave one that is meant for it.
+func stopped(work context.Context) *fault.Error {
+	if why, ok := errors.AsType[*fault.Error](context.Cause(work)); ok {
+		return why
+	}
+	return errStopped
+}
