@@ -11,6 +11,9 @@
 // call: validate on each RecvMsg of a stream, authorize on the first. What must happen before the first byte leaves (the durable decision)
 // runs before the first SendMsg.
 //
+// A message that is too large or cannot be decoded is refused by the chain too,
+// after identify, and not by gRPC before it: see codec.
+//
 // Handlers find the caller's identity in the context (identity.FromContext) and
 // have no other way to learn who calls. Metadata that could be mistaken for
 // identity is gone by then.

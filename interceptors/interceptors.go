@@ -23,6 +23,8 @@ type Config struct {
 	Now      func() time.Time
 	GrantID  func() string // a new grt_… id
 	Limits   Limits
+	// MessageBytes bounds one request, decompressed.
+	MessageBytes int
 }
 
 // Options makes the server options that install the chain, whole or not at all.
@@ -35,18 +37,18 @@ func Options(c Config) ([]grpc.ServerOption, error) {
 		return nil, err
 	}
 	auth := &authorizer{guard: c.Guard, resolve: c.Resolve, now: c.Now, grantID: c.GrantID, trace: Trace}
-	return install([]pair{
+	return append(decoding(c.MessageBytes), install([]pair{
 		own(c.Rules, traced),
 		known(c.Rules, pair{c.Metrics.UnaryServerInterceptor(), c.Metrics.StreamServerInterceptor()}),
 		known(c.Rules, pair{logging.UnaryServerInterceptor(logger(c.Log), finishedOnly), logging.StreamServerInterceptor(logger(c.Log), finishedOnly)}),
 		own(c.Rules, status(c.Log)),
 		{recovery.UnaryServerInterceptor(recovered), recovery.StreamServerInterceptor(recovered)},
-		own(c.Rules, identify(c.Identify), limit(c.Limits), validate(v), auth.layer),
-	}), nil
+		own(c.Rules, identify(c.Identify), limit(c.Limits), decoded, validate(v), auth.layer),
+	})...), nil
 }
 
 func (c Config) complete() error {
-	if c.Rules == nil || c.Identify == nil || c.Guard == nil || c.Resolve == nil || c.Metrics == nil || c.Log == nil || c.Now == nil || c.GrantID == nil {
+	if c.Rules == nil || c.Identify == nil || c.Guard == nil || c.Resolve == nil || c.Metrics == nil || c.Log == nil || c.Now == nil || c.GrantID == nil || c.MessageBytes <= 0 {
 		return errors.New("interceptors: every field of Config but Limits is required")
 	}
 	return nil

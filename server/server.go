@@ -97,7 +97,7 @@ func New(c Config) (*Server, error) {
 		return nil, fmt.Errorf("server: %w", err)
 	}
 	metrics := grpcprom.NewServerMetrics()
-	chain, err := interceptors.Options(c.chain(rules, metrics))
+	chain, err := interceptors.Options(c.chain(rules, metrics, limits.MessageBytes))
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
@@ -113,10 +113,10 @@ func New(c Config) (*Server, error) {
 	return s, nil
 }
 
-func (c Config) chain(rules map[string]*interceptors.Rule, m *grpcprom.ServerMetrics) interceptors.Config {
+func (c Config) chain(rules map[string]*interceptors.Rule, m *grpcprom.ServerMetrics, messageBytes int) interceptors.Config {
 	return interceptors.Config{
 		Rules: rules, Identify: c.Identify, Guard: c.Guard, Resolve: &resolver{c.Runs, c.Catalog},
-		Metrics: m, Log: c.Log, Now: c.Now, GrantID: c.GrantID, Limits: c.Limits,
+		Metrics: m, Log: c.Log, Now: c.Now, GrantID: c.GrantID, Limits: c.Limits, MessageBytes: messageBytes,
 	}
 }
 
@@ -125,7 +125,6 @@ func (l Transport) options(t *tls.Config) []grpc.ServerOption {
 		grpc.Creds(credentials.NewTLS(t)),
 		grpc.MaxConcurrentStreams(l.Streams),
 		grpc.MaxHeaderListSize(l.HeaderBytes),
-		grpc.MaxRecvMsgSize(l.MessageBytes),
 		grpc.ConnectionTimeout(l.ConnectTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionIdle: l.Idle, MaxConnectionAge: l.Age, MaxConnectionAgeGrace: l.Grace,
