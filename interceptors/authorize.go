@@ -17,6 +17,7 @@ import (
 type Guard interface {
 	Begin(context.Context, *policy.Query) (*policy.Permit, error)
 	Read(context.Context, *policy.Query) error
+	Refuse(context.Context, *policy.Query, *fault.Error) error
 }
 
 // Target is what a call is about: the entity that policy decides on and the
@@ -28,9 +29,12 @@ type Target struct {
 	Run     string
 }
 
-// Resolver finds the target of a request for a caller. Another tenant's object
-// is NOT_FOUND, like an absent one.
+// Resolver finds the target of a request for a caller.
 type Resolver interface {
+	// Named is the target as the request names it, whether or not there is one.
+	Named(g identity.Grant, r *Rule, request proto.Message) Target
+	// Resolve looks the target up. Another tenant's object is NOT_FOUND, like an
+	// absent one; the target then names what was not found.
 	Resolve(ctx context.Context, g identity.Grant, r *Rule, request proto.Message) (Target, error)
 }
 
@@ -47,12 +51,17 @@ type authorizer struct {
 func (a *authorizer) layer(ctx context.Context, c *call, rest next) error {
 	var permit *policy.Permit
 	c.first = append(c.first, func(ctx context.Context, m proto.Message) (context.Context, error) {
+		p, known := ctx.Value(principalKey{}).(identity.Principal)
+		if !known {
+			return ctx, nil // a public call
+		}
 		m = terms(m)
-		g, known, err := a.grant(ctx, m)
-		if err != nil || !known {
-			return ctx, err
+		g := identity.Root(a.grantID(), p, narrowing(m), tier(m))
+		if foreign(g, m) {
+			return ctx, a.refuse(ctx, g, c.rule, a.resolve.Named(g, c.rule, m), errForeign)
 		}
 		ctx = identity.WithGrant(ctx, g)
+		var err error
 		permit, err = a.decide(ctx, g, c.rule, m)
 		return context.WithValue(ctx, permitKey{}, permit), err
 	})
@@ -104,16 +113,20 @@ func Outcome(err error) policy.Result {
 }
 
 // decide asks the guard as the rule says: before the effect, with one row, or
-// not at all for a caller's own lists and for tool calls, which the gate decides.
+// not at all for a caller's own lists. Tool calls are decided at the other door:
+// the gate knows the arguments.
 func (a *authorizer) decide(ctx context.Context, g identity.Grant, r *Rule, m proto.Message) (*policy.Permit, error) {
-	if r.Audit == behalfv1.Audit_AUDIT_NONE || r.Action == callTool {
+	if r.Audit == behalfv1.Audit_AUDIT_NONE {
 		return nil, nil //nolint:nilnil // no permit is needed
 	}
 	t, err := a.resolve.Resolve(ctx, g, r, m)
 	if err != nil {
-		return nil, err
+		return nil, a.refuse(ctx, g, r, t, err)
 	}
-	q := &policy.Query{Grant: g, Action: t.Action, Resource: t.Entity, Time: a.now(), Session: t.Session, Run: t.Run, Trace: a.trace(ctx)}
+	if r.Action == policy.ActionCallTool {
+		return nil, nil //nolint:nilnil // the gate has its own
+	}
+	q := a.query(ctx, g, t)
 	if r.Audit == behalfv1.Audit_AUDIT_READ {
 		return nil, a.guard.Read(ctx, q)
 	}
@@ -122,6 +135,27 @@ func (a *authorizer) decide(ctx context.Context, g identity.Grant, r *Rule, m pr
 		return permit, err
 	}
 	return permit, permit.Wait(ctx)
+}
+
+func (a *authorizer) query(ctx context.Context, g identity.Grant, t Target) *policy.Query {
+	return &policy.Query{Grant: g, Action: t.Action, Resource: t.Entity, Time: a.now(), Session: t.Session, Run: t.Run, Trace: a.trace(ctx)}
+}
+
+// refuse puts a denial on record that is made before policy is asked: of a known
+// caller who names another tenant, or what is not there for them. The row, like
+// the answer, does not tell an absent object from somebody else's. Errors that deny
+// nothing (a malformed request, a call that is not built, an index that is down)
+// stay as they are.
+func (a *authorizer) refuse(ctx context.Context, g identity.Grant, r *Rule, t Target, err error) error {
+	f := fault.From(err)
+	if r.Audit == behalfv1.Audit_AUDIT_NONE || f.Reason != fault.NotFound && f.Reason != fault.TenantMismatch {
+		return err
+	}
+	q := a.query(ctx, g, Target{Action: t.Action, Entity: t.Entity}) // it belongs to no session or run of theirs
+	if t.Entity.Type == "Tool" {
+		q.Tool = t.Entity.ID
+	}
+	return a.guard.Refuse(ctx, q, f)
 }
 
 // overlaps says that the decision may still be on its way to the disk while the
@@ -149,9 +183,6 @@ func Recorded(ctx context.Context) error {
 	return nil
 }
 
-// callTool is decided at the other door: the tool gate knows the arguments.
-const callTool = "call_tool"
-
 // terms is what of a first message says with whom and under which limits: all of
 // it, or the opening of a conversation.
 func terms(m proto.Message) proto.Message {
@@ -163,18 +194,13 @@ func terms(m proto.Message) proto.Message {
 	return m
 }
 
-// grant makes the call's grant of the verified principal and what the request
-// asks to be narrowed to. known is false for public calls.
-func (a *authorizer) grant(ctx context.Context, m proto.Message) (g identity.Grant, known bool, err error) {
-	p, known := ctx.Value(principalKey{}).(identity.Principal)
-	if !known {
-		return identity.Grant{}, false, nil
-	}
-	if t, ok := m.(interface{ GetTenant() string }); ok && t.GetTenant() != "" && t.GetTenant() != p.Tenant() {
-		return identity.Grant{}, false, fault.New(codes.PermissionDenied, fault.TenantMismatch, "the request names a tenant that is not yours; leave `tenant` empty or name your own")
-	}
-	return identity.Root(a.grantID(), p, narrowing(m), tier(m)), true, nil
+// foreign reports whether a request names another tenant than its caller's.
+func foreign(g identity.Grant, m proto.Message) bool {
+	t, ok := m.(interface{ GetTenant() string })
+	return ok && t.GetTenant() != "" && t.GetTenant() != g.Tenant()
 }
+
+var errForeign = fault.New(codes.PermissionDenied, fault.TenantMismatch, "the request names a tenant that is not yours; leave `tenant` empty or name your own")
 
 func narrowing(m proto.Message) *identity.Scopes {
 	r, ok := m.(interface{ GetScopes() *behalfv1.Scopes })

@@ -279,17 +279,19 @@ func failure(err error, digest string) Result {
 	return Result{Outcome: Failed, Reason: string(f.Reason), Digest: digest}
 }
 
-// Read decides and queues one row, without waiting for it: for RPCs that only
-// read. A denial is durable as always, and so is a call that counts against a
-// rate. The row has no outcome; a call id that begins with "read_" tells it from
-// an effect that was abandoned.
+// Read decides a call that only reads, and lets it happen once its one row is
+// durable: a reader who is not on record must not have read. To wait here, before
+// the read, costs the caller one commit that it shares with whatever else is
+// being recorded; to read meanwhile and to hold back the answer would save little
+// more than nothing, since reads are short, and would have to be got right in each
+// kind of call. A store that cannot write, or a full queue, is AUDIT_UNAVAILABLE.
+//
+// The row has no outcome, unless the caller left before it was durable; a call id
+// that begins with "read_" tells it from an effect that was abandoned.
 func (g *Guard) Read(ctx context.Context, query *Query) error {
 	p, err := g.begin(ctx, g.stamp(query, "read_"), cannotRedact)
 	if err != nil {
 		return err
 	}
-	if p.counted {
-		return p.Wait(ctx)
-	}
-	return nil
+	return p.Wait(ctx)
 }

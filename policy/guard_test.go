@@ -286,29 +286,54 @@ func TestDoAndReadDenyARedactionThatNobodyWouldApply(t *testing.T) {
 	}
 }
 
-func TestReadIsOneRowAndDoesNotWait(t *testing.T) {
-	d := newDesk(t, permitAll)
-	d.log.hang = true
-	q := &Query{Grant: grantOf(person("acme", "alice")), Action: "get_session", Resource: Entity{Type: "Session", ID: "ses_1"}}
+func TestAReadIsOneDurableRow(t *testing.T) {
+	for name, rules := range map[string]string{
+		"plain":          permitAll,
+		"against a rate": permitAll + `@id("rate") @rate("1/1m") forbid (principal, action == Action::"get_session", resource);`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newDesk(t, rules)
+				d.log.hang = true
+				q := &Query{Grant: grantOf(person("acme", "alice")), Action: "get_session", Resource: Entity{Type: "Session", ID: "ses_1"}}
+				done := make(chan error, 1)
 
-	if err := d.Read(t.Context(), q); err != nil {
-		t.Fatal(err)
-	}
+				go func() { done <- d.Read(t.Context(), q) }()
 
-	d.wantRows(t, "decision allow")
-	if id := d.log.record(0).CallID; !strings.HasPrefix(id, "read_") {
-		t.Errorf("got call id %q", id)
+				synctest.Wait()
+				select {
+				case err := <-done:
+					t.Fatalf("got %v before the row was durable", err)
+				default:
+				}
+				d.log.release()
+				if err := <-done; err != nil {
+					t.Fatal(err)
+				}
+				d.wantRows(t, "decision allow")
+				if id := d.log.record(0).CallID; !strings.HasPrefix(id, "read_") {
+					t.Errorf("got call id %q", id)
+				}
+			})
+		})
 	}
 }
 
-func TestReadWaitsWhereItCountsAgainstARate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t, permitAll+`@id("rate") @rate("1/1m") forbid (principal, action == Action::"get_session", resource);`)
-		d.log.hang = true
+func TestAReadThatCannotBeRecordedIsRefused(t *testing.T) {
+	q := &Query{Grant: grantOf(person("acme", "alice")), Action: "get_session", Resource: Entity{Type: "Session", ID: "ses_1"}}
+	t.Run("the sink fails", func(t *testing.T) {
+		d := newDesk(t, permitAll)
+		d.log.err = errors.New("queue full")
 
-		err := d.Read(t.Context(), &Query{Grant: grantOf(person("acme", "alice")), Action: "get_session", Resource: Entity{Type: "Session", ID: "ses_1"}})
+		wantFault(t, d.Read(t.Context(), q), codes.Unavailable, fault.AuditUnavailable)
+	})
+	t.Run("the sink hangs", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDesk(t, permitAll)
+			d.log.hang = true
 
-		wantFault(t, err, codes.Unavailable, fault.AuditUnavailable)
+			wantFault(t, d.Read(t.Context(), q), codes.Unavailable, fault.AuditUnavailable)
+		})
 	})
 }
 

@@ -21,22 +21,59 @@ type resolver struct {
 	catalog Catalog
 }
 
-// Resolve implements interceptors.Resolver.
-func (r *resolver) Resolve(ctx context.Context, g identity.Grant, rule *interceptors.Rule, m proto.Message) (interceptors.Target, error) {
-	if unbuilt(rule.Method) {
-		return interceptors.Target{}, fault.New(codes.Unimplemented, fault.Unimplemented, "this call is not implemented yet")
-	}
+// Named implements interceptors.Resolver.
+func (r *resolver) Named(g identity.Grant, rule *interceptors.Rule, m proto.Message) interceptors.Target {
 	t := interceptors.Target{Action: rule.Action, Entity: policy.Entity{Type: interceptors.EntityType(rule.Resource)}}
-	var err error
 	switch rule.Resource {
 	case "tenant":
 		t.Entity.ID = g.Tenant()
 	case "agent", "group_chat", "target":
+		to := aim(m)
+		if t.Entity = to.entity(); t.Action == "run_target" {
+			t.Action = to.action()
+		}
+	case "run":
+		t.Entity.ID = named(m, runID.GetRunId)
+	case "session":
+		t.Entity.ID = named(m, sessionID.GetSessionId)
+	case "tool":
+		t.Entity.ID = named(m, toolName.GetTool)
+	}
+	return t
+}
+
+// What requests name things by.
+type (
+	runID     interface{ GetRunId() string }
+	sessionID interface{ GetSessionId() string }
+	toolName  interface{ GetTool() string }
+)
+
+// named reads a name, empty for a request that has no such field.
+func named[T any](m proto.Message, get func(T) string) string {
+	if r, ok := m.(T); ok {
+		return get(r)
+	}
+	return ""
+}
+
+// Resolve implements interceptors.Resolver.
+func (r *resolver) Resolve(ctx context.Context, g identity.Grant, rule *interceptors.Rule, m proto.Message) (interceptors.Target, error) {
+	t := r.Named(g, rule, m)
+	if unbuilt(rule.Method) {
+		return t, fault.New(codes.Unimplemented, fault.Unimplemented, "this call is not implemented yet")
+	}
+	var err error
+	switch rule.Resource {
+	case "tenant":
+	case "agent", "group_chat", "target":
 		err = r.target(ctx, g, m, &t)
 	case "run":
-		err = r.run(ctx, g, m, &t)
+		err = r.run(ctx, g, &t)
 	case "session":
-		err = r.session(ctx, g, m, &t)
+		err = r.session(ctx, g, &t)
+	case "tool": // which ones there are is the gate's to say
+		err = r.own(ctx, g, m, &t)
 	default:
 		err = notFound(rule.Resource)
 	}
@@ -66,26 +103,26 @@ func (r *resolver) target(ctx context.Context, g identity.Grant, m proto.Message
 	if err := r.known(to); err != nil {
 		return err
 	}
-	if t.Entity = to.entity(); t.Action == "run_target" {
-		t.Action = to.action()
-	}
-	if s, ok := m.(interface{ GetSessionId() string }); ok {
-		t.Session = s.GetSessionId()
-	}
-	return r.own(ctx, g, t.Session)
+	return r.own(ctx, g, m, t)
 }
 
-// own makes sure that a run is not decided, and put on record, in a session that
-// is somebody else's.
-func (r *resolver) own(ctx context.Context, g identity.Grant, session string) error {
+// own makes sure that a call is not decided, and put on record, in a session that
+// is somebody else's. One that is not the caller's is what the call is refused for.
+func (r *resolver) own(ctx context.Context, g identity.Grant, m proto.Message, t *interceptors.Target) error {
+	session := named(m, sessionID.GetSessionId)
 	if session == "" {
 		return nil
 	}
 	rec, err := r.runs.FindSession(ctx, g.Tenant(), session)
 	if err == nil && rec.Owner != runs.OwnerOf(g) {
-		return notFound("session")
+		err = notFound("session")
 	}
-	return err
+	if err != nil {
+		t.Entity = policy.Entity{Type: "Session", ID: session}
+		return err
+	}
+	t.Session = session
+	return nil
 }
 
 func (r *resolver) known(to target) error {
@@ -101,12 +138,8 @@ func (r *resolver) known(to target) error {
 	return nil
 }
 
-func (r *resolver) run(ctx context.Context, g identity.Grant, m proto.Message, t *interceptors.Target) error {
-	named, ok := m.(interface{ GetRunId() string })
-	if !ok {
-		return notFound("run")
-	}
-	rec, err := r.runs.Find(ctx, g.Tenant(), named.GetRunId())
+func (r *resolver) run(ctx context.Context, g identity.Grant, t *interceptors.Target) error {
+	rec, err := r.runs.Find(ctx, g.Tenant(), t.Entity.ID)
 	if err != nil {
 		return err
 	}
@@ -115,12 +148,8 @@ func (r *resolver) run(ctx context.Context, g identity.Grant, m proto.Message, t
 	return nil
 }
 
-func (r *resolver) session(ctx context.Context, g identity.Grant, m proto.Message, t *interceptors.Target) error {
-	named, ok := m.(interface{ GetSessionId() string })
-	if !ok {
-		return notFound("session")
-	}
-	rec, err := r.runs.FindSession(ctx, g.Tenant(), named.GetSessionId())
+func (r *resolver) session(ctx context.Context, g identity.Grant, t *interceptors.Target) error {
+	rec, err := r.runs.FindSession(ctx, g.Tenant(), t.Entity.ID)
 	if err != nil {
 		return err
 	}

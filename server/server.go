@@ -143,7 +143,7 @@ func (c Config) register(g *grpc.Server, h *health.Server) {
 	behalfv1.RegisterAgentServiceServer(g, &agentService{runs: c.Runs, catalog: c.Catalog})
 	behalfv1.RegisterRunServiceServer(g, &runService{runs: c.Runs, guard: c.Guard})
 	behalfv1.RegisterSessionServiceServer(g, &sessionService{runs: c.Runs})
-	behalfv1.RegisterToolServiceServer(g, &toolService{tools: c.Tools, runs: c.Runs})
+	behalfv1.RegisterToolServiceServer(g, &toolService{tools: c.Tools})
 	behalfv1.RegisterAuditServiceServer(g, &auditService{log: c.Audit})
 	behalfv1.RegisterAdminServiceServer(g, &adminService{admin: c.Admin, version: c.Version})
 	behalfv1.RegisterGroupChatServiceServer(g, &groupChatService{runs: c.Runs, catalog: c.Catalog})

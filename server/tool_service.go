@@ -7,7 +7,6 @@ import (
 	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/fault"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
-	"github.com/behalf-dev/behalf/runs"
 	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/grpc/codes"
 )
@@ -25,7 +24,6 @@ type Tools interface {
 type toolService struct {
 	behalfv1.UnimplementedToolServiceServer
 	tools Tools
-	runs  Runs
 }
 
 // ListTools shows what the caller's scopes reach. Policy may still say no at the call.
@@ -57,7 +55,8 @@ func tool(d *tools.Descriptor) *behalfv1.Tool {
 }
 
 // CallTool is a governed call without an agent. The gate decides it, records it
-// and performs it; see interceptors for why the chain leaves that to the gate.
+// and performs it; see interceptors for why the chain leaves that to the gate. The
+// session, which it would be recorded in, is the caller's: see resolver.
 func (s *toolService) CallTool(ctx context.Context, r *behalfv1.CallToolRequest) (*behalfv1.CallToolResponse, error) {
 	switch {
 	case r.GetGrantId() != "":
@@ -66,9 +65,6 @@ func (s *toolService) CallTool(ctx context.Context, r *behalfv1.CallToolRequest)
 		return nil, notBuilt("approval_id")
 	case r.GetRequestId() != "":
 		return nil, notBuilt("request_id")
-	}
-	if err := s.own(ctx, r.GetSessionId()); err != nil {
-		return nil, err
 	}
 	call := agents.ToolCall{ID: s.tools.NewCall(), SessionID: r.GetSessionId(), Name: r.GetTool(), Arguments: r.GetArgumentsJson()}
 	call.RunID, _, _ = strings.Cut(call.ID, "/")
@@ -81,23 +77,6 @@ func (s *toolService) CallTool(ctx context.Context, r *behalfv1.CallToolRequest)
 		Reason:     behalfv1.ErrorReason(enum(behalfv1.ErrorReason_value, "ERROR_REASON_", res.Reason)),
 		ResultJson: string(res.Result), Failed: res.Failed,
 	}, nil
-}
-
-// own refuses a session that is not the caller's: the call would be recorded,
-// and shown to policy, as part of what somebody else does.
-func (s *toolService) own(ctx context.Context, sessionID string) error {
-	if sessionID == "" {
-		return nil
-	}
-	g, err := grant(ctx)
-	if err != nil {
-		return err
-	}
-	rec, err := s.runs.FindSession(ctx, g.Tenant(), sessionID)
-	if err == nil && rec.Owner != runs.OwnerOf(g) {
-		return notFound("session")
-	}
-	return err
 }
 
 // notBuilt refuses a field whose meaning would be lost if it were ignored.
