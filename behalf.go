@@ -28,6 +28,7 @@ type Server struct {
 	opt      options
 	started  time.Time
 	registry *tools.Registry
+	absent   []string // toolsets whose tools are not known, while the config has problems
 	store    *store.Store
 	guard    *policy.Guard
 	log      runs.Log
@@ -131,16 +132,27 @@ func defaults(opts []Option) options {
 
 // check finds everything that is wrong with the input before anything is opened.
 func (s *Server) check() (*policy.Set, error) {
+	set, err := s.look()
+	switch {
+	case err != nil:
+		return nil, err
+	case s.cfg.Flawed():
+		return nil, errors.New("this config is the rest of a file with problems, which is never run")
+	}
+	return set, s.checkAgents()
+}
+
+// look is check for what may be half a config, of which no agents can be made.
+func (s *Server) look() (*policy.Set, error) {
 	list, problems := s.builtins()
 	registry, err := tools.NewRegistry(list...)
-	problems = append(problems, err)
+	problems = append(problems, err, s.buildModels(), s.checkOutputs(), s.checkFiles())
 	if err != nil {
-		return nil, errors.Join(problems...)
+		return nil, errors.Join(problems...) // tools and policies cannot be held against it
 	}
 	s.registry = registry
 	set, err := s.loadPolicies()
-	problems = append(problems, err, s.buildModels(), s.checkTools(), s.checkOutputs())
-	return set, errors.Join(problems...)
+	return set, errors.Join(append(problems, err, s.checkTools())...)
 }
 
 // Run serves until ctx ends, then stops from the top to the bottom.

@@ -22,26 +22,51 @@ import (
 // builtins collects the typed functions that the config's toolsets name, under
 // the toolset's name, and the agents that are tools.
 func (s *Server) builtins() (list []tools.Tool, problems []error) {
+	s.absent = nil
+	if s.cfg.Lost("tools") {
+		s.absent = []string{"tools"} // whatever they are called: no name is held against it
+	}
+	brought := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(s.cfg.Tools)) {
-		section := s.cfg.Tools[name]
-		if callee := section.Callee(); callee != "" {
-			t := tools.Nested(name, cmp.Or(section.Description, s.description(callee)))
-			t.Toolset = name
-			list = append(list, t)
-		}
-		if section.Builtin == "" {
+		if s.cfg.Spoilt("tools." + name) {
 			continue
 		}
-		functions, ok := s.opt.tools[section.Builtin]
-		if !ok {
-			problems = append(problems, fmt.Errorf("tools.%s: this program has no tools called %q; pass them with behalf.WithTools", name, section.Builtin))
+		found, err := s.toolset(name, s.cfg.Tools[name], brought)
+		if found == nil {
+			s.absent = append(s.absent, name)
 		}
-		for _, t := range functions {
+		for _, t := range found {
 			t.Toolset = name
 			list = append(list, t)
 		}
+		problems = append(problems, err)
 	}
 	return list, problems
+}
+
+// toolset gives the tools of one section; nil if it cannot be known which they
+// are. brought notes which section brings which functions.
+func (s *Server) toolset(name string, section config.Toolset, brought map[string]string) ([]tools.Tool, error) {
+	if callee := section.Callee(); callee != "" {
+		return []tools.Tool{tools.Nested(name, cmp.Or(section.Description, s.description(callee)))}, nil
+	}
+	functions, ok := s.opt.tools[section.Builtin]
+	first, twice := brought[section.Builtin]
+	brought[section.Builtin] = name
+	switch {
+	case section.Builtin == "":
+		return nil, nil // the file's own problem
+	case !ok:
+		return nil, s.problem("tools."+name, fmt.Sprintf("this program has no tools called %q", section.Builtin), "pass them with behalf.WithTools, or name others")
+	case twice:
+		return nil, s.problem("tools."+name, "brings the same tools as tools."+first, "keep one of them")
+	}
+	return append([]tools.Tool{}, functions...), nil
+}
+
+// problem is one with a value of the config.
+func (s *Server) problem(path, message, fix string) error {
+	return &config.Problems{List: []config.Problem{s.cfg.Problem(path, message, fix)}}
 }
 
 // known lists the tools by the config key that brings them.
@@ -64,11 +89,17 @@ func (s *Server) checkTools() error {
 }
 
 // Check finds what is wrong with a config beyond the file itself: its tools,
-// models and policies. Nothing is opened or started. It gives the tools that
-// each section brings and which of them only read.
+// models, policies and agents, and files and folders that could not be opened or
+// made. Nothing is made or started. It gives the tools that each section brings
+// and which of them only read. Of a file with problems it looks at
+// config.Problems.Rest, and does not say again what the file's own problems say.
 func Check(cfg *config.Config, opts ...Option) (known map[string][]string, reads func(tool string) bool, err error) {
 	s := &Server{cfg: cfg, opt: defaults(opts)}
-	if _, err := s.check(); err != nil {
+	check := s.check
+	if cfg.Flawed() {
+		check = s.look
+	}
+	if _, err := check(); err != nil {
 		return nil, nil, err
 	}
 	return s.known(), func(name string) bool {
@@ -84,11 +115,25 @@ func Policies(cfg *config.Config, opts ...Option) (*policy.Set, error) {
 }
 
 func (s *Server) loadPolicies() (*policy.Set, error) {
+	switch {
+	case s.cfg.Spoilt("policy.dir"):
+		return nil, nil // the file's own problem
+	case s.cfg.Policy.Dir == "":
+		return nil, s.problem("policy.dir", "is missing", "name the folder of the policies; without a policy nothing is allowed")
+	}
 	actions := interceptors.Actions()
 	return policy.Load(policy.Config{
-		Dir: s.cfg.Policy.Dir, Tools: s.registry.Schemas(), Actions: slices.Sorted(maps.Keys(actions)), Resources: actions,
-		Agents: slices.Sorted(maps.Keys(s.cfg.Agents)), GroupChats: slices.Sorted(maps.Keys(s.cfg.GroupChats)),
+		Dir: s.cfg.Policy.Dir, Tools: s.registry.Schemas(), Absent: s.absent, Actions: slices.Sorted(maps.Keys(actions)), Resources: actions,
+		Agents: namesOf(s.cfg, "agents", s.cfg.Agents), GroupChats: namesOf(s.cfg, "group_chats", s.cfg.GroupChats),
 	})
+}
+
+// namesOf gives nil, which is any name, for a section that lost some.
+func namesOf[T any](cfg *config.Config, section string, all map[string]T) []string {
+	if cfg.Lost(section) {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(all))
 }
 
 // buildModels makes the models that were not passed as options, the plain ones
@@ -97,7 +142,7 @@ func (s *Server) buildModels() error {
 	var problems []error
 	plain := map[string]agents.Model{}
 	for _, name := range slices.Sorted(maps.Keys(s.cfg.Models)) {
-		if s.opt.models[name] != nil {
+		if s.opt.models[name] != nil || s.unclear(name) {
 			continue
 		}
 		m, err := newModel(s.cfg.Models[name])
@@ -117,6 +162,15 @@ func (s *Server) buildModels() error {
 		s.opt.models[name] = m
 	}
 	return errors.Join(problems...)
+}
+
+// unclear says that the file's own problems are about what a model is.
+func (s *Server) unclear(name string) bool {
+	at, m := "models."+name, s.cfg.Models[name]
+	if !s.cfg.Flawed() || m.Demo != "" {
+		return false
+	}
+	return m.Model == "" || s.cfg.Spoilt(at+".demo") || s.cfg.Spoilt(at+".base_url") || s.cfg.Spoilt(at+".api_key")
 }
 
 func newModel(c config.Model) (agents.Model, error) {

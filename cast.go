@@ -9,9 +9,11 @@ import (
 	"strings"
 
 	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/config"
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/interceptors"
+	"github.com/behalf-dev/behalf/policy"
 	"github.com/behalf-dev/behalf/tools"
 )
 
@@ -21,6 +23,16 @@ import (
 type cast struct {
 	*Server
 	callees map[string]agents.Agent // made as tools, by name; all places share them
+}
+
+// checkAgents makes everything that can be run once, before anything is opened,
+// and forgets it: behind its guard there are no policies and no log.
+func (s *Server) checkAgents() error {
+	guard, err := policy.NewGuard(policy.GuardConfig{Sink: audit.NewMemory(s.opt.now), DigestKey: func(string) []byte { return nil }})
+	if err != nil {
+		return err
+	}
+	return (&Server{cfg: s.cfg, opt: s.opt, registry: s.registry, guard: guard}).buildAgents()
 }
 
 // buildAgents makes everything that can be run.
@@ -251,7 +263,11 @@ func output(o *config.Output) (agents.Output, error) {
 func (s *Server) checkOutputs() error {
 	var list []config.Problem
 	for _, name := range slices.Sorted(maps.Keys(s.cfg.Agents)) {
-		if _, err := output(s.cfg.Agents[name].Output); err != nil {
+		o := s.cfg.Agents[name].Output
+		if o == nil || len(o.Schema) == 0 {
+			continue // none, or the file's own problem
+		}
+		if _, err := output(o); err != nil {
 			first, _, _ := strings.Cut(err.Error(), "\n")
 			list = append(list, s.cfg.Problem("agents."+name+".output.schema", first, "correct the schema"))
 		}

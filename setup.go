@@ -53,8 +53,8 @@ func (s *Server) auditKey(dir string) (ed25519.PrivateKey, error) {
 	private := filepath.Join(dir, "audit.key")
 	key, err := audit.ParseKey([]byte(s.cfg.Audit.Key.Reveal()))
 	if s.cfg.Audit.Key.IsZero() {
-		if lost(private) {
-			return nil, fmt.Errorf("%s is gone, but the log beside it was signed with it: put it back, or move the whole folder away to begin a new log", private)
+		if err := lost(private); err != nil {
+			return nil, err
 		}
 		key, err = audit.LoadOrCreateKey(private)
 	}
@@ -73,11 +73,15 @@ func (s *Server) auditKey(dir string) (ed25519.PrivateKey, error) {
 	return key, os.WriteFile(filepath.Join(dir, "audit.key.pub"), text, 0o644) //nolint:gosec // it is public
 }
 
-// lost says that there was a key: its public half is there, and it is not.
-func lost(private string) bool {
+// lost is the error of a key that there was: its public half is there, and it
+// is not.
+func lost(private string) error {
 	_, key := os.Stat(private)
 	_, public := os.Stat(private + ".pub")
-	return errors.Is(key, os.ErrNotExist) && public == nil
+	if errors.Is(key, os.ErrNotExist) && public == nil {
+		return fmt.Errorf("%s is gone, but the log beside it was signed with it: put it back, or move the whole folder away to begin a new log", private)
+	}
+	return nil
 }
 
 func (s *Server) openGuard(set *policy.Set) func(context.Context) error {

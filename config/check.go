@@ -3,7 +3,6 @@ package config
 import (
 	"maps"
 	"slices"
-	"strings"
 )
 
 // later marks what this version understands and does not do yet.
@@ -30,10 +29,8 @@ func (c *checker) all() {
 // missing reports a key that is required, unless something below it was taken
 // out.
 func (c *checker) missing(p place, fix string) {
-	for q := range c.spoilt {
-		if strings.HasPrefix(string(q), string(p)+"[") || strings.HasPrefix(string(q), string(p)+".") {
-			return
-		}
+	if c.isThin(p) {
+		return
 	}
 	if c.has(p) {
 		c.bad(p, "is empty", fix)

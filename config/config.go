@@ -24,6 +24,7 @@ type Config struct {
 	Runs       Runs                 `yaml:"runs"`
 
 	places places
+	flawed bool // the rest of a file with problems
 }
 
 // World is what a configuration file may ask about.
@@ -47,17 +48,29 @@ func Load(path string, env func(string) (string, bool)) (*Config, error) {
 // Parse reads data; name is what problems call the file.
 func Parse(name string, data []byte, w World) (*Config, error) {
 	r := newReader(name, w)
-	c := &Config{}
-	if root := r.parse(data); root != nil && r.shape(root) {
-		r.decode(root, c)
-		c.defaults(w)
-		(&checker{reader: r, Config: c}).all()
+	c := r.config(data)
+	if len(r.found) == 0 {
+		return c, nil
 	}
-	if len(r.found) > 0 {
-		return nil, &Problems{List: sorted(r.found)}
+	if c != nil {
+		c.flawed = true
 	}
-	c.places = r.places
-	return c, nil
+	return nil, &Problems{List: sorted(r.found), Rest: c}
+}
+
+// config is what can be read of data, nil if nothing can.
+func (r *reader) config(data []byte) *Config {
+	root := r.parse(data)
+	if root == nil || !r.shape(root) {
+		return nil
+	}
+	c := &Config{places: r.places}
+	if !r.decode(root, c) {
+		return nil
+	}
+	c.defaults(r.world)
+	(&checker{reader: r, Config: c}).all()
+	return c
 }
 
 // Revision is the hex SHA-256 of the parsed data. It does not depend on how the
@@ -83,6 +96,18 @@ func (c *Config) Position(path string) (line, column int) {
 func (c *Config) Problem(path, message, fix string) Problem {
 	return c.places.problem(place(path), message, fix)
 }
+
+// Flawed reports whether c is only the rest of a file with problems.
+func (c *Config) Flawed() bool { return c.flawed }
+
+// Spoilt reports whether what the file says at a path, or around it, was taken
+// out because it is wrong: then the value is not what somebody meant, and it
+// says nothing about the rest. Only Problems.Rest has such places.
+func (c *Config) Spoilt(path string) bool { return c.places.isSpoilt(place(path)) }
+
+// Lost reports whether a section has lost some of its names, so that it cannot
+// be said of any name that it is not there.
+func (c *Config) Lost(section string) bool { return c.places.lost(place(section)) }
 
 func (c *Config) defaults(w World) {
 	set(&c.Server.Listen, "127.0.0.1:8443")

@@ -6,7 +6,8 @@
 // resolve `${file:…}` and to see that files exist that the server will need.
 //
 // Load and Parse give a Config or *Problems: all problems at once, each with
-// file, line, column and what to do. The way of a file is parse, shape, decode,
+// file, line, column and what to do, and the rest of the file, so that what it
+// names can be looked at in the same go. The way of a file is parse, shape, decode,
 // check:
 //
 //   - the YAML becomes a tree of nodes; anchors, aliases, merge keys and tags

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,6 +33,7 @@ func FuzzParse(f *testing.F) {
 			_ = c.Ceilings(nil, nil)
 			return
 		}
+		lookAtTheRest(err)
 		if strings.Contains(err.Error(), canary) && !strings.Contains(string(data), canary) {
 			t.Fatalf("got %v, want the secret masked", err)
 		}
@@ -39,4 +41,12 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("got %d lines, want %d", got, want)
 		}
 	})
+}
+
+// lookAtTheRest asks all that a command asks: what is half there must not panic.
+func lookAtTheRest(err error) {
+	if list, ok := errors.AsType[*Problems](err); ok && list.Rest != nil {
+		_, _ = list.Rest.CheckServe(), list.Rest.CheckTools(map[string][]string{"desk": {"look"}})
+		_, _ = list.Rest.Ceilings(nil, nil), list.Rest.Notes()
+	}
 }

@@ -67,6 +67,8 @@ func (c *checker) store() {
 		c.bad(p, "names no store that is known here", "write sqlite://path")
 	case path == "":
 		c.bad(p, "has no path", "write sqlite://path")
+	case strings.HasPrefix(path, ":memory:"):
+		c.bad(p, "is in memory, where no record lasts", "write sqlite://path")
 	}
 }
 

@@ -59,8 +59,41 @@ type mark struct{ line, column int }
 // places says where the file has what: a scalar's own place, a key's for the
 // mapping or list behind it.
 type places struct {
-	file  string
-	marks map[place]mark
+	file   string
+	marks  map[place]mark
+	spoilt map[place]bool // reported and taken out: no further problems there
+}
+
+// isSpoilt reports whether p or what it is in was taken out.
+func (s places) isSpoilt(p place) bool {
+	for q := range p.around() {
+		if s.spoilt[q] {
+			return true
+		}
+	}
+	return s.spoilt[""]
+}
+
+// isThin reports whether something in p was taken out.
+func (s places) isThin(p place) bool {
+	for q := range s.spoilt {
+		if strings.HasPrefix(string(q), string(p)+"[") || strings.HasPrefix(string(q), string(p)+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// lost reports whether p or something directly in it was taken out. What is
+// quoted is a key that is no name, and nothing is below it.
+func (s places) lost(p place) bool {
+	for q := range s.spoilt {
+		rest, in := strings.CutPrefix(string(q), string(p))
+		if in && rest != "" && (rest[0] == '[' || rest[0] == '.' && !strings.ContainsAny(rest[1:], ".[")) {
+			return true
+		}
+	}
+	return s.isSpoilt(p)
 }
 
 func (s places) has(p place) bool {

@@ -8,7 +8,7 @@ import (
 )
 
 // Problem is one thing that is wrong, where, and what to do about it. Line and
-// Column count from 1; 0 means the file as a whole.
+// Column count from 1; 0 means the file or the line as a whole.
 type Problem struct {
 	File    string
 	Line    int
@@ -17,11 +17,14 @@ type Problem struct {
 	Fix     string
 }
 
-// String gives "file:line:column: message; fix".
+// String gives "file:line:column: message; fix", without what is not known.
 func (p Problem) String() string {
 	where := p.File
 	if p.Line > 0 {
-		where = fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+		where += fmt.Sprintf(":%d", p.Line)
+	}
+	if p.Line > 0 && p.Column > 0 {
+		where += fmt.Sprintf(":%d", p.Column)
 	}
 	if p.Fix == "" {
 		return where + ": " + p.Message
@@ -31,7 +34,14 @@ func (p Problem) String() string {
 
 // Problems is the error of a configuration that cannot be used. List is never
 // empty and in the order of the file.
-type Problems struct{ List []Problem } //nolint:errname // it is several; each is a Problem
+type Problems struct { //nolint:errname // it is several; each is a Problem
+	List []Problem
+
+	// Rest is what could be read, to look for more problems in what it names and
+	// never to run it; nil if nothing could. What the list names is taken out:
+	// ask Spoilt and Lost before holding its absence against anything.
+	Rest *Config
+}
 
 // Error gives one problem per line.
 func (p *Problems) Error() string {

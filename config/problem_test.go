@@ -91,3 +91,75 @@ func TestTheNearestKeyIsSuggested(t *testing.T) {
 		}
 	}
 }
+
+// rest is what can be read of a file with problems.
+func rest(t *testing.T, text string) *Config {
+	t.Helper()
+	_, err := Parse("behalf.yaml", []byte(text), world(nil))
+	list, ok := errors.AsType[*Problems](err)
+	if !ok || list.Rest == nil {
+		t.Fatalf("got %v, want problems and a rest", err)
+	}
+	return list.Rest
+}
+
+func TestTheRestOfABadFileCanBeLookedAt(t *testing.T) {
+	c := rest(t, strings.Replace(desk, "tools: [refnd, gone/*]", "max_trns: 8, tools: [refnd]", 1))
+
+	got := text(c.CheckTools(map[string][]string{"desk": {"look", "refund"}, "shop": {"buy"}}))
+
+	want := []string{`behalf.yaml:8:60: agents.shut.tools[0]: there is no tool "refnd"; did you mean refund?`}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("want, got:\n%s", d)
+	}
+}
+
+func TestOneMistakeHasNoFollowers(t *testing.T) {
+	shop := map[string][]string{"shop": {"buy"}}
+	all := map[string][]string{"desk": {"look", "refund"}, "shop": {"buy"}}
+	good := strings.Replace(desk, "[refnd, gone/*]", "[refund, buy]", 1)
+	for name, row := range map[string]struct {
+		old, new string
+		known    map[string][]string
+	}{
+		"a toolset that cannot be read":      {"desk: { builtin: supportdesk }", "desk: supportdesk", shop},
+		"a toolset with a name that is none": {"desk: { builtin", "De_sk: { builtin", shop},
+		"a section that there is not":        {"tools: { desk", "toolz: { desk", shop},
+		"a key with a slip":                  {"desk: { builtin", "desk: { bultin", shop},
+		"tools that are no list":             {"[refund, buy]", "refund", all},
+		"a tool with a name that is none":    {"[refund, buy]", "[Re-fund]", all},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := rest(t, strings.Replace(good, row.old, row.new, 1))
+
+			if got := text(c.CheckTools(row.known)); len(got) != 0 {
+				t.Errorf("got %v, want none: the file's own problem says it", got)
+			}
+		})
+	}
+}
+
+func TestServingAsksNothingOfWhatIsSpoilt(t *testing.T) {
+	c := rest(t, `
+identity:
+  workload:
+    source: filse
+    tenants: { corp.example: Acme }
+    grantz: [{ id: "spiffe://corp.example/web" }]
+`+minimal)
+
+	if got := text(c.CheckServe()); len(got) != 0 {
+		t.Errorf("got %v, want none: the file's own problems say it", got)
+	}
+	if !c.Spoilt("identity.workload.source") || c.Spoilt("identity.workload.cert") || c.Lost("agents") {
+		t.Error("want the source spoilt, and nothing else")
+	}
+}
+
+func TestNothingIsLeftOfAFileThatIsNoYAML(t *testing.T) {
+	_, err := Parse("behalf.yaml", []byte("agents: ["), world(nil))
+
+	if list, ok := errors.AsType[*Problems](err); !ok || list.Rest != nil {
+		t.Errorf("got %v, want problems without a rest", err)
+	}
+}

@@ -9,7 +9,11 @@ import (
 // it by themselves, but not for `serve`.
 func (c *Config) CheckServe() []Problem {
 	var found []Problem
-	bad := func(p place, message, fix string) { found = append(found, c.places.problem(p, message, fix)) }
+	bad := func(p place, message, fix string) {
+		if !c.places.isSpoilt(p) && !c.places.isThin(p) {
+			found = append(found, c.places.problem(p, message, fix))
+		}
+	}
 	w := c.Identity.Workload
 	if w.Source == "" {
 		bad("identity.workload.source", "is missing", "say workload_api or files; `behalf dev` needs none")

@@ -17,16 +17,14 @@ type reader struct {
 	places
 	world   World
 	written map[place]string // scalars as the file has them, before references are replaced
-	spoilt  map[place]bool   // reported: no further problems there
 	found   []Problem
 }
 
 func newReader(file string, w World) *reader {
 	return &reader{
-		places:  places{file: file, marks: map[place]mark{}},
+		places:  places{file: file, marks: map[place]mark{}, spoilt: map[place]bool{}},
 		world:   w,
 		written: map[place]string{},
-		spoilt:  map[place]bool{},
 	}
 }
 
@@ -39,12 +37,9 @@ type slot struct {
 
 // bad reports a problem of p, unless p has one already.
 func (r *reader) bad(p place, message, fix string) {
-	for q := range p.around() {
-		if r.spoilt[q] {
-			return
-		}
+	if !r.isSpoilt(p) {
+		r.found = append(r.found, r.problem(p, message, fix))
 	}
-	r.found = append(r.found, r.problem(p, message, fix))
 }
 
 // spoil reports a problem of p and gives false: p must be taken out.
@@ -100,13 +95,16 @@ func (r *reader) shape(root *yaml.Node) bool {
 }
 
 // decode is strict although shape has checked: what it did not foresee is
-// refused, not dropped.
-func (r *reader) decode(root *yaml.Node, c *Config) {
-	if root.Load(c, yaml.WithKnownFields()) == nil || len(r.found) > 0 {
-		return
+// refused, not dropped. It reports whether c can be used.
+func (r *reader) decode(root *yaml.Node, c *Config) bool {
+	if root.Load(c, yaml.WithKnownFields()) == nil {
+		return true
+	}
+	if len(r.found) > 0 {
+		return false
 	}
 	// Its error would quote values.
-	r.spoil("", "the file cannot be decoded", "compare it with config.example.yaml")
+	return r.spoil("", "the file cannot be decoded", "compare it with config.example.yaml")
 }
 
 // value reports whether n may stay.
@@ -171,7 +169,7 @@ func (r *reader) fields(n *yaml.Node, s slot) bool {
 		f, ok := known[key]
 		if !ok {
 			r.spoil(p, "unknown key", didYouMean(key, names))
-			if like := nearest(key, names); !hasKey(n, like) {
+			if like := nearest(key, names); like != "" && !hasKey(n, like) {
 				r.spoilt[s.at.key(like)] = true // so that it is not reported as missing
 			}
 		}
@@ -254,6 +252,7 @@ func (r *reader) spoilKey(k *yaml.Node, at place, message string) bool {
 		message = string(at) + ": " + message
 	}
 	r.found = append(r.found, Problem{File: r.file, Line: k.Line, Column: k.Column, Message: message, Fix: "write the keys out"})
+	r.spoilt[at.key(k.Value)] = true
 	return false
 }
 

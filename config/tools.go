@@ -71,9 +71,9 @@ func (c *checker) tools() {
 		case "builtin":
 			c.builtin(p)
 		case "agent":
-			c.agentTool(p, name, "agent", t.Agent)
+			c.agentTool(p, "agent", t.Agent)
 		case "group_chat":
-			c.agentTool(p, name, "group chat", t.GroupChat)
+			c.agentTool(p, "group chat", t.GroupChat)
 		}
 		if t.Callee() == "" {
 			for _, key := range []string{"description", "result"} {
@@ -83,6 +83,9 @@ func (c *checker) tools() {
 			}
 		}
 		c.toolNames(p.key("tools"), t)
+		if t.Callee() != "" && !isTool(name) {
+			c.spoil(p, "is the tool's name too, and no tool can have it", "use a-z, 0-9 and _, at most 64")
+		}
 	}
 }
 
@@ -121,12 +124,9 @@ func (c *checker) mcp(p place, m *MCP) {
 }
 
 // agentTool checks an agent or group chat that is a tool.
-func (c *checker) agentTool(p place, name, what, callee string) {
+func (c *checker) agentTool(p place, what, callee string) {
 	if callee == "" {
 		return // reported
-	}
-	if !isTool(name) {
-		c.bad(p, "is the tool's name too, and no tool can have it", "use a-z, 0-9 and _, at most 64")
 	}
 	for _, key := range []string{"tools", "prefix"} {
 		if c.said(p.key(key)) {
@@ -181,9 +181,9 @@ func (c *Config) CheckTools(known map[string][]string) []Problem {
 			owners[tool] = set
 		}
 	}
-	complete := !slices.ContainsFunc(names(c.Tools), func(set string) bool { return known[set] == nil })
+	complete := !c.Lost("tools") && !slices.ContainsFunc(names(c.Tools), func(set string) bool { return known[set] == nil })
 	look := func(p place, ref string) {
-		if message, fix := wrongTool(ref, known, owners, complete); message != "" {
+		if message, fix := wrongTool(ref, known, owners, complete); message != "" && !c.places.isSpoilt(p) {
 			found = append(found, c.places.problem(p, message, fix))
 		}
 	}

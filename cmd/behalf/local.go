@@ -55,10 +55,9 @@ func newLocal(dir, example string) (*local, error) {
 		return nil, err
 	}
 	l := &local{dir: dir, log: slog.Default()}
-	if l.cfg, _, err = load(filepath.Join(desk, "behalf.yaml"), nil); err != nil {
+	if l.cfg, _, err = load(filepath.Join(desk, "behalf.yaml"), stateIn(dir)); err != nil {
 		return nil, err
 	}
-	l.stateIn(dir)
 	if l.ca, err = identity.NewDevCA(identity.DevCAConfig{Dir: dir, TrustDomain: localDomain}); err != nil {
 		return nil, err
 	}
@@ -102,13 +101,17 @@ func copyExample(name, to string) error {
 	return nil
 }
 
-// stateIn keeps what the server writes beside the credentials.
-func (l *local) stateIn(dir string) {
-	l.cfg.Store.DSN = "sqlite://" + filepath.Join(dir, "behalf.db")
-	l.cfg.Runs.Dir = filepath.Join(dir, "runs")
-	l.cfg.Audit.Witness = filepath.Join(dir, "audit.witness")
-	l.cfg.Server.OperatorTenant = localTenant
-	l.cfg.Server.Reflection = true
+// stateIn keeps what the server writes beside the credentials. It is part of the
+// look at the config, so that this folder is looked at and not the desk's.
+func stateIn(dir string) func(*config.Config) []config.Problem {
+	return func(c *config.Config) []config.Problem {
+		c.Store.DSN = "sqlite://" + filepath.Join(dir, "behalf.db")
+		c.Runs.Dir = filepath.Join(dir, "runs")
+		c.Audit.Witness = filepath.Join(dir, "audit.witness")
+		c.Server.OperatorTenant = localTenant
+		c.Server.Reflection = true
+		return nil
+	}
 }
 
 // options wire the local world into a server.
