@@ -52,6 +52,7 @@ var hints = map[string]string{ //nolint:gosec // names of reasons are not creden
 	"CREDENTIAL_INVALID":  "with `behalf dev` use --as PERSON; else get a new token from your identity provider",
 	"CREDENTIAL_EXPIRED":  "with `behalf dev` use --as PERSON; else get a new token from your identity provider",
 	"POLICY_DENIED":       "who may read the audit log sees which policy it was: `behalf audit query`",
+	"POLICY_ERROR":        "`behalf policy check -c FILE` on the server's machine names the policy, its file and line",
 	"NOT_FOUND":           "`behalf agents`, `behalf sessions` and `behalf runs` list what there is for you",
 }
 
