@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -24,24 +25,22 @@ type job struct {
 // sample is what the client saw of one job.
 type sample struct {
 	runs   int
-	chunks int
-	wall   time.Duration
-	first  []time.Duration // until the first chunk, per run
+	events int             // with text, each of one chunk or several
+	first  []time.Duration // until the first of them, per run
 	whole  []time.Duration // per run
-	gaps   []time.Duration // between chunks
+	delays []time.Duration // of each chunk, since the model wrote it; only when paced
 }
 
 func (s *sample) add(o *sample) {
 	s.runs += o.runs
-	s.chunks += o.chunks
-	s.first, s.whole, s.gaps = append(s.first, o.first...), append(s.whole, o.whole...), append(s.gaps, o.gaps...)
+	s.events += o.events
+	s.first, s.whole, s.delays = append(s.first, o.first...), append(s.whole, o.whole...), append(s.delays, o.delays...)
 }
 
 // drive runs the job against one server.
 func drive(ctx context.Context, c *clients, j job) (*sample, error) {
 	var mu sync.Mutex
 	all := &sample{}
-	start := time.Now()
 	g, ctx := errgroup.WithContext(ctx)
 	for n := range j.callers {
 		g.Go(func() error {
@@ -58,19 +57,17 @@ func drive(ctx context.Context, c *clients, j job) (*sample, error) {
 			return nil
 		})
 	}
-	err := g.Wait()
-	all.wall = time.Since(start)
-	return all, err
+	return all, g.Wait()
 }
 
 func once(ctx context.Context, c behalfv1.AgentServiceClient, agent string, s *sample) error {
-	start := time.Now()
+	script := scriptOf(agent)
+	start, before := time.Now(), len(s.delays)
 	stream, err := c.StreamAgent(ctx, &behalfv1.StreamAgentRequest{Agent: agent, Input: "Who is customer C-1?"})
 	if err != nil {
 		return err
 	}
-	last := time.Time{}
-	for {
+	for texts := 0; ; {
 		r, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
 			break
@@ -78,24 +75,38 @@ func once(ctx context.Context, c behalfv1.AgentServiceClient, agent string, s *s
 		if err != nil {
 			return err
 		}
-		if r.GetEvent().GetTextDelta() == nil {
+		text := r.GetEvent().GetTextDelta().GetText()
+		if text == "" {
 			continue
 		}
 		now := time.Now()
-		if last.IsZero() {
+		if texts++; texts == 1 {
 			s.first = append(s.first, now.Sub(start))
-		} else {
-			s.gaps = append(s.gaps, now.Sub(last))
 		}
-		last = now
-		s.chunks++
-	}
-	if last.IsZero() {
-		return errors.New("the run gave no text")
+		s.events++
+		if script.delay > 0 {
+			s.delays = appendDelays(s.delays, text, now)
+		}
 	}
 	s.runs++
 	s.whole = append(s.whole, time.Since(start))
+	if got := len(s.delays) - before; script.delay > 0 && got != script.chunks {
+		return fmt.Errorf("got %d chunks, want %d", got, script.chunks)
+	}
+	if len(s.first) != len(s.whole) {
+		return errors.New("the run gave no text")
+	}
 	return nil
+}
+
+// appendDelays reads when the model wrote each chunk of a text.
+func appendDelays(ds []time.Duration, text string, now time.Time) []time.Duration {
+	for ; len(text) >= stampSize; text = text[stampSize:] {
+		if at, err := strconv.ParseInt(text[:stampSize], stampBase, 64); err == nil {
+			ds = append(ds, time.Duration(now.UnixNano()-at))
+		}
+	}
+	return ds
 }
 
 // percentile p of ds, 0 when there are none. It sorts ds.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 )
 
 func main() {
@@ -21,7 +21,7 @@ func main() {
 	flag.StringVar(&o.log, "log", "memory", "internal: the run log of a behalf process")
 	flag.BoolVar(&o.noCoalesce, "no-coalesce", false, "internal: one event for each chunk")
 	flag.BoolVar(&o.quick, "quick", false, "one short round of each row")
-	flag.StringVar(&o.only, "only", "", "measure only the jobs whose name contains this; parts: only what needs no server")
+	flag.StringVar(&o.only, "only", "", "measure only the rows whose name contains this; parts: only what needs no server")
 	flag.BoolVar(&o.json, "json", false, "print JSON")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -37,32 +37,54 @@ type options struct {
 	quick, json, noCoalesce  bool
 }
 
+// wants says whether -only asks for a row.
+func (o options) wants(name string) bool { return strings.Contains(name, o.only) }
+
+// rounds is how many count; each figure is their median.
+func (o options) rounds() int {
+	if o.quick {
+		return 1
+	}
+	return 5
+}
+
 func play(ctx context.Context, role string, o options) error {
-	switch role {
-	case "":
+	if role == "" {
 		return measure(ctx, o)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { // ends with the process, or ends it when the parent is gone
+		defer cancel()
+		answer(os.Stdin, os.Stdout)
+	}()
+	switch role {
 	case "model":
-		return listening("127.0.0.1:0", serveModel)
+		return listening(ctx, serveModel)
 	case "floor":
 		t, err := serverTLS(o.dir)
 		if err != nil {
 			return err
 		}
-		return listening("127.0.0.1:0", func(l net.Listener) error { return serveFloor(l, t, o.modelURL) })
+		return listening(ctx, func(l net.Listener) error { return serveFloor(l, t, o.modelURL) })
 	case "behalf":
 		return serveBehalf(ctx, o)
 	}
 	return fmt.Errorf("unknown role %q", role)
 }
 
-// listening tells the parent where, then serves.
-func listening(addr string, serve func(net.Listener) error) error {
-	l, err := net.Listen("tcp", addr)
+// listening tells the parent where, then serves until ctx ends.
+func listening(ctx context.Context, serve func(net.Listener) error) error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
+	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
 	fmt.Fprintln(os.Stdout, l.Addr())
-	return serve(l)
+	if err := serve(l); ctx.Err() == nil {
+		return err
+	}
+	return ctx.Err()
 }
 
 func serverTLS(dir string) (*tls.Config, error) {
@@ -73,32 +95,5 @@ func serverTLS(dir string) (*tls.Config, error) {
 	return p.ServerTLS(required), nil
 }
 
-// row is one line of the answer.
-type row struct {
-	Job    string  `json:"job"`
-	What   string  `json:"what"`
-	Unit   string  `json:"unit"`
-	Floor  float64 `json:"floor"`
-	Behalf float64 `json:"behalf"`
-	Ratio  float64 `json:"ratio"`
-	Target string  `json:"target"`
-}
-
-func show(rows []row, asJSON bool) {
-	if asJSON {
-		_ = json.NewEncoder(os.Stdout).Encode(rows)
-		return
-	}
-	fmt.Fprintf(os.Stdout, "\n%-46s %-22s %10s %10s %7s  %s\n", "job", "what", "floor", "behalf", "ratio", "target")
-	for _, r := range rows {
-		fmt.Fprintf(os.Stdout, "%-46s %-22s %10s %10.2f %7s  %s\n", r.Job, r.What+" ("+r.Unit+")", beside(r.Floor), r.Behalf, beside(r.Ratio), r.Target)
-	}
-}
-
-// beside is a figure that some rows do not have.
-func beside(v float64) string {
-	if v == 0 {
-		return "-"
-	}
-	return fmt.Sprintf("%.2f", v)
-}
+// say is a line of progress, before something that takes a while.
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+" …\n", args...) }

@@ -4,139 +4,82 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
 )
 
-// server is one measured server and the clients that talk to it.
-type server struct {
-	name    string
-	proc    *proc
-	clients *clients
-}
-
-// plan is one row of PERFORMANCE.md.
-type plan struct {
-	job
-	against string // the behalf process that is measured
-	rows    []figure
-}
-
-// figure is what is compared of a job.
-type figure struct {
-	what, unit, target string
-	of                 func(result) float64
-}
-
-// result is one round of one job on one server.
-type result struct {
-	*sample
-	cpu time.Duration
-}
-
-func cpuPer1000(r result) float64 { return r.cpu.Seconds() / float64(r.runs) * 1000 }
-
-func textEvents(r result) float64 { return float64(r.chunks) / float64(r.runs) }
-
-func firstP50(r result) float64 { return ms(percentile(r.first, 0.5)) }
-func wholeP50(r result) float64 { return ms(percentile(r.whole, 0.5)) }
-func gapP99(r result) float64   { return ms(percentile(r.gaps, 0.99)) }
-
-func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-func plans(quick bool) []plan {
-	n := 1
-	if quick {
-		n = 4
-	}
-	tool := job{agent: "a-1-20-0", callers: 64, runs: 2560 / n}
-	alone := job{agent: "a-1-20-0", callers: 1, runs: 200 / n}
-	long := job{agent: "a-0-200-0", callers: 16, runs: 640 / n}
-	paced := job{agent: "a-0-100-20", callers: 400, runs: 400}
-	cpu := func(target string) figure { return figure{"CPU/1,000 runs", "s", target, cpuPer1000} }
-	first := figure{"first chunk p50", "ms", "", firstP50}
-	return []plan{
-		{named(tool, "1 tool + 20 chunks, 64 callers, memory"), "memory", []figure{cpu("≤ 1.10"), first}},
-		{named(tool, "1 tool + 20 chunks, 64 callers, embedded"), "embedded", []figure{cpu("≤ 1.4"), first}},
-		{named(alone, "1 tool + 20 chunks, 1 caller, memory"), "memory", []figure{{"run p50", "ms", durableAppends, wholeP50}, first}},
-		{named(long, "200 chunks, 16 callers, each chunk an event"), "single", []figure{cpu("≤ 0.6"), first}},
-		{named(long, "200 chunks, 16 callers, coalesced"), "memory", []figure{cpu("≤ 0.25"), first, {"text events a run", "n", "", textEvents}}},
-		{named(paced, "400 streams, 20 ms between chunks"), "memory", []figure{cpu("≤ 1.0"), {"chunk gap p99", "ms", "≤ floor", gapP99}}},
-	}
-}
-
-func named(j job, name string) job {
-	j.name = name
-	return j
-}
-
-// measure runs everything and prints the table.
+// measure runs what is asked for and prints the table.
 func measure(ctx context.Context, o options) error {
-	rounds := 5
-	if o.quick {
-		rounds = 1
-	}
-	if o.only == onlyParts {
-		parts, _, err := measureMicros(ctx, rounds)
-		if err != nil {
-			return err
-		}
-		show(parts, o.json)
-		return nil
-	}
-	w, err := newWorld(ctx)
+	begun := time.Now()
+	a := answers{Rounds: o.rounds(), CPUs: runtime.NumCPU(), Load: load()}
+	rows, err := measureServers(ctx, o)
 	if err != nil {
 		return err
 	}
+	parts, err := measureMicros(ctx, o)
+	if err != nil {
+		return err
+	}
+	a.Rows, a.Seconds = append(rows, parts...), time.Since(begun).Seconds()
+	if len(a.Rows) == 0 {
+		return fmt.Errorf("no row's name contains %q", o.only)
+	}
+	return a.show(os.Stdout, o.json)
+}
+
+// load is the machine's load average of the last minute.
+func load() string {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.Fields(string(b))[0]
+}
+
+// measureServers gives the rows that need servers.
+func measureServers(ctx context.Context, o options) ([]row, error) {
+	wanted := slices.DeleteFunc(plans(o.quick), func(p plan) bool { return !o.wants(p.name) })
+	if len(wanted) == 0 && !wantsIdle(o) {
+		return nil, nil
+	}
+	w, err := newWorld(ctx)
 	defer w.close()
+	if err != nil {
+		return nil, err
+	}
 	var rows []row
-	for _, p := range plans(o.quick) {
-		if !strings.Contains(p.name, o.only) {
-			continue
-		}
-		fmt.Fprintf(os.Stderr, "measuring %s …\n", p.name)
-		r, err := w.compare(ctx, p, rounds)
+	for _, p := range wanted {
+		r, err := w.compare(ctx, p, o.rounds())
 		if err != nil {
-			return err
+			return nil, err
 		}
 		rows = append(rows, r...)
 	}
-	if o.only != "" {
-		show(rows, o.json)
-		return nil
+	if !wantsIdle(o) {
+		return rows, nil
 	}
-	idle, err := w.idle(ctx)
-	if err != nil {
-		return err
-	}
-	parts, durable, err := measureMicros(ctx, rounds)
-	if err != nil {
-		return err
-	}
-	nameTarget(rows, durable)
-	show(append(append(rows, idle), parts...), o.json)
-	return nil
+	idle, err := w.idle(ctx, o.rounds())
+	return append(rows, idle...), err
 }
 
-// durableAppends says in a target what is known only when all is measured.
-const durableAppends = "≤ floor + 3 durable appends"
-
-func nameTarget(rows []row, durable float64) {
-	for i, r := range rows {
-		if r.Target == durableAppends {
-			rows[i].Target = fmt.Sprintf("≤ %.2f: floor + 3 durable appends of %.2f ms", r.Floor+3*durable, durable)
+// compare runs the rounds in turns and gives the medians.
+func (w *world) compare(ctx context.Context, p plan, rounds int) ([]row, error) {
+	p, err := p.fit()
+	if err != nil {
+		return nil, err
+	}
+	if p.name == aloneJob {
+		if err := p.waitsForAppends(ctx, rounds); err != nil {
+			return nil, err
 		}
 	}
-}
-
-// compare runs the rounds in turns, so that what else the machine does falls on
-// both, and gives the medians.
-func (w *world) compare(ctx context.Context, p plan, rounds int) ([]row, error) {
 	got := map[string][]result{}
 	for i := range rounds + 1 {
 		for _, name := range []string{"floor", p.against} {
-			r, err := w.round(ctx, w.servers[name], p.job)
+			say("%s: %s, %s", p.name, turn(i, rounds), name)
+			r, err := w.round(ctx, name, p.job)
 			if err != nil {
 				return nil, fmt.Errorf("%s on %s: %w", p.name, name, err)
 			}
@@ -146,15 +89,49 @@ func (w *world) compare(ctx context.Context, p plan, rounds int) ([]row, error) 
 		}
 	}
 	var rows []row
-	for _, f := range p.rows {
-		a, b := median(got["floor"], f.of), median(got[p.against], f.of)
-		rows = append(rows, row{p.name, f.what, f.unit, a, b, b / a, f.target})
+	for _, m := range p.rows {
+		rows = append(rows, newRow(p.name, m.figure, each(got["floor"], m.of), each(got[p.against], m.of)))
 	}
 	return rows, nil
 }
 
-func (w *world) round(ctx context.Context, s *server, j job) (result, error) {
-	before, err := s.proc.cpu()
+// fit takes fewer callers if there is no room for all, and says so in the row.
+func (p plan) fit() (plan, error) {
+	fits, why := room(p.callers)
+	if fits == 0 {
+		return p, fmt.Errorf("no room for %s%s", p.name, why)
+	}
+	p.runs, p.callers, p.name = p.runs*fits/p.callers, fits, p.name+why
+	return p, nil
+}
+
+func turn(i, rounds int) string {
+	if i == 0 {
+		return "warming up"
+	}
+	return fmt.Sprintf("round %d of %d", i, rounds)
+}
+
+// waitsForAppends sets the target of the first figure: the floor's and three
+// durable appends.
+func (p plan) waitsForAppends(ctx context.Context, rounds int) error {
+	one, err := durableAppend(ctx, rounds)
+	if err != nil {
+		return err
+	}
+	p.rows[0].first = target{
+		fmt.Sprintf("≤ floor + 3 appends of %.2f ms", one),
+		func(floor, ours float64) bool { return ours <= floor+3*one },
+	}
+	return nil
+}
+
+func (w *world) round(ctx context.Context, name string, j job) (result, error) {
+	s, err := w.server(ctx, name)
+	if err != nil {
+		return result{}, err
+	}
+	before, err := s.proc.rest()
 	if err != nil {
 		return result{}, err
 	}
@@ -162,43 +139,19 @@ func (w *world) round(ctx context.Context, s *server, j job) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	after, err := s.proc.cpu()
-	return result{got, after - before}, err
+	after, err := s.proc.peak()
+	if err != nil {
+		return result{}, err
+	}
+	left, err := s.proc.rest() // what runs leave in the log is not the streams'
+	return result{got, after.cpu - before.cpu, after.allocs - before.allocs, after.memory - left.memory, j.callers}, err
 }
 
-func median(rs []result, of func(result) float64) float64 {
-	var v []float64
-	for _, r := range rs {
+// each gives a figure of each round.
+func each[T any](rounds []T, of func(T) float64) series {
+	var v series
+	for _, r := range rounds {
 		v = append(v, of(r))
 	}
-	slices.Sort(v)
-	return v[len(v)/2]
-}
-
-// idleStreams is how many streams are held open to see what one costs.
-const idleStreams = 1000
-
-// idle opens streams on which the model has said nothing yet and compares what
-// they hold.
-func (w *world) idle(ctx context.Context) (row, error) {
-	fmt.Fprintln(os.Stderr, "measuring memory of idle streams …")
-	per := map[string]float64{}
-	for _, name := range []string{"floor", "memory"} {
-		s := w.servers[name]
-		before, err := s.proc.memory()
-		if err != nil {
-			return row{}, err
-		}
-		release, err := s.clients.hold(ctx, "a-0-2-100000", idleStreams)
-		if err != nil {
-			return row{}, err
-		}
-		after, err := s.proc.memory()
-		release()
-		if err != nil {
-			return row{}, err
-		}
-		per[name] = float64(after-before) / idleStreams / 1024
-	}
-	return row{fmt.Sprintf("%d idle streams", idleStreams), "memory per stream", "KiB", per["floor"], per["memory"], per["memory"] / per["floor"], "≤ 65 KiB"}, nil
+	return v
 }

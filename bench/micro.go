@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -18,86 +17,114 @@ const onlyParts = "parts"
 // micro is a row of PERFORMANCE.md that a benchmark in a package measures: its
 // value, and for one that is compared with another of ours, that other's.
 type micro struct {
-	name, unit, target string
-	of, with           value
+	name, unit  string
+	first, then target
+	of, with    value
 }
 
 // value is one metric of one benchmark, in the row's unit.
 type value struct {
+	suite             suite
 	benchmark, metric string
 	scale             float64
 }
 
+// suite is benchmarks of a package that are run together.
+type suite struct{ pkg, pattern string }
+
+var (
+	decide       = suite{"./policy", "^BenchmarkDecide$/^rules=(50|1000)$/^arguments=read$"}
+	append1and64 = suite{"./store", "^BenchmarkAppend(1|64)$"}
+	append1      = suite{"./store", "^BenchmarkAppend1$"}
+	chain        = suite{"./audit", "^BenchmarkMemory$"}
+	token        = suite{"./identity", "^BenchmarkSeenToken$"}
+	gate         = suite{"./tools", "^BenchmarkGate$/^no_audit$"}
+	chat         = suite{"./agents", "^BenchmarkTeamTurn$/^round_robin$/^messages=(0|10000)$"}
+)
+
 // micros need no server. Processor time is read where there is a choice: other
 // load on the machine hardly moves it.
 func micros() []micro {
-	us := func(benchmark, metric string) value { return value{benchmark, metric, 1e-3} }
+	us := func(s suite, benchmark, metric string) value { return value{s, benchmark, metric, 1e-3} }
+	rows := func(s suite, benchmark string) value { return value{s, benchmark, "rows/s", 1} }
 	return []micro{
-		{name: "policy decision, 50 rules", unit: "µs", target: "≤ 5", of: us("BenchmarkDecide/rules=50/arguments=read", "cpu-ns/op")},
-		{name: "policy decision, 1,000 rules", unit: "µs", target: "≤ 10", of: us("BenchmarkDecide/rules=1000/arguments=read", "cpu-ns/op")},
+		{"policy decision, 50 rules", "µs", atMost(5), atMost(3), us(decide, "BenchmarkDecide/rules=50/arguments=read", "cpu-ns/op"), value{}},
+		{"policy decision, 1,000 rules", "µs", atMost(10), atMost(4), us(decide, "BenchmarkDecide/rules=1000/arguments=read", "cpu-ns/op"), value{}},
+		{"audit, 64 writers; floor: one writer", "rows/s", manyWriters(), target{}, rows(append1and64, "BenchmarkAppend64"), rows(append1and64, "BenchmarkAppend1")},
+		{"audit, the chain alone, in memory", "rows/s", target{}, atLeast(100_000), rows(chain, "BenchmarkMemory"), value{}},
+		{"seen token", "µs", atMost(1), atMost(0.5), us(token, "BenchmarkSeenToken", "ns/op"), value{}},
+		{"gate without audit", "µs", atMost(50), atMost(15), us(gate, "BenchmarkGate/no_audit", "ns/op"), value{}},
 		{
-			name: "audit, 64 writers beside one", unit: "rows/s", target: "≥ 30 × one; ≥ 20,000",
-			of: value{"BenchmarkAppend64", "rows/s", 1}, with: value{"BenchmarkAppend1", "rows/s", 1},
+			"group chat turn after 10,000 messages; floor: after 0", "µs", steady(20), steady(8),
+			us(chat, "BenchmarkTeamTurn/round_robin/messages=10000", "ns/turn"), us(chat, "BenchmarkTeamTurn/round_robin/messages=0", "ns/turn"),
 		},
-		{name: "seen token", unit: "µs", target: "≤ 1", of: us("BenchmarkSeenToken", "ns/op")},
-		{name: "gate without audit", unit: "µs", target: "≤ 50", of: us("BenchmarkGate/no_audit", "ns/op")},
 	}
 }
 
-// measureMicros runs the benchmarks behind the rows and gives the rows and how
-// many milliseconds one durable append takes.
-func measureMicros(ctx context.Context, rounds int) (rows []row, durable float64, err error) {
-	fmt.Fprintln(os.Stderr, "measuring parts …")
-	got, err := goBench(ctx, rounds)
-	if err != nil {
-		return nil, 0, err
-	}
+func manyWriters() target {
+	return target{"≥ 30 × one; ≥ 20000", func(one, ours float64) bool { return ours >= 30*one && ours >= 20_000 }}
+}
+
+// steady is at most n, however long the chat: its whole time is linear when a
+// turn costs the same, give or take what two measurements of one thing differ.
+func steady(n float64) target {
+	return target{fmt.Sprintf("≤ %.4g; linear: ≤ 1.25 × after 0", n), func(empty, ours float64) bool { return ours <= n && ours <= 1.25*empty }}
+}
+
+// measureMicros runs the benchmarks behind the rows that are asked for.
+func measureMicros(ctx context.Context, o options) ([]row, error) {
+	got := map[suite]figures{}
+	var rows []row
 	for _, m := range micros() {
-		r := row{Job: m.name, What: "micro", Unit: m.unit, Behalf: got.median(m.of), Target: m.target}
-		if m.with.benchmark != "" {
-			r.Floor = got.median(m.with)
-			r.Ratio = r.Behalf / r.Floor
+		if o.only != onlyParts && !o.wants(m.name) {
+			continue
 		}
-		rows = append(rows, r)
+		if got[m.of.suite] == nil {
+			f, err := m.of.suite.run(ctx, o.rounds())
+			if err != nil {
+				return nil, err
+			}
+			got[m.of.suite] = f
+		}
+		ours, with := got[m.of.suite].series(m.of), got[m.of.suite].series(m.with)
+		if len(ours) == 0 || m.with != (value{}) && len(with) == 0 {
+			return nil, fmt.Errorf("%s did not report %s", m.of.benchmark, m.of.metric)
+		}
+		rows = append(rows, newRow(m.name, figure{"part", m.unit, m.first, m.then}, with, ours))
 	}
-	return rows, 1e3 / got.median(value{"BenchmarkAppend1", "rows/s", 1}), nil
+	return rows, nil
+}
+
+// durableAppend is how many milliseconds one takes.
+func durableAppend(ctx context.Context, rounds int) (float64, error) {
+	f, err := append1.run(ctx, rounds)
+	if err != nil {
+		return 0, err
+	}
+	return 1e3 / median(f.series(value{append1, "BenchmarkAppend1", "rows/s", 1})), nil
 }
 
 // figures are what benchmarks reported, one for each round.
 type figures map[[2]string][]float64
 
-func (f figures) median(v value) float64 {
-	all := slices.Sorted(slices.Values(f[[2]string{v.benchmark, v.metric}]))
-	if len(all) == 0 {
-		return 0
+func (f figures) series(v value) series {
+	var s series
+	for _, n := range f[[2]string{v.benchmark, v.metric}] {
+		s = append(s, n*v.scale)
 	}
-	return all[len(all)/2] * v.scale
+	return s
 }
 
-// suites are the benchmarks of each package that are run.
-var suites = [][2]string{
-	{"./policy", "^BenchmarkDecide$/^rules=(50|1000)$/^arguments=read$"},
-	{"./store", "^BenchmarkAppend(1|64)$"},
-	{"./identity", "^BenchmarkSeenToken$"},
-	{"./tools", "^BenchmarkGate$/^no_audit$"},
-}
-
-func goBench(ctx context.Context, rounds int) (figures, error) {
+func (s suite) run(ctx context.Context, rounds int) (figures, error) {
+	say("%s: go test -bench %s", s.pkg, s.pattern)
+	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-count", strconv.Itoa(rounds), "-benchtime", "0.5s", "-bench", s.pattern, s.pkg)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go test -bench %s %s: %w\n%s", s.pattern, s.pkg, err, out)
+	}
 	f := figures{}
-	for _, s := range suites {
-		cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-count", strconv.Itoa(rounds), "-benchtime", "0.5s", "-bench", s[1], s[0])
-		cmd.Stderr = os.Stderr
-		out, err := cmd.Output()
-		if err != nil {
-			return nil, fmt.Errorf("go test -bench %s %s: %w\n%s", s[1], s[0], err, out)
-		}
-		f.parse(out)
-	}
-	for _, m := range micros() {
-		if f.median(m.of) == 0 {
-			return nil, fmt.Errorf("%s did not report %s", m.of.benchmark, m.of.metric)
-		}
-	}
+	f.parse(out)
 	return f, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
@@ -12,7 +13,8 @@ import (
 )
 
 // script is what the model does, carried in the model's name so that every
-// request says it: tool-chunks-milliseconds, e.g. "1-20-0".
+// request says it: tool-chunks-milliseconds, e.g. "1-20-0". With a delay the
+// text of each chunk is the time of its writing.
 type script struct {
 	tool   bool
 	chunks int
@@ -55,7 +57,7 @@ var (
 	toolRole   = []byte(`"role":"tool"`)
 	toolAnswer = []byte(`data: {"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"role":"assistant","tool_calls":[{"index":0,"id":"call_1","type":"function","function":{"name":"lookup","arguments":"{\"id\":\"C-1\"}"}}]},"finish_reason":null}]}` + "\n\n" +
 		`data: {"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}` + "\n\ndata: [DONE]\n\n")
-	textChunk = []byte(`data: {"id":"c","object":"chat.completion.chunk","created":1700000000,"model":"m","choices":[{"index":0,"delta":{"content":"hello world "},"finish_reason":null}]}` + "\n\n")
+	textChunk = []byte(`data: {"id":"c","object":"chat.completion.chunk","created":1700000000,"model":"m","choices":[{"index":0,"delta":{"content":"` + plainText + `"},"finish_reason":null}]}` + "\n\n")
 	textEnd   = []byte(`data: {"id":"c","object":"chat.completion.chunk","created":1700000000,"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}` + "\n\ndata: [DONE]\n\n")
 )
 
@@ -77,18 +79,43 @@ func complete(w http.ResponseWriter, r *http.Request) {
 	stream(w, r, s)
 }
 
+// stream writes the first chunk at once. Between the first and the second it
+// waits for a delay and a part of one, so that streams that began together do
+// not stay in step.
 func stream(w http.ResponseWriter, r *http.Request, s script) {
-	flush := http.NewResponseController(w)
-	tick := time.NewTicker(max(s.delay, time.Nanosecond))
+	if s.delay == 0 {
+		burst(w, s.chunks)
+		return
+	}
+	tick := time.NewTicker(s.delay + rand.N(s.delay))
 	defer tick.Stop()
-	for range s.chunks {
-		if s.delay > 0 {
+	flush := http.NewResponseController(w)
+	chunk := bytes.Clone(textChunk)
+	at := bytes.Index(chunk, []byte(plainText))
+	for i := range s.chunks {
+		if i > 0 {
 			select {
 			case <-tick.C:
 			case <-r.Context().Done():
 				return
 			}
 		}
+		if i == 1 {
+			tick.Reset(s.delay)
+		}
+		stamp(chunk[at:at+stampSize], time.Now())
+		if _, err := w.Write(chunk); err != nil {
+			return
+		}
+		_ = flush.Flush()
+	}
+	_, _ = w.Write(textEnd)
+}
+
+// burst writes chunks as fast as they are taken.
+func burst(w http.ResponseWriter, chunks int) {
+	flush := http.NewResponseController(w)
+	for range chunks {
 		if _, err := w.Write(textChunk); err != nil {
 			return
 		}
@@ -96,6 +123,15 @@ func stream(w http.ResponseWriter, r *http.Request, s script) {
 	}
 	_, _ = w.Write(textEnd)
 }
+
+// A stamp is a time in nanoseconds, as long as the text that it replaces.
+const (
+	plainText = "hello world "
+	stampSize = len(plainText)
+	stampBase = 36
+)
+
+func stamp(into []byte, now time.Time) { strconv.AppendInt(into[:0], now.UnixNano(), stampBase) }
 
 func between(b, start []byte, end byte) string {
 	_, rest, ok := bytes.Cut(b, start)

@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/behalf-dev/behalf"
 	"github.com/behalf-dev/behalf/config"
@@ -31,56 +29,83 @@ const (
 )
 
 // world is the machine under measurement: the model, the floor, three behalfs.
+// Each is started when it is first needed.
 type world struct {
 	dir     string
+	llm     *proc
 	servers map[string]*server
-	procs   []*proc
+	tokens  []string // of as many persons as any job needs
 }
 
+// server is one measured server and the clients that talk to it.
+type server struct {
+	proc    *proc
+	clients *clients
+}
+
+func (s *server) stop() {
+	s.clients.close()
+	s.proc.stop()
+}
+
+// newWorld gives a world that must be closed, even with an error.
 func newWorld(ctx context.Context) (*world, error) {
-	dir, err := os.MkdirTemp("", "behalf-bench-")
+	w := &world{servers: map[string]*server{}}
+	var err error
+	if w.dir, err = os.MkdirTemp("", "behalf-bench-"); err != nil {
+		return w, err
+	}
+	if _, err := peers(w.dir); err != nil { // makes the authority that all share
+		return w, err
+	}
+	if w.tokens, err = mint(w.dir, manyStreams/callersPerPerson); err != nil {
+		return w, err
+	}
+	w.llm, err = spawn(ctx, "model")
+	return w, err
+}
+
+// server gives the server of a name, which all rounds share.
+func (w *world) server(ctx context.Context, name string) (*server, error) {
+	if s, ok := w.servers[name]; ok {
+		return s, nil
+	}
+	s, err := w.start(ctx, name, w.llm)
+	if err == nil {
+		w.servers[name] = s
+	}
+	return s, err
+}
+
+// start starts a server beside a model; the caller stops it.
+func (w *world) start(ctx context.Context, name string, llm *proc) (*server, error) {
+	role, args := "behalf", []string{"-dir", w.dir, "-model", "http://" + llm.addr + "/v1"}
+	switch name {
+	case "floor":
+		role = "floor"
+	case "single":
+		args = append(args, "-no-coalesce")
+	default:
+		args = append(args, "-log", name)
+	}
+	p, err := spawn(ctx, role, args...)
 	if err != nil {
 		return nil, err
 	}
-	w := &world{dir: dir, servers: map[string]*server{}}
-	if _, err := peers(dir); err != nil { // makes the authority that all share
-		return w, err
-	}
-	llm, err := w.spawn(ctx, "model")
+	c, err := w.connect(p.addr)
 	if err != nil {
-		return w, err
+		p.stop()
+		return nil, err
 	}
-	url := "http://" + llm.addr + "/v1"
-	for name, args := range map[string][]string{
-		"floor":    {"floor"},
-		"memory":   {"behalf", "-log", "memory"},
-		"single":   {"behalf", "-log", "memory", "-no-coalesce"},
-		"embedded": {"behalf", "-log", "embedded"},
-	} {
-		p, err := w.spawn(ctx, args[0], append(args[1:], "-dir", dir, "-model", url)...)
-		if err != nil {
-			return w, err
-		}
-		c, err := w.connect(p.addr)
-		if err != nil {
-			return w, err
-		}
-		w.servers[name] = &server{name, p, c}
-	}
-	return w, nil
-}
-
-func (w *world) spawn(ctx context.Context, role string, args ...string) (*proc, error) {
-	p, err := spawn(ctx, role, args...)
-	if err == nil {
-		w.procs = append(w.procs, p)
-	}
-	return p, err
+	return &server{p, c}, nil
 }
 
 func (w *world) close() {
-	for _, p := range w.procs {
-		p.stop()
+	for _, s := range w.servers {
+		s.stop()
+	}
+	if w.llm != nil {
+		w.llm.stop()
 	}
 	_ = os.RemoveAll(w.dir)
 }
@@ -105,9 +130,26 @@ func devIssuer(dir string) (*identity.DevIssuer, error) {
 	return identity.NewDevIssuer(identity.DevIssuerConfig{URL: issuer, KeyFile: filepath.Join(dir, "issuer.key")})
 }
 
+// mint makes a token for each of n persons.
+func mint(dir string, n int) ([]string, error) {
+	iss, err := devIssuer(dir)
+	if err != nil {
+		return nil, err
+	}
+	var tokens []string
+	for i := range n {
+		token, err := iss.Mint(map[string]any{"sub": fmt.Sprintf("user-%d", i), "aud": "behalf", "roles": []string{"support"}, "scope": "crm.read"})
+		if err != nil {
+			return nil, err
+		}
+		tokens = append(tokens, token.Reveal())
+	}
+	return tokens, nil
+}
+
 // clients are connections and persons enough for all callers of a job.
 type clients struct {
-	conns  []behalfv1.AgentServiceClient
+	conns  []*grpc.ClientConn // which connect when they are first used
 	tokens []string
 }
 
@@ -120,55 +162,28 @@ func (w *world) connect(addr string) (*clients, error) {
 	if err != nil {
 		return nil, err
 	}
-	iss, err := devIssuer(w.dir)
-	if err != nil {
-		return nil, err
-	}
-	c := &clients{}
-	for range idleStreams / callersPerConn {
+	c := &clients{tokens: w.tokens}
+	for range manyStreams / callersPerConn {
 		conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(credentials.NewTLS(t)))
 		if err != nil {
+			c.close()
 			return nil, err
 		}
-		c.conns = append(c.conns, behalfv1.NewAgentServiceClient(conn))
-	}
-	for i := range idleStreams / callersPerPerson {
-		token, err := iss.Mint(map[string]any{"sub": fmt.Sprintf("user-%d", i), "aud": "behalf", "roles": []string{"support"}, "scope": "crm.read"})
-		if err != nil {
-			return nil, err
-		}
-		c.tokens = append(c.tokens, token.Reveal())
+		c.conns = append(c.conns, conn)
 	}
 	return c, nil
 }
 
-// caller gives the n-th caller its connection and its person.
-func (c *clients) caller(ctx context.Context, n int) (context.Context, behalfv1.AgentServiceClient) {
-	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+c.tokens[n/callersPerPerson]), c.conns[n/callersPerConn]
+func (c *clients) close() {
+	for _, conn := range c.conns {
+		_ = conn.Close()
+	}
 }
 
-// hold opens n streams and returns when the server has them all.
-func (c *clients) hold(ctx context.Context, agent string, n int) (release func(), err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	for i := range n {
-		cctx, client := c.caller(ctx, i)
-		stream, err := client.StreamAgent(cctx, &behalfv1.StreamAgentRequest{Agent: agent, Input: "wait"})
-		if err != nil {
-			cancel()
-			return nil, err
-		}
-		wg.Go(func() {
-			for {
-				if _, err := stream.Recv(); err != nil {
-					return
-				}
-			}
-		})
-	}
-	// The server tells nobody that it is idle; a second is ample on loopback.
-	<-time.After(3 * time.Second)
-	return func() { cancel(); wg.Wait() }, nil
+// caller gives the n-th caller its connection and its person.
+func (c *clients) caller(ctx context.Context, n int) (context.Context, behalfv1.AgentServiceClient) {
+	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+c.tokens[n/callersPerPerson])
+	return ctx, behalfv1.NewAgentServiceClient(c.conns[n/callersPerConn])
 }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -256,7 +271,15 @@ func writeConfig(dir string, o options) (*config.Config, error) {
 	return config.Load(file, os.LookupEnv)
 }
 
-func benchAgents() []string { return []string{"a-1-20-0", "a-0-200-0", "a-0-100-20", "a-0-2-100000"} }
+// The agents, each with a model that does what its name says.
+const (
+	toolAgent  = "a-1-20-0"
+	longAgent  = "a-0-200-0"
+	pacedAgent = "a-0-100-20"
+	idleAgent  = "a-0-2-100000" // one word, and then nothing for longer than anybody waits
+)
+
+func benchAgents() []string { return []string{toolAgent, longAgent, pacedAgent, idleAgent} }
 
 // scriptOf is what the model of an agent does; the agent's name says it.
 func scriptOf(agent string) script {
