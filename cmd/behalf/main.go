@@ -49,7 +49,7 @@ func newRoot() *cobra.Command {
 	root := group("behalf", "Runs LLM agents on behalf of a verified person",
 		demoCommand(), devCommand(), serveCommand(),
 		runCommand(), chatCommand(), agentsCommand(), toolsCommand(), whoAmICommand(), sessionsCommand(), runsCommand(), reloadCommand(),
-		auditCommand(), policyCommand(), tokenCommand(), configCommand(), versionCommand(),
+		auditCommand(), policyCommand(), tokenCommand(), configCommand(), importCommand(), exportCommand(), versionCommand(),
 	)
 	root.Long = "behalf runs LLM agents on behalf of a verified person. Every tool call is made, limited and recorded as that person's.\n\nStart with: " + self() + " demo"
 	root.SilenceUsage, root.SilenceErrors = true, true
