@@ -14,8 +14,7 @@ var (
 	errTooLong = fault.New(codes.ResourceExhausted, fault.ModelUnavailable, "the model's answer is too long; ask for less")
 )
 
-// ask puts the conversation to the model and yields its reply: deltas live, then
-// the message. If the model fails, what it said so far is kept.
+// ask puts the conversation to the model.
 func (r *run) ask(ctx context.Context, s *state) bool {
 	if s.part.rejected > repairs {
 		return r.fail(ctx, errMisfit)
@@ -24,14 +23,20 @@ func (r *run) ask(ctx context.Context, s *state) bool {
 	if err != nil {
 		return r.fail(ctx, err)
 	}
+	return r.put(ctx, s, question)
+}
+
+// put puts a question to the model and yields its reply: deltas live, then the
+// message. If the model fails, what it said so far is kept.
+func (r *run) put(ctx context.Context, s *state, question *Prompt) bool {
 	id := r.a.cfg.MessageID(r.t.RunID(), s.asked)
 	l := &listener{run: r, id: id}
-	err = l.listen(ctx, question)
+	err := l.listen(ctx, question)
 	if l.gone {
 		return false
 	}
 	if err == nil {
-		err = l.answers(r.a.withheld(s))
+		err = l.answers(question.ToolChoice == ToolNone)
 	}
 	if err == nil {
 		return r.emit(Event{MessageID: id, Body: l.message()})

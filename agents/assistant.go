@@ -21,7 +21,8 @@ type Assistant struct {
 	offers  []Spec             // the hand-offs as tools
 	routes  map[string]Handoff // tool name → hand-off
 	summary func(CallSummary) string
-	format  template // of structured answers
+	format  template                     // of structured answers
+	tell    func(*batch) []PromptMessage // how the model reads its calls; nil: as calls
 }
 
 // AssistantConfig says what an assistant is. Zero limits mean the defaults.
@@ -30,6 +31,7 @@ type AssistantConfig struct {
 	Description  string // for other agents, not for the model
 	Instructions string
 	Model        Model   // required
+	ModelLacks   Lacks   // what does not go with it is refused
 	Toolbox      Toolbox // nil: no tools
 	Handoffs     []Handoff
 	Memory       Memory // nil: none
@@ -104,6 +106,8 @@ func (c *AssistantConfig) check() error {
 	}
 	require(c.Name != "" && c.Name != string(RoleUser), `the name is missing or "user"`)
 	require(c.Model != nil, "the model is missing")
+	require(!c.ModelLacks.Tools || c.Toolbox == nil && len(c.Handoffs) == 0, "the model does not support function calling, so there can be no tools and no hand-offs")
+	require(!c.ModelLacks.StructuredOutput || len(c.Output.Schema) == 0, "the model does not support structured output, so its answers can have no schema")
 	require(c.MaxTurns > 0 && c.MaxTurns <= maxTurnsCap, fmt.Sprintf("max turns must be 1 to %d", maxTurnsCap))
 	require(min(c.ParallelCalls, c.MaxToolsPerRun, c.MaxArgumentBytes, c.MaxReplyBytes, c.MaxReplyChunks) > 0, "limits must be positive")
 	require(c.MaxToolRounds >= 0, "max tool rounds must not be negative")
@@ -139,6 +143,11 @@ func (a *Assistant) Handoffs() []string {
 
 // Run continues the assistant's part of the transcript. See [Agent].
 func (a *Assistant) Run(ctx context.Context, t *Transcript) iter.Seq2[Event, error] {
+	return a.walk(ctx, t, (*run).step)
+}
+
+// walk takes steps until one was the last.
+func (a *Assistant) walk(ctx context.Context, t *Transcript, step func(*run, context.Context) bool) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		chain, err := a.authority(ctx)
 		if err != nil {
@@ -146,7 +155,7 @@ func (a *Assistant) Run(ctx context.Context, t *Transcript) iter.Seq2[Event, err
 			return
 		}
 		r := &run{a: a, t: t, chain: chain, yield: yield}
-		for r.step(ctx) {
+		for step(r, ctx) {
 		}
 	}
 }
@@ -168,7 +177,9 @@ func ownChain(ctx context.Context, agent string) ([]string, error) {
 }
 
 func (a *Assistant) newState() *state {
-	return newState(a.cfg.Name, a.cfg.MaxArgumentBytes, a.handsOff)
+	s := newState(a.cfg.Name, a.cfg.MaxArgumentBytes, a.handsOff)
+	s.tell = a.tell
+	return s
 }
 
 func messageID(runID string, sequence uint64) string { return fmt.Sprintf("%s/m%d", runID, sequence) }

@@ -22,7 +22,9 @@ type call struct {
 	sameBefore int   // earlier calls of the same tool in the reply
 	duplicate  bool  // an earlier call of the reply has the same id
 	begun      bool  // there was a decision or a pause
+	denied     bool  // by the newest decision
 	waits      string
+	comment    string // of who decided the approval that it waited for
 	result     *ToolCallFinished
 }
 
@@ -100,7 +102,9 @@ func (c *call) elsewhere() bool {
 // apply notes what happened to the call.
 func (c *call) apply(body Body) {
 	switch b := body.(type) {
-	case ToolCallDecided, CredentialRequired:
+	case ToolCallDecided:
+		c.begun, c.denied = true, b.Decision == Denied
+	case CredentialRequired:
 		c.begun = true
 	case ApprovalRequested:
 		c.begun, c.waits = true, b.ApprovalID

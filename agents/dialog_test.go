@@ -165,8 +165,8 @@ func ceiling(names *[]string) *identity.Scopes {
 }
 
 // begin appends what a step brings from outside: an input or a decision.
-// A step is: run TEXT, limits JSON TEXT, cancel DURATION TEXT, approve, deny, and
-// for teams: task JSON, continue, input TEXT, stop.
+// A step is: run TEXT, limits JSON TEXT, cancel DURATION TEXT, approve,
+// deny REASON, and for teams: task JSON, continue, input TEXT, stop.
 func (w *world) begin(t *testing.T, step string) {
 	t.Helper()
 	verb, rest, _ := strings.Cut(step, " ")
@@ -180,7 +180,7 @@ func (w *world) begin(t *testing.T, step string) {
 	case "cancel":
 		_, rest, _ = strings.Cut(rest, " ")
 	case "approve", "deny":
-		w.decide(t, verb == "approve")
+		w.decide(t, verb == "approve", rest)
 		return
 	case "task", "continue", "input", "stop":
 		w.teamStep(t, verb, rest)
@@ -199,7 +199,7 @@ func (w *world) nextRun() string {
 }
 
 // decide answers the oldest open approval, in its thread.
-func (w *world) decide(t *testing.T, approved bool) {
+func (w *world) decide(t *testing.T, approved bool, comment string) {
 	t.Helper()
 	var open []agents.Event
 	for _, e := range w.stored {
@@ -214,7 +214,7 @@ func (w *world) decide(t *testing.T, approved bool) {
 		t.Fatalf("%s: nothing waits for approval", w.d.file)
 	}
 	id := open[0].Body.(agents.ApprovalRequested).ApprovalID
-	w.commit(agents.Event{Source: "user", Thread: open[0].Thread, Body: agents.ApprovalDecided{ApprovalID: id, Approved: approved}})
+	w.commit(agents.Event{Source: "user", Thread: open[0].Thread, Body: agents.ApprovalDecided{ApprovalID: id, Approved: approved, Comment: comment}})
 }
 
 func (w *world) commit(e agents.Event) agents.Event {

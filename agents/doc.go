@@ -17,8 +17,9 @@
 //   - [Team]: a group chat, made by [NewRoundRobin], [NewSelector], [NewSwarm],
 //     [NewGraph], [NewMagentic]
 //   - [Condition]: when a team stops, a value; [Watch] asks one directly
-//   - [Human], [Society], [Filter]: a person, a team with one voice, and an agent
-//     that hears only some of what is said, as participants
+//   - [Human], [Society], [Filter], [Coder]: a person, a team with one voice, an
+//     agent that hears only some of what is said, and one that has code run, as
+//     participants
 //   - [Memory], [Window], [Output]: what an assistant remembers, sees and answers
 //   - [AsTools]: agents and teams as tools
 //
@@ -83,7 +84,11 @@
 // read back from there. What a function outside decided (a selector's, an external
 // stop's) is stored before it counts; the function of a condition or of a graph's
 // edge is asked again. What an orchestrator found, planned and judged is a
-// PlanUpdated before it acts on it; it speaks in messages of the team.
+// PlanUpdated before it acts on it; it speaks in messages of the team. So is what a
+// coder's model says of code that failed.
+//
+// Code. Nothing here runs any. A [Coder] makes one call of the code that it reads
+// or writes, and the Toolbox governs that like all others.
 //
 // Identity. The grant is in the context ([identity.FromContext]) and nowhere
 // else. An assistant runs only under a grant whose innermost agent it is. A Desk

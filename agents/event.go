@@ -171,12 +171,13 @@ type (
 	}
 	// PlanUpdated is one step of an orchestrator's thinking: facts, or the plan
 	// with them, or a ledger; with none of them, what calls used that led to
-	// nothing. A plan begins a new generation of participants.
+	// nothing. A plan begins a new generation of participants. A Coder's verdict on
+	// code that failed is a ledger too.
 	PlanUpdated struct {
 		Plan   string
 		Facts  string
 		Ledger string // exact JSON text
-		Stalls int    // turns without progress, less those with
+		Stalls int    // turns without progress, less those with; of a Coder: tries that failed
 		Usage  Usage  // of the model calls for it
 	}
 	// MemoryRecalled is what a memory added to the context.

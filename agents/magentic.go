@@ -15,6 +15,7 @@ import (
 type MagenticConfig struct {
 	TeamConfig       // MaxTurns: 20
 	Model      Model // required: the orchestrator's
+	ModelLacks Lacks // without structured output a ledger is asked for in words alone
 
 	MaxStalls   int    // turns without progress until there is a new plan: 3
 	MaxReplans  int    // new plans in one run until there must be an answer: 3
@@ -46,7 +47,10 @@ func NewMagentic(cfg MagenticConfig) (*Team, error) {
 		return nil, fmt.Errorf("magentic: %w", err)
 	}
 	t.leads = true
-	m.names, m.roles, m.schema = t.order, roles(cfg.Participants), ledgerSchema(t.order)
+	m.names, m.roles = t.order, roles(cfg.Participants)
+	if !cfg.ModelLacks.StructuredOutput {
+		m.schema = ledgerSchema(t.order)
+	}
 	return t, nil
 }
 
@@ -55,7 +59,7 @@ type magentic struct {
 	cfg    MagenticConfig
 	names  []string
 	roles  string // one line for each participant
-	schema []byte // of a ledger
+	schema []byte // of a ledger; nil: the model follows none
 }
 
 var (

@@ -44,7 +44,7 @@ func TestOrchestratedTeamsThatMakeNoSenseAreRefused(t *testing.T) {
 // teams whose own models are asked too.
 func TestUsageOfAllThreadsIsWhatTheRunUsed(t *testing.T) {
 	for _, d := range dialogs(t) {
-		if !strings.HasPrefix(d.name(), "magentic") && !strings.HasPrefix(d.name(), "graph") {
+		if !strings.HasPrefix(d.name(), "magentic") && !strings.HasPrefix(d.name(), "graph") && !strings.HasPrefix(d.name(), "code") {
 			continue
 		}
 		t.Run(d.name(), func(t *testing.T) {
@@ -102,6 +102,29 @@ func TestHostileLedgersAreBounded(t *testing.T) {
 			if strings.Contains(m.Text, "go facts") || strings.Contains(m.Text, "plan go") {
 				t.Errorf("got a task or plan that was taken for a template: %s", m.Text)
 			}
+		}
+	}
+}
+
+func TestOrchestratorWhoseModelFollowsNoSchemaIsAskedInWords(t *testing.T) {
+	script := agentstest.NewScript(map[string][]agentstest.Reply{"desk": {
+		{Text: "facts"}, {Text: "plan"}, ledgerReply(replyFile{Ledger: []any{true, true, false, "", "", "done"}, Fence: true}), {Text: "final"},
+	}})
+	team, err := agents.NewMagentic(agents.MagenticConfig{
+		TeamConfig: agents.TeamConfig{Name: "desk", Participants: named("a", "b")}, Model: script, ModelLacks: agents.Lacks{StructuredOutput: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	_, stop, err := play(t, team, task("go"))
+
+	if stop != "done" || err != nil {
+		t.Errorf("got the stop reason %q, %v; want what the ledger says", stop, err)
+	}
+	for _, p := range script.Prompts() {
+		if p.Schema != nil {
+			t.Errorf("got a question with the schema %s", p.Schema)
 		}
 	}
 }

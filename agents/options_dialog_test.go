@@ -28,6 +28,16 @@ type optionFile struct {
 	Rows    []agents.FilterRow // of a filter
 	Echo    bool
 	StopAt  int // of an echo
+	Code    *codeFile
+}
+
+// codeFile is a coder in a dialog.
+type codeFile struct {
+	Tool    string
+	Sources []string
+	Retries int
+	NoModel bool
+	Plain   bool // the model follows no schema
 }
 
 // windowFile is a window in a dialog: one kind is set.
@@ -69,6 +79,8 @@ func (w *world) member(t *testing.T, m *memberFile, box agents.Toolbox) agents.A
 		a, err = agents.NewSociety(agents.SocietyConfig{Name: m.Name, Team: w.participant(t, m.Society), Model: w.script, Window: m.Window.window()})
 	case m.Filter != "":
 		a, err = agents.NewFilter(agents.FilterConfig{Name: m.Name, Agent: w.participant(t, m.Filter), Rows: m.Rows})
+	case m.Code != nil:
+		a, err = agents.NewCoder(w.coder(m, box))
 	case m.Echo:
 		a = agentstest.Echo{AgentName: m.Name, StopAt: m.StopAt}
 	default:
@@ -92,6 +104,17 @@ func (w *world) config(m *memberFile, box agents.Toolbox) agents.AssistantConfig
 	}
 	if m.Output != nil {
 		cfg.Output = agents.Output{Schema: m.Output, Format: m.Format, Validate: m.validate}
+	}
+	return cfg
+}
+
+func (w *world) coder(m *memberFile, box agents.Toolbox) agents.CoderConfig {
+	cfg := agents.CoderConfig{
+		Name: m.Name, Description: m.Name + " agent", Instructions: m.Instructions, Toolbox: box, Window: m.Window.window(),
+		Tool: m.Code.Tool, Sources: m.Code.Sources, Retries: m.Code.Retries, ModelLacks: agents.Lacks{StructuredOutput: m.Code.Plain},
+	}
+	if !m.Code.NoModel {
+		cfg.Model = w.script
 	}
 	return cfg
 }

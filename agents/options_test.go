@@ -29,6 +29,8 @@ func TestAssistantRefusesOptionsThatCannotBe(t *testing.T) {
 		"summary: the format has a brace":                {SummaryFormat: "{}"},
 		"hand-off names must be unique":                  {Handoffs: []agents.Handoff{{To: "b"}, {To: "c", Tool: "transfer_to_b"}}},
 		"a hand-off's tool has a bad name":               {Handoffs: []agents.Handoff{{To: "b", Tool: "go b"}}},
+		"does not support structured output":             {Output: agents.Output{Schema: schema}, ModelLacks: agents.Lacks{StructuredOutput: true}},
+		"does not support function calling":              {Handoffs: []agents.Handoff{{To: "b"}}, ModelLacks: agents.Lacks{Tools: true}},
 	} {
 		cfg.Name, cfg.Model = "a", agentstest.NewScript(nil)
 

@@ -19,7 +19,8 @@ const (
 type state struct {
 	self         string
 	maxArguments int
-	handsOff     func(tool string) bool // of its own calls
+	handsOff     func(tool string) bool       // of its own calls
+	tell         func(*batch) []PromptMessage // how the model reads these; nil: as calls
 
 	messages []PromptMessage   // the conversation as the model sees it
 	held     []PromptMessage   // said by others while own calls have no result yet
@@ -70,9 +71,11 @@ func (s *state) apply(e *Event) {
 	case HandedOff:
 		s.handedOff(e, b)
 	case ApprovalDecided:
-		s.wake(b.ApprovalID)
+		s.wake(b.ApprovalID, b.Comment)
 	case InputReceived:
-		s.wake(b.InputRequestID)
+		s.wake(b.InputRequestID, "")
+	case PlanUpdated:
+		s.usage = s.usage.Add(b.Usage)
 	case MemoryRecalled:
 		if e.Source == s.self {
 			s.part.recalled = b.Items
@@ -224,10 +227,10 @@ func (s *state) progress(e *Event) {
 }
 
 // wake ends a wait. The answer names what it answers, not the call.
-func (s *state) wake(id string) {
+func (s *state) wake(id, comment string) {
 	for _, c := range s.calls {
 		if c.waits == id {
-			c.waits = ""
+			c.waits, c.comment = "", comment
 		}
 	}
 }
@@ -260,10 +263,18 @@ func (s *state) settle() {
 	}
 	s.forget(b)
 	delete(s.batches, s.self)
-	every := func(*call) bool { return true }
-	s.messages = append(s.messages, prompt(b.text, b.all(every), s.maxArguments)...)
+	s.messages = append(s.messages, s.told(b)...)
 	s.messages = append(s.messages, s.held...)
 	s.held = nil
+}
+
+// told is an own batch as the model reads it.
+func (s *state) told(b *batch) []PromptMessage {
+	if s.tell != nil {
+		return s.tell(b)
+	}
+	every := func(*call) bool { return true }
+	return prompt(b.text, b.all(every), s.maxArguments)
 }
 
 func (s *state) forget(b *batch) {

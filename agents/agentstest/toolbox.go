@@ -1,9 +1,11 @@
 package agentstest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/behalf-dev/behalf/agents"
@@ -15,6 +17,7 @@ import (
 type Tool struct {
 	Name     string
 	Result   string        // JSON text; empty: the grant's scopes and chain
+	Results  [][2]string   // what arguments may contain, and the result of the first that they do
 	Fail     string        // the result of a tool that fails, JSON text
 	Scopes   []string      // required
 	Approve  bool          // a person must approve each call
@@ -182,12 +185,19 @@ func (p *performance) effect(ctx context.Context, t *Tool) error {
 		return t.Err
 	case t.Fail != "":
 		p.emit(agents.ToolCallFinished{Failed: true, Result: t.Fail})
-	case t.Result != "":
-		p.emit(agents.ToolCallFinished{Result: t.Result})
 	default:
-		p.emit(agents.ToolCallFinished{Result: authority(g)})
+		p.emit(agents.ToolCallFinished{Result: cmp.Or(t.resultOf(p.call.Arguments), authority(g))})
 	}
 	return nil
+}
+
+func (t *Tool) resultOf(arguments string) string {
+	for _, r := range t.Results {
+		if strings.Contains(arguments, r[0]) {
+			return r[1]
+		}
+	}
+	return t.Result
 }
 
 // authority is the result of a tool that tells what it was called with.
