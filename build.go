@@ -149,6 +149,9 @@ func (s *Server) buildModels() error {
 		if err != nil {
 			problems = append(problems, fmt.Errorf("models.%s: %w", name, err))
 		}
+		if slices.Contains(s.cfg.Models[name].Lacks, config.LacksVision) {
+			m = agents.Blind(m)
+		}
 		plain[name] = m
 	}
 	for name, m := range plain {

@@ -113,6 +113,8 @@ func (c *cast) agent(name string, offers []config.Handoff) (agents.Agent, error)
 		return agents.NewHuman(agents.HumanConfig{Name: name, Description: a.Description, Prompt: a.Prompt})
 	case config.KindSociety:
 		return c.society(name, a)
+	case config.KindCode:
+		return c.coder(name, a)
 	}
 	return nil, fmt.Errorf("agents.%s: the kind %q is not known here", name, a.Kind)
 }
@@ -127,15 +129,42 @@ func (c *cast) assistant(name string, a config.Agent, offers []config.Handoff) (
 		return nil, fmt.Errorf("agents.%s.output: %w", name, err)
 	}
 	cfg := agents.AssistantConfig{
-		Name: name, Description: a.Description, Instructions: a.Instructions, Model: c.opt.models[a.Model], Toolbox: box,
-		Handoffs: c.handoffs(offers), Window: window(a.Context), Output: out,
+		Name: name, Description: a.Description, Instructions: a.Instructions, Model: c.opt.models[a.Model], ModelLacks: c.lacks(a.Model),
+		Toolbox: box, Handoffs: c.handoffs(offers), Window: window(a.Context), Output: out,
 		MaxToolRounds: a.MaxToolRounds, Reflect: a.Reflect, SummaryFormat: a.Summary,
 		MaxTurns: a.MaxTurns, ParallelCalls: a.ParallelCalls,
+	}
+	if cfg.ModelLacks.Tools && len(a.Tools) == 0 {
+		cfg.Toolbox = nil // a gate without tools
 	}
 	if len(a.Memory) > 0 {
 		cfg.Memory = agents.ListMemory(a.Memory)
 	}
 	return agents.NewAssistant(cfg)
+}
+
+// coder makes an agent that has code run, by the one tool that it may call.
+func (c *cast) coder(name string, a config.Agent) (agents.Agent, error) {
+	box, err := c.toolbox(name, a)
+	if err != nil {
+		return nil, err
+	}
+	cfg := agents.CoderConfig{
+		Name: name, Description: a.Description, Tool: strings.Join(a.Tools, " "), Toolbox: box, Languages: a.Languages, Sources: a.Sources,
+		Instructions: a.Instructions, Window: window(a.Context), Retries: a.Retries,
+	}
+	if a.Model != "" {
+		cfg.Model, cfg.ModelLacks = c.opt.models[a.Model], c.lacks(a.Model)
+	}
+	return agents.NewCoder(cfg)
+}
+
+// lacks is what a model, or one that may answer for it, cannot do.
+func (c *cast) lacks(model string) agents.Lacks {
+	return agents.Lacks{
+		Tools:            c.cfg.Lacking(model, config.LacksTools) != "",
+		StructuredOutput: c.cfg.Lacking(model, config.LacksStructuredOutput) != "",
+	}
 }
 
 // toolbox is the gate, and the agents among the tools behind the same gate.

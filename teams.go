@@ -35,8 +35,8 @@ func (c *cast) team(name string, around []string) (*agents.Team, error) {
 		return graph(cfg, g)
 	case config.Magentic:
 		return agents.NewMagentic(agents.MagenticConfig{
-			TeamConfig: cfg, Model: c.opt.models[g.Model], MaxStalls: g.MaxStalls, MaxReplans: g.MaxReplans,
-			Attempts: g.MaxAttempts, FinalPrompt: g.FinalPrompt,
+			TeamConfig: cfg, Model: c.opt.models[g.Model], ModelLacks: c.lacks(g.Model),
+			MaxStalls: g.MaxStalls, MaxReplans: g.MaxReplans, Attempts: g.MaxAttempts, FinalPrompt: g.FinalPrompt,
 		})
 	}
 	return nil, fmt.Errorf("group_chats.%s: the kind %q is not known here", name, g.Kind)

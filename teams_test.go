@@ -30,7 +30,10 @@ agents:
   solo: { model: m, instructions: x, tools: [whoami], scopes: [three], handoffs: [a] }
   caller: { model: m, instructions: x, tools: [ask_solo, ask_room, whoami] }
   voice: { kind: society, model: m, group_chat: room }
+  coder: { kind: code, tools: [run_code], scopes: [one, five] }
+  tuned: { kind: code, tools: [run_code], model: m, retries: 1 }
 group_chats:
+  lab: { kind: round_robin, participants: [coder], max_turns: 1, scopes: [one, two] }
   room: { kind: round_robin, participants: [{ name: a, scopes: [one, four] }], max_turns: 1, scopes: [one, two, four] }
   lobby: { kind: round_robin, participants: [room], max_turns: 1, scopes: [two, one] }
   pass: { kind: swarm, participants: [a, b], termination: { text_message: b } }
@@ -46,6 +49,8 @@ rules:
   - { agent: caller, after: [ask_solo, ask_room], text: "{{ .result.ask_solo }} | {{ .result.ask_room }}" }
   - { agent: voice, seen: 'a@', text: heard a }
   - { agent: chosen, text: caller }
+  - { agent: tuned, seen: "ran it", text: It was run. }
+  - { agent: tuned, text: "\x60\x60\x60sh\nls\n\x60\x60\x60" }
   - { after: [], calls: [{ tool: whoami }] }
   - { after: [whoami], text: "{{ .result.whoami }}" }
 `
@@ -82,6 +87,30 @@ func TestASocietyAnswersWithOneVoice(t *testing.T) {
 	}
 }
 
+// The code of a person is run by a tool behind the gate, under the coder's ceiling.
+func TestCodeIsRunUnderTheCodersAuthority(t *testing.T) {
+	w := crewOf(t)
+
+	got := w.ask(t, "lab", "Run this:\n```sh\nls\n```\nplease")
+
+	if want := "coder@coder one: sh ls\nran it"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestAModelWritesCodeAndAnswers(t *testing.T) {
+	w := crewOf(t)
+
+	r, err := behalfv1.NewAgentServiceClient(w.conn).RunAgent(w.person(t), &behalfv1.RunAgentRequest{Agent: "tuned", Input: "do it"})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	if got := r.GetOutput(); got != "It was run." || len(r.GetToolCalls()) == 0 {
+		t.Errorf("got %q after %v, want the model's answer to what was run", got, r.GetToolCalls())
+	}
+}
+
 func TestATeamIsShownAsItIsConfigured(t *testing.T) {
 	w := crewOf(t)
 
@@ -106,8 +135,8 @@ func TestAnAgentThatIsAToolIsNoToolForPersons(t *testing.T) {
 	}
 	_, err = service.CallTool(w.person(t), &behalfv1.CallToolRequest{Tool: "ask_solo", ArgumentsJson: `{"task":"look"}`})
 
-	if n := len(list.GetTools()); n != 1 || err == nil {
-		t.Errorf("got %d tools and %v, want whoami alone and a refusal", n, err)
+	if n := len(list.GetTools()); n != 2 || err == nil {
+		t.Errorf("got %d tools and %v, want whoami and run_code alone, and a refusal", n, err)
 	}
 }
 
@@ -123,7 +152,7 @@ func TestASchemaThatCannotBeUsedIsFoundBeforeAnythingIsOpened(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	_, _, err = behalf.Check(cfg, behalf.WithTools("probe", whoami()))
+	_, _, err = behalf.Check(cfg, behalf.WithTools("probe", whoami(), runCode()))
 
 	if err == nil || !strings.Contains(err.Error(), "behalf.yaml:10:31: agents.solo.output.schema: ") {
 		t.Errorf("got %v, want the place of the schema", err)
@@ -142,6 +171,27 @@ func whoami() tools.Tool {
 		g, _ := identity.FromContext(ctx)
 		return g.Agent() + "@" + strings.Join(g.Chain(), ">") + " " + strings.Join(g.Scopes().Names(), ","), nil
 	}, tools.ReadOnly())
+}
+
+// runCode runs nothing: it says who wants what to be run.
+func runCode() tools.Tool {
+	type block struct {
+		Language string `json:"language"`
+		Code     string `json:"code"`
+	}
+	type in struct {
+		Blocks []block `json:"blocks"`
+	}
+	type out struct {
+		ExitCode int    `json:"exit_code"`
+		Output   string `json:"output"`
+	}
+	return tools.Func("run_code", "Runs code.", func(ctx context.Context, i in) (out, error) {
+		g, _ := identity.FromContext(ctx)
+		who := g.Agent() + "@" + strings.Join(g.Chain(), ">") + " " + strings.Join(g.Scopes().Names(), ",")
+		b := i.Blocks[0]
+		return out{0, who + ": " + b.Language + " " + b.Code + "ran it"}, nil
+	})
 }
 
 func crewDir(t *testing.T) string {
@@ -176,7 +226,7 @@ func crewOf(t *testing.T) *crewWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := behalf.New(t.Context(), cfg, behalf.WithTools("probe", whoami()),
+	s, err := behalf.New(t.Context(), cfg, behalf.WithTools("probe", whoami(), runCode()),
 		behalf.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))),
 		behalf.WithIdentity(behalf.Identity{
 			Source: ca, Issuers: []identity.Issuer{issuer.Issuer("behalf", "acme")}, Tenants: map[string]string{ca.TrustDomain(): "acme"},

@@ -5,10 +5,11 @@ import (
 	"strings"
 )
 
-// Agent is an assistant, a person, or a group chat that answers with one voice.
+// Agent is an assistant, a person, a group chat that answers with one voice, or
+// one that has code run.
 // Which keys go with which kind is in kindKeys.
 type Agent struct {
-	Kind         string `yaml:"kind" enum:"assistant|human|society"` // absent: assistant
+	Kind         string `yaml:"kind" enum:"assistant|human|society|code"` // absent: assistant
 	Description  string `yaml:"description"`
 	Model        string `yaml:"model" is:"name"`
 	Instructions string `yaml:"instructions"`
@@ -34,6 +35,10 @@ type Agent struct {
 
 	GroupChat string `yaml:"group_chat" is:"name"` // that a society speaks for
 	Response  string `yaml:"response"`             // what its model is asked after the chat
+
+	Sources   []string `yaml:"sources" is:"name"`      // whose code is run, without a model; absent: everybody's
+	Languages []string `yaml:"languages" is:"name"`    // of the code that is run; absent: python and sh
+	Retries   int      `yaml:"retries" range:"0..100"` // corrections of code that failed
 }
 
 // Who says which person of the session's tenant may answer: exactly one of both.
@@ -57,17 +62,23 @@ const (
 	KindAssistant = "assistant"
 	KindHuman     = "human"
 	KindSociety   = "society"
+	KindCode      = "code"
 )
+
+// joins reports whether an agent can be handed a conversation outside of a group
+// chat.
+func (a Agent) joins() bool { return a.Kind == KindAssistant || a.Kind == KindCode }
 
 // kindKeys are the keys of an agent that belong to some kinds only. What has no
 // effect is refused: who writes it must not believe that it has one.
 var kindKeys = map[string][]string{
-	"model": {KindAssistant, KindSociety}, "instructions": {KindAssistant, KindSociety},
-	"tools": {KindAssistant}, "handoffs": {KindAssistant}, "max_turns": {KindAssistant}, "parallel_calls": {KindAssistant},
+	"model": {KindAssistant, KindSociety, KindCode}, "instructions": {KindAssistant, KindSociety, KindCode},
+	"tools": {KindAssistant, KindCode}, "handoffs": {KindAssistant}, "max_turns": {KindAssistant}, "parallel_calls": {KindAssistant},
 	"max_tool_rounds": {KindAssistant}, "reflect": {KindAssistant}, "summary": {KindAssistant}, "output": {KindAssistant},
-	"memory": {KindAssistant}, "context": {KindAssistant, KindSociety},
+	"memory": {KindAssistant}, "context": {KindAssistant, KindSociety, KindCode},
 	"prompt": {KindHuman}, "who": {KindHuman},
 	"group_chat": {KindSociety}, "response": {KindSociety},
+	"sources": {KindCode}, "languages": {KindCode}, "retries": {KindCode},
 }
 
 // longestTarget leaves room for "transfer_to_" in the name of a tool.
@@ -95,6 +106,8 @@ func (c *checker) agent(p place, name string, a Agent) {
 		c.human(p)
 	case KindSociety:
 		c.society(p, name, a)
+	case KindCode:
+		c.code(p, a)
 	}
 }
 
@@ -109,6 +122,7 @@ func (c *checker) onlyOf(p place, kind string, owners map[string][]string) {
 
 func (c *checker) assistant(p place, name string, a Agent) {
 	c.modelOf(p, a.Model)
+	c.able(p, a)
 	if a.Instructions == "" {
 		c.missing(p.key("instructions"), "tell the agent what to do")
 	}
@@ -146,6 +160,42 @@ func (c *checker) society(p place, name string, a Agent) {
 		c.missing(at, "name the group chat that it speaks for")
 	case c.refer(at, "group_chats", "group chat", a.GroupChat, names(c.GroupChats)) && c.leads(a.GroupChat, name):
 		c.bad(at, "contains this agent in turn", "remove one of them")
+	}
+}
+
+// code checks an agent that has code run. Without a model it passes on what it is
+// told.
+func (c *checker) code(p place, a Agent) {
+	c.executor(p.key("tools"), a.Tools)
+	c.window(p.key("context"), a.Context)
+	c.unique(p.key("sources"), a.Sources)
+	c.unique(p.key("languages"), a.Languages)
+	if c.said(p.key("model")) {
+		c.modelOf(p, a.Model)
+		if c.said(p.key("sources")) {
+			c.bad(p.key("sources"), "has no effect with a model, which writes the code itself", "remove one of them")
+		}
+		return
+	}
+	for _, key := range []string{"instructions", "context", "retries"} {
+		if c.said(p.key(key)) {
+			c.bad(p.key(key), "has no effect without a model", "add model, or remove it")
+		}
+	}
+}
+
+// executor checks the reference to the tool that runs code.
+func (c *checker) executor(p place, refs []string) {
+	const fix = "name the one tool that runs code"
+	switch {
+	case len(refs) == 0:
+		c.missing(p, fix)
+	case len(refs) > 1:
+		c.bad(p, "has more than one tool", fix)
+	case strings.HasSuffix(refs[0], "/*"):
+		c.bad(p.item(0), "is a whole toolset", fix)
+	case c.callee(refs[0]) != "":
+		c.bad(p.item(0), "is an agent or group chat", fix)
 	}
 }
 

@@ -205,7 +205,7 @@ func (g *GroupChat) ways() []string {
 // when it is run by itself, else to participants of the chats that it is in, from
 // the outermost to its own.
 func (c *Config) Offers(agent string, chats ...string) []Handoff {
-	leads := func(to string) bool { return c.Agents[to].Kind == KindAssistant }
+	leads := func(to string) bool { return c.Agents[to].joins() }
 	if len(chats) > 0 {
 		var ways []string
 		for _, chat := range chats {

@@ -15,9 +15,17 @@ type Model struct {
 	MaxTokens   int      `yaml:"max_tokens" range:"1..10000000"`
 	Fallbacks   []string `yaml:"fallbacks" is:"name"`
 	Timeouts    Timeouts `yaml:"timeouts"`
+	Lacks       []string `yaml:"lacks" enum:"tools|structured_output|vision"` // what it cannot do; absent: nothing
 
 	Demo string `yaml:"demo" is:"file"`
 }
+
+// What a model may lack.
+const (
+	LacksTools            = "tools"             // function calling
+	LacksStructuredOutput = "structured_output" // answers that follow a JSON Schema
+	LacksVision           = "vision"            // it is shown a mark instead of an image
+)
 
 // Timeouts bound one question to a model.
 type Timeouts struct {
@@ -33,7 +41,7 @@ func (c *checker) models() {
 
 func (c *checker) model(p place, name string, m Model) {
 	if c.said(p.key("demo")) {
-		for _, key := range []string{"base_url", "api_key", "model", "temperature", "max_tokens", "fallbacks", "timeouts"} {
+		for _, key := range []string{"base_url", "api_key", "model", "temperature", "max_tokens", "fallbacks", "timeouts", "lacks"} {
 			if c.said(p.key(key)) {
 				c.bad(p.key(key), "does not go with demo", "remove it, or demo")
 			}
@@ -43,6 +51,7 @@ func (c *checker) model(p place, name string, m Model) {
 	if m.Model == "" {
 		c.missing(p.key("model"), "say the model's name at its provider, or demo: file")
 	}
+	c.unique(p.key("lacks"), m.Lacks)
 	c.unique(p.key("fallbacks"), m.Fallbacks)
 	for i, f := range m.Fallbacks {
 		at := p.key("fallbacks").item(i)
@@ -53,6 +62,29 @@ func (c *checker) model(p place, name string, m Model) {
 			c.bad(at, c.show(at)+" falls back to this model in turn", "remove one of them")
 		}
 	}
+}
+
+// Lacking is the first of a model and those that may answer for it which lacks
+// something, empty if none does.
+func (c *Config) Lacking(model, what string) string {
+	for _, name := range append([]string{model}, c.Models[model].Fallbacks...) {
+		if slices.Contains(c.Models[name].Lacks, what) {
+			return name
+		}
+	}
+	return ""
+}
+
+// able reports what an assistant has and its model can do nothing with.
+func (c *checker) able(p place, a Agent) {
+	look := func(key string, has bool, what, name string) {
+		if who := c.Lacking(a.Model, what); has && who != "" {
+			c.bad(p.key(key), "the model "+quote(who)+" does not support "+name, "take another model, or remove it")
+		}
+	}
+	look("tools", len(a.Tools) > 0, LacksTools, "function calling")
+	look("handoffs", len(a.Handoffs) > 0, LacksTools, "function calling")
+	look("output", a.Output != nil, LacksStructuredOutput, "structured output")
 }
 
 func (c *checker) fallbacks(name string) []string { return c.Models[name].Fallbacks }

@@ -57,7 +57,7 @@ func (c *Config) Notes() []Problem {
 	}
 	for _, name := range names(c.Agents) {
 		for i, h := range c.Agents[name].Handoffs {
-			if c.Agents[h.To].Kind != KindAssistant && !ways[h.To] {
+			if !c.Agents[h.To].joins() && !ways[h.To] {
 				note(place("agents").key(name).key("handoffs").item(i).key("to"), "leads nowhere: an agent that is run by itself hands off to assistants only, and no group chat has this one", "add it to a group chat, or remove it")
 			}
 			if extra := beyond(h.Scopes, c.Agents[name].Scopes); len(extra) > 0 {
