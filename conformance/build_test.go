@@ -70,7 +70,7 @@ func (b *builder) single(name string, s agentSpec) (agents.Agent, error) {
 	case "som":
 		return b.society(name, s)
 	case "code":
-		return nil, errors.New("there is no agent that runs code")
+		return b.coder(name, s)
 	}
 	return nil, fmt.Errorf("no such kind of agent: %s", s.Kind)
 }
@@ -85,7 +85,7 @@ func (b *builder) assistant(name string, s agentSpec) (agents.Agent, error) {
 	cfg := agents.AssistantConfig{
 		Name: name, Description: name + " agent", Instructions: s.System, Model: m,
 		Window: s.Context.window(), SummaryFormat: s.Summary,
-		MaxToolRounds: max(s.MaxIter, 1), Reflect: s.Output != nil,
+		MaxToolRounds: max(s.MaxIter, 1), Reflect: s.Output != nil, ModelLacks: b.c.Model.lacks(),
 	}
 	if s.Reflect != nil {
 		cfg.Reflect = *s.Reflect

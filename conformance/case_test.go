@@ -58,9 +58,9 @@ type agentSpec struct {
 	Team      string      // som
 	At        int         // stopper
 
-	Exec    []yaml.Node // code
+	Exec    []ending // code
 	Model   bool
-	Approve []yaml.Node
+	Approve *approval
 }
 
 type toolSpec struct {

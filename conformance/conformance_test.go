@@ -144,6 +144,11 @@ func (s *session) step(t *testing.T, st *step) []string {
 			return []string{err.Error()}
 		}
 		return nil
+	case "dump_load":
+		if err := s.dumpLoad(); err != nil {
+			return []string{err.Error()}
+		}
+		return nil
 	case "":
 	default:
 		return []string{"no such step here: " + st.Op}

@@ -23,6 +23,8 @@
 //   - a team is named like AutoGen's manager of its kind, so that sources read the
 //     same
 //   - results are JSON for us and text for AutoGen
+//   - an executor of code is a tool behind the gate, which ends as the case says;
+//     who does not approve of the code is the gate
 //   - errors and stop reasons are compared as situations (situations_test.go)
 //   - time is the runner's: sleeping moves its clock on
 //   - cancelling after some time is cancelling when the scripted model hangs

@@ -57,8 +57,9 @@ func (f *fold) add(e *agents.Event) {
 	case agents.Message:
 		f.message(e, b)
 	case agents.ToolCallRequested:
-		open := f.open[e.Thread]
-		open.ids = append(open.ids, e.CallID)
+		if open := f.open[e.Thread]; open != nil {
+			open.ids = append(open.ids, e.CallID)
+		}
 	case agents.ToolCallFinished:
 		f.finished(e, b)
 	case agents.HandedOff:
@@ -101,6 +102,7 @@ func (f *fold) message(e *agents.Event, m agents.Message) {
 			f.say(e.Source, kindOf(m), m.Text)
 		}
 	case !f.own(e) || m.Incomplete:
+	case len(m.Calls) > 0 && f.c.Agents[e.Source].Kind == "code": // AutoGen's has no call
 	case len(m.Calls) > 0:
 		f.calls(e, m)
 	default:
@@ -146,6 +148,9 @@ func (f *fold) calls(e *agents.Event, m agents.Message) {
 // of the calls.
 func (f *fold) finished(e *agents.Event, r agents.ToolCallFinished) {
 	b := f.open[e.Thread]
+	if b == nil {
+		return
+	}
 	mark := "="
 	if r.Failed {
 		mark = "!="

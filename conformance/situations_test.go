@@ -32,7 +32,7 @@ var situations = []situation{
 	{"target does not match agent name", because(fault.ArgumentInvalid, "target does not match the agent's name")},
 
 	{"Handoff names must be unique", says("hand-off names must be unique")},
-	{"does not support function calling", says("function calling")},
+	{"does not support function calling", says(`assistant "a"`, "does not support function calling")},
 	{"greater than 0", says("max_turns", "must be 1 to")},
 	{"participant names must be unique", says("participant names must be unique")},
 	{"At least one participant", says("at least one participant")},

@@ -66,10 +66,11 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func newGates() (*gates, error) {
+// newGates makes gates in front of the standard tools and some more.
+func newGates(more ...tools.Tool) (*gates, error) {
 	g := &gates{journal: audit.NewMemory(time.Now)}
 	var err error
-	if g.registry, err = tools.NewRegistry(standard()...); err != nil {
+	if g.registry, err = tools.NewRegistry(append(standard(), more...)...); err != nil {
 		return nil, err
 	}
 	set, err := policy.Load(policy.Config{
