@@ -77,8 +77,9 @@ func readArguments(readers *readerPool, t *argType, args json.RawMessage, why pu
 // argReader reads one document of arguments.
 type argReader struct {
 	jsontext.Decoder
-	input bytes.Buffer
-	why   purpose
+	input   bytes.Buffer
+	why     purpose
+	scratch scratch
 }
 
 // readerPool keeps readers, whose tables of names are worth more than a small
@@ -97,7 +98,10 @@ func (p *readerPool) take(args []byte, why purpose) *argReader {
 	return r
 }
 
-func (p *readerPool) put(r *argReader) { p.pool.Put(r) }
+func (p *readerPool) put(r *argReader) {
+	r.scratch.forget()
+	p.pool.Put(r)
+}
 
 func atEnd(d *jsontext.Decoder) error {
 	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
@@ -230,7 +234,7 @@ func (d *argReader) record(t *argType) (cedar.Value, error) {
 	}
 	var m cedar.RecordMap
 	if d.why == build {
-		m = make(cedar.RecordMap, len(t.fields))
+		m = d.scratch.open()
 	}
 	required := t.required
 	for d.PeekKind() != '}' {
@@ -248,7 +252,10 @@ func (d *argReader) record(t *argType) (cedar.Value, error) {
 	if required > 0 {
 		return nil, errMissing
 	}
-	return cedar.NewRecord(m), nil
+	if m == nil {
+		return cedar.Record{}, nil
+	}
+	return d.scratch.close(), nil
 }
 
 // member reads one member into m and tells which field it was. A required field

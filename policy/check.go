@@ -136,12 +136,20 @@ func (l *loader) checkTypes(r *rule, tools []*toolSchema) {
 	default:
 		for _, t := range tools {
 			schemas++
-			report(t.check.policy(r.head()), " (for tool "+t.name+")")
+			report(l.checker(t).policy(r.head()), " (for tool "+t.name+")")
 		}
 	}
 	if foreign == schemas {
 		l.add(r.at, "the policy's head can match no action")
 	}
+}
+
+// checker is the tool's, made once per load.
+func (l *loader) checker(t *toolSchema) *checker {
+	if l.checkers[t] == nil {
+		l.checkers[t] = newChecker(l.schema.toolActions(t.args, everything))
+	}
+	return l.checkers[t]
 }
 
 func isContext(n ast.IsNode) bool {

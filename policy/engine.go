@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	cedar "github.com/cedar-policy/cedar-go"
@@ -29,6 +30,7 @@ type Engine struct {
 	index   index
 	rules   map[string]*rule
 	readers readerPool
+	trials  sync.Pool
 	rpc     map[string]plan  // by action
 	tools   map[string]plan  // by tool
 	now     func() time.Time // the stopwatch's, for tests
@@ -69,8 +71,9 @@ func (e *Engine) decide(q *Query) (d Decision, err error) {
 	if u := q.Grant.Principal().User; u != nil && u.RolesUnknown {
 		return d, errRoles
 	}
-	t, err := e.prepare(q)
-	if err != nil {
+	t := e.newTrial()
+	defer t.end()
+	if err := t.prepare(q); err != nil {
 		return Decision{}, err
 	}
 	hard, err := t.authorize(func(s *shelf) *pile { return &s.hard })
@@ -115,7 +118,8 @@ func (e *Engine) fulfil(permits, forbids []string) Decision {
 	return Decision{Allow: true, PolicyIDs: ids, Duties: sortDuties(duties)}
 }
 
-// trial is one query on its way through an engine, in one piece of memory.
+// trial is one query on its way through an engine, in one piece of memory that
+// is used again: what a decision allocates costs more than what it computes.
 type trial struct {
 	engine     *Engine
 	world      world
@@ -124,35 +128,54 @@ type trial struct {
 	room       [8][]*rule // for the candidates' lists
 }
 
+func (e *Engine) newTrial() *trial {
+	t, ok := e.trials.Get().(*trial)
+	if !ok {
+		t = &trial{}
+	}
+	t.engine = e
+	return t
+}
+
+// end forgets all about the query before another one gets the memory. Nothing
+// that a decision consists of lies in it.
+func (t *trial) end() {
+	e, scratch := t.engine, t.world.scratch
+	scratch.forget()
+	*t = trial{}
+	t.world.scratch = scratch
+	e.trials.Put(t)
+}
+
 // prepare types the arguments, builds the entities and validates the request.
-func (e *Engine) prepare(q *Query) (*trial, error) {
+func (t *trial) prepare(q *Query) error {
+	e := t.engine
 	if q.Time.IsZero() {
-		return nil, errNoTime
+		return errNoTime
 	}
 	plan, ok := e.rpc[q.Action]
 	if !ok {
-		return nil, fmt.Errorf("%w %q", errAction, q.Action)
+		return fmt.Errorf("%w %q", errAction, q.Action)
 	}
 	tool, err := e.set.schema.toolFor(q)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	t := &trial{engine: e}
 	if err := t.world.fill(q, tool); err != nil {
-		return nil, err
+		return err
 	}
 	var args cedar.Record
 	if onTool(q.Action) {
 		plan = e.tools[tool.name]
 		if args, err = readArguments(&e.readers, tool.args, q.Arguments, plan.fields.purpose()); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	t.request = t.world.request(args, plan.fields)
 	if err := plan.check.request(t.request); err != nil {
-		return nil, errInvalidRequest
+		return errInvalidRequest
 	}
-	return t, nil
+	return nil
 }
 
 // toolFor gives the schema of the query's tool, nil where it is about no tool.
@@ -260,14 +283,7 @@ func (e *Engine) possibleRedaction(q *Query) *Redaction {
 }
 
 func (r *Redaction) armMatching(p *pile, tool *toolSchema) {
-	lists := [][]*rule{p.any}
-	for _, list := range p.byResource {
-		lists = append(lists, list)
-	}
-	for _, list := range p.byPrincipal {
-		lists = append(lists, list)
-	}
-	for _, rule := range slices.Concat(lists...) {
+	for _, rule := range p.rules() {
 		if matchesTool(rule.head().Resource, tool) {
 			r.armBuilt(rule.paths)
 		}

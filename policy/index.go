@@ -2,6 +2,7 @@ package policy
 
 import (
 	"iter"
+	"slices"
 	"time"
 
 	cedar "github.com/cedar-policy/cedar-go"
@@ -21,9 +22,14 @@ type shelf struct {
 }
 
 type pile struct {
-	any         []*rule
-	byResource  map[types.EntityUID][]*rule // head: resource == or in
-	byPrincipal map[types.EntityUID][]*rule // head: principal == or in
+	any                 []*rule
+	resource, principal drawers // by the entity that the head names there
+}
+
+// drawers hold rules by the entity that one part of the request must be, or must
+// be or be in.
+type drawers struct {
+	is, in map[types.EntityUID][]*rule
 }
 
 func newIndex(rules []*rule, actions map[string]bool) index {
@@ -60,15 +66,60 @@ func (s *shelf) add(r *rule) {
 }
 
 func (p *pile) add(r *rule) {
-	if uid, ok := anchor(r.head().Resource); ok {
-		put(&p.byResource, uid, r)
-		return
+	if !p.resource.add(r.head().Resource, r) && !p.principal.add(r.head().Principal, r) {
+		p.any = append(p.any, r)
 	}
-	if uid, ok := anchor(r.head().Principal); ok {
-		put(&p.byPrincipal, uid, r)
-		return
+}
+
+func (d *drawers) add(scope ast.IsScopeNode, r *rule) bool {
+	uid, ok := anchor(scope)
+	if !ok {
+		return false
 	}
-	p.any = append(p.any, r)
+	drawer := &d.in
+	if _, exact := scope.(ast.ScopeTypeEq); exact {
+		drawer = &d.is
+	}
+	put(drawer, uid, r)
+	return true
+}
+
+// bare is what is left to evaluate of a policy that the index found: it has
+// matched the action and the part of the head by which the policy is filed.
+func bare(p *cedar.Policy) *cedar.Policy {
+	head := *p.AST()
+	head.Action = ast.ScopeTypeAll{}
+	if _, ok := anchor(head.Resource); ok {
+		head.Resource = rest(head.Resource)
+	} else if _, ok := anchor(head.Principal); ok {
+		head.Principal = rest(head.Principal)
+	}
+	return cedar.NewPolicyFromAST(&head)
+}
+
+// scope is what both a principal and a resource may be required to be.
+type scope interface {
+	ast.IsPrincipalScopeNode
+	ast.IsResourceScopeNode
+}
+
+// rest is what a scope still asks once its entity has matched.
+func rest(s ast.IsScopeNode) scope {
+	if s, ok := s.(ast.ScopeTypeIsIn); ok {
+		return ast.ScopeTypeIs{Type: s.Type}
+	}
+	return ast.ScopeTypeAll{}
+}
+
+// rules lists all rules of the pile.
+func (p *pile) rules() []*rule {
+	all := slices.Clone(p.any)
+	for _, drawer := range []map[types.EntityUID][]*rule{p.resource.is, p.resource.in, p.principal.is, p.principal.in} {
+		for _, list := range drawer {
+			all = append(all, list...)
+		}
+	}
+	return all
 }
 
 func put(m *map[types.EntityUID][]*rule, uid types.EntityUID, r *rule) {
@@ -103,7 +154,7 @@ func plans(s *Set) (rpc, tools map[string]plan) {
 	}
 	for name, t := range s.schema.tools {
 		fields := needsFor(s.rules, func(r *rule) bool { return matchesTool(r.head().Resource, t) })
-		tools[name] = plan{fields, newChecker(s.schema.toolActions(t.args, fields))}
+		tools[name] = plan{fields, newChecker(onlyToolActions(t.args, fields))}
 	}
 	return rpc, tools
 }
@@ -129,17 +180,27 @@ type candidates struct {
 // find collects the rules of a pile for the request.
 func (c *candidates) find(p *pile, w *world) {
 	c.put(p.any)
-	if p.byResource != nil {
-		c.put(p.byResource[w.resource])
+	c.open(&p.resource, w.resource)
+	if p.resource.in != nil {
 		for _, rel := range w.over {
-			c.put(p.byResource[rel.uid])
+			c.put(p.resource.in[rel.uid])
 		}
 	}
-	if p.byPrincipal != nil {
-		c.put(p.byPrincipal[w.principal])
+	c.open(&p.principal, w.principal)
+	if p.principal.in != nil {
 		for _, uid := range w.above {
-			c.put(p.byPrincipal[uid])
+			c.put(p.principal.in[uid])
 		}
+	}
+}
+
+// open puts what is filed under an entity itself.
+func (c *candidates) open(d *drawers, uid types.EntityUID) {
+	if d.is != nil {
+		c.put(d.is[uid])
+	}
+	if d.in != nil {
+		c.put(d.in[uid])
 	}
 }
 

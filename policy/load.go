@@ -80,7 +80,7 @@ func (p *Problem) Error() string {
 
 // Load reads and checks a policy set. The error joins every problem found.
 func Load(c Config) (*Set, error) {
-	l := &loader{config: c, ids: map[string]position{}}
+	l := &loader{config: c, ids: map[string]position{}, checkers: map[*toolSchema]*checker{}}
 	if l.config.FS == nil {
 		l.config.FS = os.DirFS(c.Dir)
 	}
@@ -109,6 +109,7 @@ type loader struct {
 	ids      map[string]position
 	problems []*Problem
 	warnings []string
+	checkers map[*toolSchema]*checker
 }
 
 type position struct {

@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"math/bits"
-
 	"github.com/cedar-policy/cedar-go/types"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
 )
@@ -42,8 +40,6 @@ func (n needs) purpose() purpose {
 	}
 	return checkOnly
 }
-
-func (n needs) count() int { return bits.OnesCount16(uint16(n)) }
 
 // needsOf is what the rule's conditions read. A context that is used as a whole
 // is read as a whole.

@@ -21,8 +21,7 @@ type rule struct {
 	tenant string // empty: for everybody
 	at     position
 	policy *cedar.Policy
-	// bare is the policy for any action: what is evaluated where the index has
-	// already matched the action.
+	// bare is what is evaluated where the index has found the rule.
 	bare   *cedar.Policy
 	duties []Duty   // of a soft forbid; empty for permits and hard forbids
 	unmet  []string // kinds of duties that this build cannot meet
@@ -52,9 +51,7 @@ func (l *loader) newRule(p *cedar.Policy, at position, tenant string) *rule {
 	notes := p.Annotations()
 	r := &rule{id: string(notes["id"]), tenant: tenant, at: at, policy: p}
 	r.needs = needsOf(r)
-	head := *p.AST()
-	head.Action = ast.ScopeTypeAll{}
-	r.bare = cedar.NewPolicyFromAST(&head)
+	r.bare = bare(p)
 	p.SetFilename(at.file)
 	named := l.checkID(r, notes)
 	for _, key := range slices.Sorted(maps.Keys(notes)) {

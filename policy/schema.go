@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	cedar "github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
@@ -63,7 +64,6 @@ type toolSchema struct {
 	name, toolset string
 	args          *argType
 	result        *argType // nil: the tool does not say
-	check         *checker
 }
 
 func newSchema(c Config) (*schema, error) {
@@ -120,9 +120,7 @@ func (s *schema) addTools(tools []ToolSchema) error {
 			errs = append(errs, fmt.Errorf("tool %s: %w", t.Name, err))
 			continue
 		}
-		s.tools[t.Name] = &toolSchema{
-			name: t.Name, toolset: t.Toolset, args: args, result: typeOfResult(t.Result), check: newChecker(s.toolActions(args, everything)),
-		}
+		s.tools[t.Name] = &toolSchema{name: t.Name, toolset: t.Toolset, args: args, result: typeOfResult(t.Result)}
 		s.toolsets[t.Toolset] = true
 	}
 	return errors.Join(errs...)
@@ -185,13 +183,15 @@ func shapeOf(t cedar.EntityType) resolved.RecordType {
 	return resolved.RecordType{}
 }
 
-func entityTypes() map[cedar.EntityType]resolved.Entity {
+// entityTypes is the same for all checkers, of which there is one per tool; what
+// an engine holds on to, the garbage collector looks at again and again.
+var entityTypes = sync.OnceValue(func() map[cedar.EntityType]resolved.Entity {
 	m := map[cedar.EntityType]resolved.Entity{}
 	for _, t := range append(resourceTypes(), typeUser, typeWorkload, typeRole) {
 		m[t] = resolved.Entity{Name: t, ParentTypes: parentTypes(t), Shape: shapeOf(t)}
 	}
 	return m
-}
+})
 
 // contextType is the type of the context with the given fields.
 func contextType(args resolved.RecordType, fields needs) resolved.RecordType {
@@ -232,11 +232,19 @@ func (s *schema) rpcAction(name string, fields needs) resolved.Action {
 	return action(name, resources, contextType(resolved.RecordType{}, fields))
 }
 
+// toolActions are all actions, of which those on a tool apply.
 func (s *schema) toolActions(args *argType, fields needs) map[types.EntityUID]resolved.Action {
 	m := s.allActions()
-	attrs := args.attributes()
+	maps.Copy(m, onlyToolActions(args, fields))
+	return m
+}
+
+// onlyToolActions are enough to check requests.
+func onlyToolActions(args *argType, fields needs) map[types.EntityUID]resolved.Action {
+	m := map[types.EntityUID]resolved.Action{}
+	context := contextType(args.attributes(), fields)
 	for _, name := range []string{ActionCallTool, ActionActForOther} {
-		m[actionUID(name)] = action(name, []cedar.EntityType{typeTool}, contextType(attrs, fields))
+		m[actionUID(name)] = action(name, []cedar.EntityType{typeTool}, context)
 	}
 	return m
 }

@@ -42,8 +42,10 @@ type world struct {
 	over      []relation        // ancestors of resource
 	direct    []types.EntityUID // parents of resource
 
-	overRoom   [2]relation // for the usual number of ancestors
+	aboveRoom  [6]types.EntityUID // for the usual number of ancestors
+	overRoom   [2]relation
 	directRoom [2]types.EntityUID
+	scratch    scratch
 
 	principalEntity, resourceEntity *types.Entity // built when first asked for
 }
@@ -55,7 +57,7 @@ type relation struct {
 }
 
 func (w *world) fill(q *Query, tool *toolSchema) error {
-	w.q, w.over, w.direct = q, w.overRoom[:0], w.directRoom[:0]
+	w.q, w.above, w.over, w.direct = q, w.aboveRoom[:0], w.overRoom[:0], w.directRoom[:0]
 	if err := w.setPrincipal(); err != nil {
 		return err
 	}
@@ -81,7 +83,6 @@ func (w *world) setPrincipal() error {
 	if p.User == nil {
 		w.principal = types.EntityUID{Type: typeWorkload, ID: types.String(p.Workload.ID)}
 	} else {
-		w.above = make([]types.EntityUID, 0, len(p.User.Roles)+1)
 		for _, role := range p.User.Roles {
 			w.above = append(w.above, types.EntityUID{Type: typeRole, ID: types.String(role)})
 		}
@@ -222,13 +223,13 @@ func (w *world) lazyResource() *types.Entity {
 // look at. To a policy every field is always there; the others are left out
 // because nothing reads them.
 func (w *world) request(args cedar.Record, fields needs) cedar.Request {
-	context := make(cedar.RecordMap, fields.count())
+	context := w.scratch.open()
 	for i, name := range contextNames() {
 		if fields.has(i) {
 			context[name] = w.field(i, args)
 		}
 	}
-	return cedar.Request{Principal: w.principal, Action: actionUID(w.q.Action), Resource: w.resource, Context: cedar.NewRecord(context)}
+	return cedar.Request{Principal: w.principal, Action: actionUID(w.q.Action), Resource: w.resource, Context: w.scratch.close()}
 }
 
 func (w *world) field(i int, args cedar.Record) types.Value {
