@@ -138,7 +138,8 @@ func (m *Memory) Query(_ context.Context, f Filter) iter.Seq2[Record, error] {
 	}
 }
 
-// CallDecision says whether a call was allowed, and whether it came to an end.
+// CallDecision says whether a call of a tool was allowed, and whether it came to
+// an end.
 func (m *Memory) CallDecision(_ context.Context, tenant, callID string) (decided, finished bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -29,7 +29,7 @@ type Columns struct {
 	SessionID string
 	RunID     string
 	CallID    string
-	LooseCall string // the call id, unless it begins with its run's (DESIGN 9) and is found by that
+	LooseCall string // the id of a tool's call, unless it begins with its run's (DESIGN 9) and is found by that
 }
 
 // Columns derives the index columns of r.
@@ -40,7 +40,9 @@ func (r *Record) Columns() Columns {
 		Action: column(r.Action), Phase: column(string(r.Phase)), Decision: column(r.Decision),
 		SessionID: column(r.SessionID), RunID: column(r.RunID), CallID: column(r.CallID),
 	}
-	if CallRun(c.CallID) != c.RunID || c.RunID == "" {
+	// Nobody looks for the calls of RPCs. Their ids are random, so an index of them
+	// would have every commit write a page for each.
+	if c.Tool != "" && (CallRun(c.CallID) != c.RunID || c.RunID == "") {
 		c.LooseCall = c.CallID
 	}
 	return c

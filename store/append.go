@@ -80,46 +80,63 @@ func (w *writer) giveUp(denied audit.Columns) error {
 	return err
 }
 
-// flush writes what is sealed.
+// flush writes what is sealed, in few statements of many rows: most of what a
+// row costs is the way into the database.
 func (w *writer) flush() error {
-	if err := w.insertRows(); err != nil {
+	if err := inParts(w.b.rows, w.insertRows); err != nil {
 		return fmt.Errorf("insert rows: %w", err)
 	}
-	for _, c := range w.b.opened {
-		if _, err := w.exec("INSERT INTO open_calls (tenant, call_id, sequence) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", c.Tenant, c.CallID, c.Sequence); err != nil {
-			return fmt.Errorf("open call: %w", err)
-		}
+	if err := inParts(w.b.opened, w.openCalls); err != nil {
+		return fmt.Errorf("open calls: %w", err)
 	}
-	for _, c := range w.b.closed {
-		if _, err := w.exec("DELETE FROM open_calls WHERE tenant = ? AND call_id = ?", c.Tenant, c.CallID); err != nil {
-			return fmt.Errorf("close call: %w", err)
-		}
+	if err := inParts(w.b.closed, w.closeCalls); err != nil {
+		return fmt.Errorf("close calls: %w", err)
 	}
-	w.b.opened, w.b.closed = w.b.opened[:0], w.b.closed[:0]
+	clear(w.b.rows) // let go of the bytes
+	w.b.rows, w.b.opened, w.b.closed = w.b.rows[:0], w.b.opened[:0], w.b.closed[:0]
 	return nil
 }
 
-// insertRows uses few statements of many rows: most of what a row costs is the
-// way into the database.
-func (w *writer) insertRows() error {
-	rows := w.b.rows
+// inParts calls f with one part of the list after the other. The parts have few
+// lengths, because each is a statement to prepare.
+func inParts[T any](list []T, f func([]T) error) error {
 	for _, n := range []int{32, 8, 1} {
-		for ; len(rows) >= n; rows = rows[n:] {
-			args := make([]any, 0, n*rowWidth)
-			var err error
-			for i := range rows[:n] {
-				if args, err = w.appendRow(args, &rows[i]); err != nil {
-					return err
-				}
-			}
-			if _, err := w.exec(insertQuery(n), args...); err != nil {
+		for ; len(list) >= n; list = list[n:] {
+			if err := f(list[:n]); err != nil {
 				return err
 			}
 		}
 	}
-	clear(w.b.rows) // let go of the bytes
-	w.b.rows = w.b.rows[:0]
 	return nil
+}
+
+func (w *writer) insertRows(rows []audit.Row) (err error) {
+	args := make([]any, 0, len(rows)*rowWidth)
+	for i := range rows {
+		if args, err = w.appendRow(args, &rows[i]); err != nil {
+			return err
+		}
+	}
+	_, err = w.exec(insertQuery(len(rows)), args...)
+	return err
+}
+
+func (w *writer) openCalls(calls []audit.Columns) error {
+	args := make([]any, 0, 3*len(calls))
+	for i := range calls {
+		args = append(args, calls[i].Tenant, calls[i].CallID, calls[i].Sequence)
+	}
+	_, err := w.exec("INSERT INTO open_calls (tenant, call_id, sequence) VALUES "+repeat("(?, ?, ?)", len(calls))+" ON CONFLICT DO NOTHING", args...)
+	return err
+}
+
+func (w *writer) closeCalls(calls []audit.Columns) error {
+	args := make([]any, 0, 2*len(calls))
+	for i := range calls {
+		args = append(args, calls[i].Tenant, calls[i].CallID)
+	}
+	_, err := w.exec("DELETE FROM open_calls WHERE (tenant, call_id) IN (VALUES "+repeat("(?, ?)", len(calls))+")", args...)
+	return err
 }
 
 // storedColumns is what a row is written as, rowColumns what it is read as: runs
@@ -134,19 +151,20 @@ const (
 		a.call_id, a.loose_call, a.hash, a.body`
 )
 
-// insertQuery has plain question marks: the driver looks a numbered parameter up
-// by its name, every time.
 func insertQuery(n int) string {
-	const values = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-	return "INSERT INTO audit (" + storedColumns + ") VALUES " + values + strings.Repeat(", "+values, n-1)
+	return "INSERT INTO audit (" + storedColumns + ") VALUES " + repeat("(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", n)
 }
 
+// repeat lists n rows of parameters. They are plain question marks: the driver
+// looks a numbered parameter up by its name, every time.
+func repeat(row string, n int) string { return row + strings.Repeat(", "+row, n-1) }
+
 func (w *writer) appendRow(args []any, r *audit.Row) ([]any, error) {
-	session, err := w.name(r.Tenant, r.SessionID)
+	session, _, err := w.name(r.Tenant, r.SessionID)
 	if err != nil {
 		return nil, err
 	}
-	run, err := w.name(r.Tenant, r.RunID)
+	run, _, err := w.name(r.Tenant, r.RunID)
 	return append(args, r.Tenant, r.Sequence, r.Time, r.Subject, r.Agent, r.Tool, r.Action, r.Phase, r.Decision, session, run, r.CallID, r.LooseCall, r.Hash, r.Body), err
 }
 
@@ -162,13 +180,13 @@ type nameKey struct{ tenant, name string }
 const maxNames = 16384
 
 // name gives the number of a run's or session's name, a new one if need be.
-func (w *writer) name(tenant, name string) (int64, error) {
+func (w *writer) name(tenant, name string) (id int64, isNew bool, err error) {
 	if name == "" {
-		return 0, nil
+		return 0, false, nil
 	}
 	key := nameKey{tenant, name}
 	if id, ok := w.names[key]; ok {
-		return id, nil
+		return id, false, nil
 	}
 	return w.newName(key)
 }
@@ -186,22 +204,21 @@ func (w *writer) known(key nameKey) (int64, error) {
 	return id, nil
 }
 
-func (w *writer) newName(key nameKey) (int64, error) {
-	var id int64
-	err := w.row("INSERT INTO names (tenant, name) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING id", key.tenant, key.name).Scan(&id)
-	if errors.Is(err, sql.ErrNoRows) {
+func (w *writer) newName(key nameKey) (id int64, isNew bool, err error) {
+	id, isNew, err = w.insert("INSERT INTO names (tenant, name) VALUES (?, ?) ON CONFLICT DO NOTHING", key.tenant, key.name)
+	if err == nil && !isNew {
 		if id, err = w.known(key); err == nil && id == 0 {
 			err = sql.ErrNoRows
 		}
 	}
 	if err != nil {
-		return 0, fmt.Errorf("number name: %w", err)
+		return 0, false, fmt.Errorf("number name: %w", err)
 	}
 	if len(w.names) >= maxNames {
 		clear(w.names)
 	}
 	w.names[key] = id
-	return id, nil
+	return id, isNew, nil
 }
 
 // ledger is the buckets of reservations, inside the transaction.

@@ -35,32 +35,47 @@ func (e *RequestTaken) Error() string { return "request id belongs to run " + e.
 // PutRun stores a run and claims its request id, both or neither. A run that
 // exists is updated; its owner, session, target and creation stay.
 func (s *Store) PutRun(ctx context.Context, r RunRecord) error {
-	return s.Do(ctx, func(tx *Tx) error { return s.putRun(tx, r) })
+	return s.Do(ctx, func(tx *Tx) error {
+		if r.RequestID == "" {
+			tx.stand() // one change
+		}
+		if err := s.claimRequest(tx, r); err != nil {
+			return err
+		}
+		return putRun(tx, r)
+	})
 }
 
 // Begin stores what a new run needs in one closure: its session, the run and,
 // unless it is nil, its grant.
 func (s *Store) Begin(ctx context.Context, sn SessionRecord, r RunRecord, g *GrantRecord) error {
 	return s.Do(ctx, func(tx *Tx) error {
-		if err := s.putRun(tx, r); err != nil {
+		_, isNew, err := tx.name(r.Tenant, r.RunID)
+		if err != nil {
 			return err
 		}
-		if err := putSession(tx, sn); err != nil || g == nil {
+		if isNew && r.RequestID == "" && g == nil {
+			tx.stand() // the session may be refused, and then nothing has changed; a new run cannot be
+		}
+		if err := s.claimRequest(tx, r); err != nil {
+			return err
+		}
+		if err := putSession(tx, sn); err != nil {
+			return err
+		}
+		if err := putRun(tx, r); err != nil || g == nil {
 			return err
 		}
 		return putGrant(tx, *g)
 	})
 }
 
-func (s *Store) putRun(tx *Tx, r RunRecord) error {
-	if err := claimRequest(tx, r, s.cfg.Clock().UnixNano()); err != nil {
-		return err
-	}
-	id, err := tx.name(r.Tenant, r.RunID)
+func putRun(tx *Tx, r RunRecord) error {
+	id, _, err := tx.name(r.Tenant, r.RunID)
 	if err != nil {
 		return err
 	}
-	session, err := tx.name(r.Tenant, r.SessionID)
+	session, _, err := tx.name(r.Tenant, r.SessionID)
 	if err != nil {
 		return err
 	}
@@ -72,10 +87,11 @@ func (s *Store) putRun(tx *Tx, r RunRecord) error {
 	return changed(n, err, "run")
 }
 
-func claimRequest(tx *Tx, r RunRecord, now int64) error {
+func (s *Store) claimRequest(tx *Tx, r RunRecord) error {
 	if r.RequestID == "" {
 		return nil
 	}
+	now := s.cfg.Clock().UnixNano()
 	key := []any{r.Tenant, r.Owner.Issuer, r.Owner.Subject, r.Method, r.RequestID}
 	const same = " WHERE tenant = $1 AND owner_issuer = $2 AND owner_subject = $3 AND method = $4 AND request_id = $5"
 	if _, err := tx.Exec("DELETE FROM requests"+same+" AND created <= $6", append(key, now-int64(requestLife))...); err != nil {
@@ -222,11 +238,14 @@ func (r *Reader) OpenRuns(ctx context.Context) ([]RunRecord, error) {
 // PutSession stores a session, or brings Updated and LastRun of an existing one
 // up to date. One that was deleted stays deleted.
 func (s *Store) PutSession(ctx context.Context, r SessionRecord) error {
-	return s.Do(ctx, func(tx *Tx) error { return putSession(tx, r) })
+	return s.Do(ctx, func(tx *Tx) error {
+		tx.stand() // one change
+		return putSession(tx, r)
+	})
 }
 
 func putSession(tx *Tx, r SessionRecord) error {
-	id, err := tx.name(r.Tenant, r.SessionID)
+	id, _, err := tx.name(r.Tenant, r.SessionID)
 	if err != nil {
 		return err
 	}
@@ -251,6 +270,7 @@ func (s *Store) DeleteSession(ctx context.Context, tenant, sessionID string) err
 
 func (s *Store) touchSession(ctx context.Context, query, tenant, sessionID string, v any) error {
 	return s.Do(ctx, func(tx *Tx) error {
+		tx.stand() // one change
 		n, err := tx.Exec(query, tenant, sessionID, v, s.cfg.Clock().UnixNano())
 		if err == nil && n == 0 {
 			return missing("session", sql.ErrNoRows)

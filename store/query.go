@@ -105,8 +105,8 @@ func where(f audit.Filter) condition {
 	return condition{sql: sql.String(), args: args}
 }
 
-// CallDecision says whether a call was allowed, and whether it came to an end.
-// What was allowed and did not end may have happened.
+// CallDecision says whether a call of a tool was allowed, and whether it came to
+// an end. What was allowed and did not end may have happened.
 func (r *Reader) CallDecision(ctx context.Context, tenant, callID string) (decided, finished bool, err error) {
 	if tenant == "" || callID == "" {
 		return false, false, nil

@@ -14,6 +14,8 @@ import (
 type Tx struct {
 	w     *writer
 	saved bool // a savepoint was set
+	firm  bool // none will be
+	done  bool // something was changed without one
 	heads map[string]audit.Head
 	grown int64
 	err   error // set when the transaction itself is broken, or over
@@ -28,8 +30,18 @@ func (t *Tx) Exec(query string, args ...any) (int64, error) {
 	if err := t.save(); err != nil {
 		return 0, err
 	}
-	return t.w.exec(query, args...)
+	n, err := t.w.exec(query, args...)
+	if t.firm {
+		t.err, t.done = err, t.done || n > 0 // SQLite may have rolled back everything
+	}
+	return n, err
 }
+
+// stand has the closure do without a savepoint, which costs two statements and a
+// copy of every page that is touched. It is for closures that return no error
+// once they have changed something; if one does, or panics, the transaction fails
+// for everybody in it.
+func (t *Tx) stand() { t.firm = true }
 
 // Row reads one row into dest; sql.ErrNoRows when there is none.
 func (t *Tx) Row(query string, args []any, dest ...any) error {
@@ -57,6 +69,7 @@ func (t *Tx) Append(e audit.Entry) error {
 	if err := t.save(); err != nil {
 		return err
 	}
+	t.done = t.done || t.firm
 	full, err := t.w.append(e)
 	if err != nil {
 		t.err = err
@@ -68,17 +81,19 @@ func (t *Tx) Append(e audit.Entry) error {
 	return nil
 }
 
-// name numbers the name of a run or a session.
-func (t *Tx) name(tenant, name string) (int64, error) {
-	if err := t.save(); err != nil {
-		return 0, err
+// name numbers the name of a run or a session, and says whether it had no number
+// yet, so that nothing is stored under it. The number may stay when the closure
+// is undone: it says nothing but that somebody asked for it.
+func (t *Tx) name(tenant, name string) (id int64, isNew bool, err error) {
+	if t.err == nil {
+		id, isNew, t.err = t.w.name(tenant, name)
 	}
-	return t.w.name(tenant, name)
+	return id, isNew, t.err
 }
 
 // save sets a savepoint before the first change. What only reads needs none.
 func (t *Tx) save() error {
-	if t.err != nil || t.saved {
+	if t.err != nil || t.saved || t.firm {
 		return t.err
 	}
 	if _, t.err = t.w.exec("SAVEPOINT " + savepoint); t.err == nil {
@@ -97,6 +112,9 @@ func (w *writer) closure(j *job) error {
 	j.err = protect(j.do, tx)
 	broken := tx.err
 	tx.err = errOver
+	if broken == nil && j.err != nil && tx.done {
+		broken = fmt.Errorf("closure failed and cannot be undone: %w", j.err)
+	}
 	if broken != nil || !tx.saved {
 		return broken
 	}

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/behalf-dev/behalf/audit"
+	"modernc.org/sqlite"
 )
 
 // job is one queued piece of work: an entry, a closure, or the state of a run,
@@ -47,7 +48,8 @@ type writer struct {
 	s       *Store
 	conn    *sql.Conn
 	stmts   map[string]*sql.Stmt
-	version int64 // PRAGMA data_version: changes when somebody else commits
+	version uint32 // of the data: changes with each commit, ours too
+	sure    bool   // that version is the one after our last commit
 
 	names map[nameKey]int64     // numbers of names; forgotten whenever something is undone
 	heads map[string]audit.Head // where the chains end that Open found or this writer sealed; none: no rows
@@ -188,6 +190,7 @@ func (w *writer) transact(f func() error) error {
 		return err
 	}
 	w.keep(&w.b)
+	w.remember()
 	return nil
 }
 
@@ -226,28 +229,46 @@ func (w *writer) connect() error {
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	w.conn, w.stmts, w.version = conn, map[string]*sql.Stmt{}, -1
+	w.conn, w.stmts, w.sure = conn, map[string]*sql.Stmt{}, false
 	return nil
 }
 
 // notice holds the database against what this writer knows when somebody else
-// may have written to it.
+// may have written to it since our last commit.
 func (w *writer) notice() error {
-	var version int64
-	if err := w.row("PRAGMA data_version").Scan(&version); err != nil {
-		return fmt.Errorf("data version: %w", err)
+	version, err := w.dataVersion()
+	if err != nil {
+		return err
 	}
-	if version == w.version {
+	if w.sure && version == w.version {
 		return nil
 	}
 	clear(w.names)
 	if w.opened {
-		if err := w.agree(); err != nil {
-			return err
-		}
+		return w.agree()
 	}
-	w.version = version
 	return nil
+}
+
+// remember notes the version that our commit made. Until the next transaction
+// begins, the connection does not look at what others do, so it is ours. What
+// could not be read makes the next transaction compare everything.
+func (w *writer) remember() {
+	version, err := w.dataVersion()
+	w.version, w.sure = version, err == nil
+}
+
+// dataVersion asks the connection itself: PRAGMA data_version would be one more
+// statement in each commit.
+func (w *writer) dataVersion() (version uint32, err error) {
+	err = w.conn.Raw(func(c any) (err error) {
+		version, err = c.(sqlite.FileControl).FileControlDataVersion("main")
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("data version: %w", err)
+	}
+	return version, nil
 }
 
 // keep takes over what a batch did.
@@ -312,16 +333,35 @@ func (w *writer) stmt(query string) (*sql.Stmt, error) {
 	return st, nil
 }
 
-func (w *writer) exec(query string, args ...any) (int64, error) {
+func (w *writer) run(query string, args ...any) (sql.Result, error) {
 	st, err := w.stmt(query)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	res, err := st.ExecContext(context.Background(), args...)
+	return st.ExecContext(context.Background(), args...)
+}
+
+// exec runs a statement and says how many rows it changed.
+func (w *writer) exec(query string, args ...any) (int64, error) {
+	res, err := w.run(query, args...)
 	if err != nil {
 		return 0, err
 	}
 	return res.RowsAffected()
+}
+
+// insert runs an INSERT of one row and says under which number, if it was done.
+func (w *writer) insert(query string, args ...any) (id int64, done bool, err error) {
+	res, err := w.run(query, args...)
+	if err != nil {
+		return 0, false, err
+	}
+	n, err := res.RowsAffected()
+	if err != nil || n == 0 {
+		return 0, false, err
+	}
+	id, err = res.LastInsertId()
+	return id, true, err
 }
 
 // scanner is the answer to a query for one row.

@@ -35,6 +35,7 @@ func Run(t *testing.T, dsn func(t *testing.T) string) {
 		"RunsAreIndexed":                    runsAreIndexed,
 		"RequestIDsAreUniqueForADay":        requestIDsAreUniqueForADay,
 		"SessionsAreIndexed":                sessionsAreIndexed,
+		"RunBeginsWithItsSession":           aRunBeginsWithItsSessionOrNotAtAll,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, dsn(t)) })
 	}

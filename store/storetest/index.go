@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/store"
 	"github.com/google/go-cmp/cmp"
@@ -191,5 +192,36 @@ func sessionsAreIndexed(t *testing.T, dsn string) {
 	other.Target = "billing"
 	if err := s.PutSession(t.Context(), other); !errors.Is(err, fault.OwnerMismatch) {
 		t.Errorf("got %v, want refusal of another target", err)
+	}
+}
+
+func aRunBeginsWithItsSessionOrNotAtAll(t *testing.T, dsn string) {
+	s := Start(t, store.Config{DSN: dsn})
+	run := sampleRun(1)
+	session := store.SessionRecord{Tenant: "acme", SessionID: "ses_1", Owner: run.Owner, Target: "support", Created: 1, Updated: 1, LastRun: run.RunID}
+	bobs := session
+	bobs.Owner.Subject, bobs.LastRun = "bob", ""
+	must(t, s.PutSession(t.Context(), bobs))
+
+	for _, requestID := range []string{"", "", "req-1"} { // the name of the run is new once
+		run.RequestID = requestID
+		beside := s.Append(audit.Entry{Record: Sample("acme", "run/1")})
+		if err := s.Begin(t.Context(), session, run, nil); !errors.Is(err, fault.OwnerMismatch) {
+			t.Errorf("got %v, want refusal of somebody else's session", err)
+		}
+		must(t, beside.Wait(t.Context()))
+		if _, err := s.RunByID(t.Context(), "acme", run.RunID); !errors.Is(err, fault.NotFound) {
+			t.Errorf("got %v, want no run in somebody else's session", err)
+		}
+	}
+	session.SessionID, run.SessionID = "ses_2", "ses_2"
+	must(t, s.Begin(t.Context(), session, run, nil))
+
+	got, err := s.RunByID(t.Context(), "acme", run.RunID)
+	if diff := cmp.Diff(got, run); err != nil || diff != "" {
+		t.Errorf("got %v, got, want:\n%s", err, diff)
+	}
+	if got, err := s.SessionByID(t.Context(), "acme", "ses_1"); err != nil || got != bobs {
+		t.Errorf("got %+v, %v, want bob's session untouched", got, err)
 	}
 }

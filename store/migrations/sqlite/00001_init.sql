@@ -25,7 +25,7 @@ CREATE TABLE audit (
     session    INTEGER NOT NULL, -- names.id, 0 for none
     run        INTEGER NOT NULL, -- names.id, 0 for none
     call_id    TEXT    NOT NULL, -- found by the run it begins with
-    loose_call TEXT    NOT NULL, -- the call id where that is not so
+    loose_call TEXT    NOT NULL, -- the id of a tool's call where that is not so
     hash       TEXT    NOT NULL,
     body       BLOB    NOT NULL,
     PRIMARY KEY (tenant, sequence)
