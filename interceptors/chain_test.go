@@ -134,6 +134,39 @@ func TestTheValidatorCompilesAndNamesTheField(t *testing.T) {
 	}
 }
 
+// Whoever may do nothing at all can still send half a million broken fields.
+func TestABrokenRequestCostsAsMuchAsItsFirstMistake(t *testing.T) {
+	v, err := newValidator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := &behalfv1.RunAgentRequest{Agent: "a", Input: "x", Scopes: &behalfv1.Scopes{Values: make([]string, 500_000)}}
+	refuse := valid(v)
+	c := &call{rule: &Rule{Action: "run_agent"}}
+	if err := refuse(t.Context(), c, func(context.Context) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+
+	f := fault.From(c.each[0](broken))
+
+	if f.Code != codes.InvalidArgument || len(f.Message) > 200 || !strings.Contains(f.Message, "scopes.values") {
+		t.Errorf("got %d bytes, %.200s; want the first field that is broken", len(f.Message), f.Message)
+	}
+}
+
+func TestTheKeyOfAMapIsNotEchoed(t *testing.T) {
+	v, err := newValidator()
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	f := fault.From(Malformed(v.Validate(&behalfv1.RunAgentRequest{Agent: "a", Input: "x", Labels: map[string]string{"MY SECRET": "x"}})))
+
+	if f.Code != codes.InvalidArgument || strings.Contains(f.Message, "SECRET") || !strings.Contains(f.Message, "labels") {
+		t.Errorf("got %q, want it to name labels and no key", f.Message)
+	}
+}
+
 func TestAPersonHasOnlySoManyStreams(t *testing.T) {
 	s := &streams{open: map[string]int{}}
 	if !s.enter("a", 1) || s.enter("a", 1) || !s.enter("b", 1) {
