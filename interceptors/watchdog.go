@@ -84,7 +84,7 @@ func (w *watchdog) rest() {
 var (
 	errSilent  = fault.New(codes.DeadlineExceeded, fault.DeadlineExceeded, "the first message did not come in time")
 	errBlocked = fault.New(codes.Canceled, fault.Canceled, "nothing was read for too long; come back with WatchRun")
-	errStopped = fault.New(codes.Canceled, fault.Canceled, "the run was stopped while nothing was read; WatchRun has its end")
+	errStopped = fault.New(codes.Canceled, fault.Canceled, "the run was stopped while the client was behind; WatchRun has its end")
 )
 
 // streamKey holds the call's serverStream for Tie.
@@ -93,8 +93,10 @@ type streamKey struct{}
 // Tie gives what ties the stream of the call in ctx to a run: while the run
 // works, the end of its context lets no send wait for the client longer than
 // Limits.StoppedSend. What stores the run's end is the goroutine that sends, so a
-// client that reads nothing would hold up a cancellation, a lock or an expiry; one
-// that reads and is just behind shall see the end. nil for a call that is no stream.
+// client that reads nothing would hold up a cancellation, a lock or an expiry. One
+// that reads, but is more than that behind, loses the end of its stream too and finds
+// it with WatchRun: that the run stops at once counts for more. nil for a call that
+// is no stream.
 func Tie(ctx context.Context) func(work context.Context) (untie func()) {
 	s, _ := ctx.Value(streamKey{}).(*serverStream)
 	if s == nil {
