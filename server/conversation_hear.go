@@ -149,7 +149,7 @@ func (c *conversation) answer(in *behalfv1.ConversationInput) error {
 	g := c.grant
 	q := &policy.Query{
 		Grant: g, Action: "send_input", Session: c.session, Run: t.run,
-		Resource: policy.Entity{Type: "Run", ID: t.run, Owner: owner(c.tenant, runs.OwnerOf(g))},
+		Resource: runEntity(runs.RunRecord{Tenant: c.tenant, Owner: runs.OwnerOf(g), RunID: t.run, SessionID: c.session, Target: c.to.name}),
 	}
 	c.mu.Unlock()
 	body := agents.InputReceived{InputRequestID: in.GetInputRequestId(), Text: in.GetText(), Parts: parts}

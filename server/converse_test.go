@@ -288,6 +288,26 @@ func TestAnInputRequestIsAnsweredInTheConversation(t *testing.T) {
 	})
 }
 
+// SendInput and an answer in a conversation are two doors to the same thing.
+func TestAnAnswerInAConversationIsDecidedAsSendInputIs(t *testing.T) {
+	r := newRoom(t, plan{})
+	r.rule(roomPolicies + `
+@id("no-answers-in-the-clinic") forbid (principal, action == Action::"send_input", resource in GroupChat::"clinic");`)
+	r.model.Always("m-ada", modeltest.Reply{Text: "well"})
+	c := r.as(alice)
+	k := c.converse(t).open("clinic", "")
+	k.say("help")
+	asked := k.until(asks)
+
+	_, byRPC := c.runs().SendInput(c.ctx(t), &behalfv1.SendInputRequest{
+		RunId: asked.GetRunId(), InputRequestId: asked.GetInputRequested().GetInputRequestId(), Text: "yes",
+	})
+	k.answer(asked.GetInputRequested().GetInputRequestId(), "yes")
+
+	wantError(t, byRPC, codes.PermissionDenied, "POLICY_DENIED")
+	wantError(t, k.end(), codes.PermissionDenied, "POLICY_DENIED")
+}
+
 func TestWhoComesBackADayLaterFollowsTheRunThatWaits(t *testing.T) {
 	r := newRoom(t, plan{})
 	r.model.Queue("m-ada", says("How do you feel?")...)

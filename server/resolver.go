@@ -143,8 +143,7 @@ func (r *resolver) run(ctx context.Context, g identity.Grant, t *interceptors.Ta
 	if err != nil {
 		return err
 	}
-	t.Entity.ID, t.Entity.Owner, t.Run, t.Session = rec.RunID, owner(rec.Tenant, rec.Owner), rec.RunID, rec.SessionID
-	t.Entity.Parents = append(parents(rec.Target), policy.Entity{Type: "Session", ID: rec.SessionID, Owner: t.Entity.Owner, Parents: parents(rec.Target)})
+	t.Entity, t.Run, t.Session = runEntity(rec), rec.RunID, rec.SessionID
 	return nil
 }
 
@@ -153,9 +152,19 @@ func (r *resolver) session(ctx context.Context, g identity.Grant, t *interceptor
 	if err != nil {
 		return err
 	}
-	t.Entity.ID, t.Entity.Owner, t.Session = rec.SessionID, owner(rec.Tenant, rec.Owner), rec.SessionID
-	t.Entity.Parents = parents(rec.Target)
+	t.Entity, t.Session = sessionEntity(rec.Tenant, rec.Owner, rec.SessionID, rec.Target), rec.SessionID
 	return nil
+}
+
+// runEntity is a run as every door shows it to policy.
+func runEntity(rec runs.RunRecord) policy.Entity {
+	session := sessionEntity(rec.Tenant, rec.Owner, rec.SessionID, rec.Target)
+	return policy.Entity{Type: "Run", ID: rec.RunID, Owner: session.Owner, Parents: append(parents(rec.Target), session)}
+}
+
+// sessionEntity is a session as every door shows it to policy.
+func sessionEntity(tenant string, o runs.Owner, id, target string) policy.Entity {
+	return policy.Entity{Type: "Session", ID: id, Owner: owner(tenant, o), Parents: parents(target)}
 }
 
 // parents are what a session and its runs are of. An agent and a group chat

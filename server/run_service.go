@@ -113,7 +113,7 @@ func (s *runService) WatchRun(r *behalfv1.WatchRunRequest, out grpc.ServerStream
 	if err != nil {
 		return err
 	}
-	if err := freshen(ctx, s.runs, r.GetRunId()); err != nil {
+	if err := ignore(freshen(ctx, s.runs, r.GetRunId()), fault.RunNotActive); err != nil { // it may go on or end meanwhile
 		return err
 	}
 	for e, err := range s.runs.Watch(ctx, g.Tenant(), r.GetRunId(), uint64(r.GetAfterSequence())) {
@@ -186,7 +186,7 @@ func (s *runService) join(ctx context.Context, g identity.Grant, rec runs.RunRec
 	}
 	return s.guard.Read(ctx, &policy.Query{
 		Grant: g, Action: policy.ActionJoinSession, Session: rec.SessionID, Run: rec.RunID, Trace: interceptors.Trace(ctx),
-		Resource: policy.Entity{Type: "Session", ID: rec.SessionID, Owner: owner(rec.Tenant, rec.Owner)},
+		Resource: sessionEntity(rec.Tenant, rec.Owner, rec.SessionID, rec.Target),
 	})
 }
 
