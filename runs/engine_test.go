@@ -34,7 +34,8 @@ func TestAttachedRunShowsWhatItStoresAndItsDeltasInOrder(t *testing.T) {
 			agents.TurnStarted{Turn: 1},
 			agents.TextDelta{Text: "hel"},
 			agents.TextDelta{Text: "lo"},
-			reply("hello").Body, finished("hello").Body,
+			reply("hello").Body,
+			agents.RunFinished{StopReason: agents.StopCompleted, Output: "hello", Usage: reply("hello").Body.(agents.Message).Usage},
 		}
 		if diff := cmp.Diff(want, bodies(got)); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)

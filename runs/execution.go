@@ -173,8 +173,13 @@ func begins(ev *agents.Event) bool {
 	return turn
 }
 
-// take adds a stamped event to the transcript and to the step.
+// take adds a stamped event to the transcript and to the step. The run's end says
+// what all threads used: an agent knows only of its own.
 func (x *execution) take(ev agents.Event) {
+	if end, ok := ev.Body.(agents.RunFinished); ok && ev.Thread == "" {
+		end.Usage = x.status.Usage
+		ev.Body = end
+	}
 	x.transcript.Append(ev)
 	x.status.apply(&ev)
 	x.saying = said(x.saying, &ev)
@@ -369,7 +374,7 @@ func (x *execution) settleWaiting() error {
 // else does any more: it needs only the log.
 func (x *execution) finish(stopReason string, reason fault.Reason) error {
 	x.keepPartial()
-	x.add(agents.Event{Body: agents.RunFinished{StopReason: stopReason, Usage: x.status.Usage, Reason: string(reason)}})
+	x.add(agents.Event{Body: agents.RunFinished{StopReason: stopReason, Reason: string(reason)}})
 	if err := x.flush(); err != nil {
 		if errors.Is(err, ErrConflict) {
 			return errMoved.Because(err)

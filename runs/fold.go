@@ -23,10 +23,10 @@ type Status struct {
 	Last       uint64 // sequence of its newest event
 	Output     string // the newest message of an agent
 	Structured string
-	Usage      agents.Usage
-	Approvals  []string // ids that wait for an approver
-	Inputs     []string // ids that wait for a person
-	Credential bool     // it waits for a fresh credential
+	Usage      agents.Usage // of all threads
+	Approvals  []string     // ids that wait for an approver
+	Inputs     []string     // ids that wait for a person
+	Credential bool         // it waits for a fresh credential
 	Finished   *agents.RunFinished
 	FinishedAt time.Time
 	Worked     bool // an agent has done something in it
@@ -74,6 +74,10 @@ func (s *Status) apply(e *agents.Event) {
 		if b.Role == agents.RoleAssistant && e.Thread == "" {
 			s.Output, s.Structured = b.Text, b.Structured
 		}
+	case agents.SpeakerSelected:
+		s.Usage = s.Usage.Add(b.Usage)
+	case agents.PlanUpdated:
+		s.Usage = s.Usage.Add(b.Usage)
 	case agents.RunFinished:
 		if e.Thread == "" {
 			s.finish(e, b)
