@@ -35,12 +35,20 @@ type agentService struct {
 	behalfv1.UnimplementedAgentServiceServer
 	runs    Runs
 	catalog Catalog
+	rights  *rights
 }
 
-func (s *agentService) ListAgents(_ context.Context, r *behalfv1.ListAgentsRequest) (*behalfv1.ListAgentsResponse, error) {
+// ListAgents shows those that the caller may run.
+func (s *agentService) ListAgents(ctx context.Context, r *behalfv1.ListAgentsRequest) (*behalfv1.ListAgentsResponse, error) {
+	g, err := grant(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var list []*behalfv1.Agent
 	for _, a := range s.catalog.Agents() {
-		list = append(list, agent(a))
+		if s.rights.run(g, target{name: a.Name}) {
+			list = append(list, agent(a))
+		}
 	}
 	part, next, err := page(list, r.GetPageSize(), r.GetPageToken(), (*behalfv1.Agent).GetName)
 	return &behalfv1.ListAgentsResponse{Agents: part, NextPageToken: next}, err

@@ -7,10 +7,10 @@
 // a method without a rule is an error of New. One file holds one service.
 //
 // What it is not: it decides nothing (that is the guard, asked by the chain, by
-// the tool gate and by Converse for each turn), and it keeps no state. Handlers
-// learn who calls only from identity.FromContext, and Converse from a fresh token
-// of the same person. Only Converse has a goroutine beside the handler's: it
-// receives while the handler sends.
+// the tool gate, by Converse for each turn and by lists of what can be run), and it
+// keeps no state. Handlers learn who calls only from identity.FromContext, and
+// Converse from a fresh token of the same person. Only Converse has a goroutine
+// beside the handler's: it receives while the handler sends.
 //
 // Methods of services that are declared but not built yet answer UNIMPLEMENTED,
 // after the caller has been identified.

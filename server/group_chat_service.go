@@ -37,12 +37,20 @@ type groupChatService struct {
 	behalfv1.UnimplementedGroupChatServiceServer
 	runs    Runs
 	catalog Catalog
+	rights  *rights
 }
 
-func (s *groupChatService) ListGroupChats(_ context.Context, r *behalfv1.ListGroupChatsRequest) (*behalfv1.ListGroupChatsResponse, error) {
+// ListGroupChats shows those that the caller may run.
+func (s *groupChatService) ListGroupChats(ctx context.Context, r *behalfv1.ListGroupChatsRequest) (*behalfv1.ListGroupChatsResponse, error) {
+	g, err := grant(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var list []*behalfv1.GroupChat
 	for _, c := range s.catalog.GroupChats() {
-		list = append(list, groupChat(c))
+		if s.rights.run(g, target{c.Name, true}) {
+			list = append(list, groupChat(c))
+		}
 	}
 	part, next, err := page(list, r.GetPageSize(), r.GetPageToken(), (*behalfv1.GroupChat).GetName)
 	return &behalfv1.ListGroupChatsResponse{GroupChats: part, NextPageToken: next}, err

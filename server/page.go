@@ -9,7 +9,7 @@ import (
 )
 
 // pageDefault is the size of a page when the request names none (AIP-158).
-const pageDefault = 100
+const pageDefault = 50
 
 // page cuts the part of a sorted list that a request asks for. The token is the
 // name of the last item before it, so that a list that changes meanwhile

@@ -30,7 +30,7 @@ import (
 type Config struct {
 	TLS        *tls.Config
 	Identify   Identifier
-	Guard      interceptors.Guard
+	Guard      Guard
 	Runs       Runs
 	Tools      Tools
 	Catalog    Catalog
@@ -140,13 +140,14 @@ func (l Transport) options(t *tls.Config) []grpc.ServerOption {
 }
 
 func (c Config) register(g *grpc.Server, h *health.Server) {
-	behalfv1.RegisterAgentServiceServer(g, &agentService{runs: c.Runs, catalog: c.Catalog})
+	may := &rights{c.Guard, c.Now}
+	behalfv1.RegisterAgentServiceServer(g, &agentService{runs: c.Runs, catalog: c.Catalog, rights: may})
 	behalfv1.RegisterRunServiceServer(g, &runService{runs: c.Runs, guard: c.Guard})
 	behalfv1.RegisterSessionServiceServer(g, &sessionService{runs: c.Runs})
 	behalfv1.RegisterToolServiceServer(g, &toolService{tools: c.Tools})
 	behalfv1.RegisterAuditServiceServer(g, &auditService{log: c.Audit})
 	behalfv1.RegisterAdminServiceServer(g, &adminService{admin: c.Admin, version: c.Version})
-	behalfv1.RegisterGroupChatServiceServer(g, &groupChatService{runs: c.Runs, catalog: c.Catalog})
+	behalfv1.RegisterGroupChatServiceServer(g, &groupChatService{runs: c.Runs, catalog: c.Catalog, rights: may})
 	behalfv1.RegisterConversationServiceServer(g, &conversationService{
 		runs: c.Runs, guard: c.Guard, identify: c.Identify, silence: c.Transport.withDefaults().Silence,
 	})
