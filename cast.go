@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/agents/team"
 	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/config"
 	"github.com/behalf-dev/behalf/identity"
@@ -64,7 +65,7 @@ func (s *Server) target(name string, groupChat bool) (agents.Agent, bool) {
 // desks makes a desk for each agent: the agent itself and everybody it can hand
 // over to, near and far.
 func (c *cast) desks() (map[string]agents.Agent, error) {
-	members, desks := map[string]agents.Member{}, map[string]agents.Agent{}
+	members, desks := map[string]team.Member{}, map[string]agents.Agent{}
 	for name, a := range c.cfg.Agents {
 		if a.Kind == config.KindHuman {
 			continue // nobody to be run
@@ -73,10 +74,10 @@ func (c *cast) desks() (map[string]agents.Agent, error) {
 		if err != nil {
 			return nil, err
 		}
-		members[name] = agents.Member{Agent: agent, Ceiling: ceiling(a.Scopes)}
+		members[name] = team.Member{Agent: agent, Ceiling: ceiling(a.Scopes)}
 	}
 	for name := range members {
-		desk, err := agents.NewDesk(agents.DeskConfig{Entry: name, Members: c.reachable(members, name)})
+		desk, err := team.NewDesk(team.DeskConfig{Entry: name, Members: c.reachable(members, name)})
 		if err != nil {
 			return nil, err
 		}
@@ -86,7 +87,7 @@ func (c *cast) desks() (map[string]agents.Agent, error) {
 }
 
 // reachable are the members that a conversation that starts at entry can get to.
-func (c *cast) reachable(members map[string]agents.Member, entry string) []agents.Member {
+func (c *cast) reachable(members map[string]team.Member, entry string) []team.Member {
 	seen := map[string]bool{entry: true}
 	for queue := []string{entry}; len(queue) > 0; queue = queue[1:] {
 		for _, h := range c.cfg.Offers(queue[0]) {
@@ -96,7 +97,7 @@ func (c *cast) reachable(members map[string]agents.Member, entry string) []agent
 			}
 		}
 	}
-	var out []agents.Member
+	var out []team.Member
 	for _, name := range slices.Sorted(maps.Keys(seen)) {
 		out = append(out, members[name])
 	}
@@ -176,12 +177,12 @@ func (c *cast) toolbox(name string, a config.Agent) (agents.Toolbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	var nested []agents.AgentTool
+	var nested []team.AgentTool
 	for _, ref := range a.Tools {
 		tool := strings.TrimSuffix(ref, "/*")
 		section := c.cfg.Tools[tool]
 		callee := section.Callee()
-		twice := slices.ContainsFunc(nested, func(t agents.AgentTool) bool { return t.Name == tool })
+		twice := slices.ContainsFunc(nested, func(t team.AgentTool) bool { return t.Name == tool })
 		if callee == "" || twice {
 			continue
 		}
@@ -190,14 +191,14 @@ func (c *cast) toolbox(name string, a config.Agent) (agents.Toolbox, error) {
 			return nil, err
 		}
 		d, _ := c.registry.Descriptor(tool)
-		nested = append(nested, agents.AgentTool{
+		nested = append(nested, team.AgentTool{
 			Agent: agent, Ceiling: c.ceiling(callee), Name: tool, Description: d.Description, LastOnly: section.Result == "last",
 		})
 	}
 	if len(nested) == 0 {
 		return gate, nil
 	}
-	return agents.AsTools(gate, gate.Govern, nested...)
+	return team.AsTools(gate, gate.Govern, nested...)
 }
 
 // callee makes an agent or group chat that is a tool.
@@ -217,12 +218,12 @@ func (c *cast) callee(name string) (agents.Agent, error) {
 }
 
 func (c *cast) society(name string, a config.Agent) (agents.Agent, error) {
-	team, err := c.team(a.GroupChat, nil)
+	chat, err := c.team(a.GroupChat, nil)
 	if err != nil {
 		return nil, err
 	}
-	return agents.NewSociety(agents.SocietyConfig{
-		Name: name, Description: a.Description, Team: agents.Member{Agent: team, Ceiling: c.ceiling(a.GroupChat)},
+	return team.NewSociety(team.SocietyConfig{
+		Name: name, Description: a.Description, Team: team.Member{Agent: chat, Ceiling: c.ceiling(a.GroupChat)},
 		Model: c.opt.models[a.Model], Instruction: a.Instructions, ResponsePrompt: a.Response, Window: window(a.Context),
 	})
 }

@@ -6,14 +6,15 @@ import (
 	"slices"
 
 	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/agents/team"
 	"github.com/behalf-dev/behalf/config"
 )
 
 // team makes a group chat that takes part in the chats of around, from the
 // outermost in.
-func (c *cast) team(name string, around []string) (*agents.Team, error) {
+func (c *cast) team(name string, around []string) (*team.Team, error) {
 	g := c.cfg.GroupChats[name]
-	cfg := agents.TeamConfig{Name: name, Description: g.Description, Until: condition(g.Termination), MaxTurns: g.MaxTurns}
+	cfg := team.Config{Name: name, Description: g.Description, Until: condition(g.Termination), MaxTurns: g.MaxTurns}
 	for _, p := range g.Participants {
 		m, err := c.participant(p, g, append(slices.Clip(around), name))
 		if err != nil {
@@ -23,19 +24,19 @@ func (c *cast) team(name string, around []string) (*agents.Team, error) {
 	}
 	switch g.Kind {
 	case config.RoundRobin:
-		return agents.NewRoundRobin(cfg)
+		return team.NewRoundRobin(cfg)
 	case config.Selector:
-		return agents.NewSelector(agents.SelectorConfig{
-			TeamConfig: cfg, Model: c.opt.models[g.Model], Prompt: g.Prompt, PromptAsUser: g.PromptAsUser,
+		return team.NewSelector(team.SelectorConfig{
+			Config: cfg, Model: c.opt.models[g.Model], Prompt: g.Prompt, PromptAsUser: g.PromptAsUser,
 			AllowRepeats: g.AllowRepeatedSpeaker, Attempts: g.MaxAttempts, History: g.History,
 		})
 	case config.Swarm:
-		return agents.NewSwarm(cfg)
+		return team.NewSwarm(cfg)
 	case config.Graph:
 		return graph(cfg, g)
 	case config.Magentic:
-		return agents.NewMagentic(agents.MagenticConfig{
-			TeamConfig: cfg, Model: c.opt.models[g.Model], ModelLacks: c.lacks(g.Model),
+		return team.NewMagentic(team.MagenticConfig{
+			Config: cfg, Model: c.opt.models[g.Model], ModelLacks: c.lacks(g.Model),
 			MaxStalls: g.MaxStalls, MaxReplans: g.MaxReplans, Attempts: g.MaxAttempts, FinalPrompt: g.FinalPrompt,
 		})
 	}
@@ -45,8 +46,8 @@ func (c *cast) team(name string, around []string) (*agents.Team, error) {
 // participant makes who takes part in the innermost of chats, under the ceilings
 // of its own, of its place, and of the chat. The chat's ceiling is put on each
 // participant, because a chat that is run by itself is no part of their chain.
-func (c *cast) participant(p config.Participant, g config.GroupChat, chats []string) (agents.Member, error) {
-	m := agents.Member{Ceiling: ceiling(c.cfg.Agents[p.Name].Scopes, c.cfg.GroupChats[p.Name].Scopes, p.Scopes, g.Scopes)}
+func (c *cast) participant(p config.Participant, g config.GroupChat, chats []string) (team.Member, error) {
+	m := team.Member{Ceiling: ceiling(c.cfg.Agents[p.Name].Scopes, c.cfg.GroupChats[p.Name].Scopes, p.Scopes, g.Scopes)}
 	var err error
 	if _, nested := c.cfg.GroupChats[p.Name]; nested {
 		m.Agent, err = c.team(p.Name, chats)
@@ -56,21 +57,21 @@ func (c *cast) participant(p config.Participant, g config.GroupChat, chats []str
 	if err != nil || len(p.Filter) == 0 {
 		return m, err
 	}
-	f := agents.FilterConfig{Name: p.Name, Agent: agents.Member{Agent: m.Agent}}
+	f := team.FilterConfig{Name: p.Name, Agent: team.Member{Agent: m.Agent}}
 	for _, r := range p.Filter {
-		f.Rows = append(f.Rows, agents.FilterRow{Source: r.Source, First: r.First, Last: r.Last})
+		f.Rows = append(f.Rows, team.FilterRow{Source: r.Source, First: r.First, Last: r.Last})
 	}
-	m.Agent, err = agents.NewFilter(f)
+	m.Agent, err = team.NewFilter(f)
 	return m, err
 }
 
-func graph(cfg agents.TeamConfig, g config.GroupChat) (*agents.Team, error) {
-	out := agents.GraphConfig{TeamConfig: cfg}
+func graph(cfg team.Config, g config.GroupChat) (*team.Team, error) {
+	out := team.GraphConfig{Config: cfg}
 	if g.Entry != "" {
 		out.Entry = []string{g.Entry}
 	}
 	for _, e := range g.Edges {
-		edge := agents.Edge{From: e.From, To: e.To, If: e.If, Label: e.When, Group: e.Group, Join: agents.Join(e.Join)}
+		edge := team.Edge{From: e.From, To: e.To, If: e.If, Label: e.When, Group: e.Group, Join: team.Join(e.Join)}
 		if e.When != "" {
 			when, err := config.Compile(e.When)
 			if err != nil {
@@ -83,42 +84,42 @@ func graph(cfg agents.TeamConfig, g config.GroupChat) (*agents.Team, error) {
 		}
 		out.Edges = append(out.Edges, edge)
 	}
-	return agents.NewGraph(out)
+	return team.NewGraph(out)
 }
 
 // condition gives nil for none.
-func condition(t *config.Termination) agents.Condition {
+func condition(t *config.Termination) team.Condition {
 	switch {
 	case t == nil:
 		return nil
 	case t.Any != nil:
-		return agents.Any(conditions(t.Any))
+		return team.Any(conditions(t.Any))
 	case t.All != nil:
-		return agents.All(conditions(t.All))
+		return team.All(conditions(t.All))
 	case t.MaxMessages != nil:
-		return agents.MaxMessages{N: t.MaxMessages.Count, Events: t.MaxMessages.Events}
+		return team.MaxMessages{N: t.MaxMessages.Count, Events: t.MaxMessages.Events}
 	case t.Mention != nil:
-		return agents.TextMention{Text: t.Mention.Text, Sources: t.Mention.Sources}
+		return team.TextMention{Text: t.Mention.Text, Sources: t.Mention.Sources}
 	case t.StopMessage:
-		return agents.StopMessage{}
+		return team.StopMessage{}
 	case t.TextMessage == "*":
-		return agents.TextMessage{}
+		return team.TextMessage{}
 	case t.TextMessage != "":
-		return agents.TextMessage{Source: t.TextMessage}
+		return team.TextMessage{Source: t.TextMessage}
 	case t.Handoff != "":
-		return agents.HandoffTo{Target: t.Handoff}
+		return team.HandoffTo{Target: t.Handoff}
 	case t.Source != nil:
-		return agents.SourceMatch{Sources: t.Source}
+		return team.SourceMatch{Sources: t.Source}
 	case t.Function != "":
-		return agents.FunctionCall{Name: t.Function}
+		return team.FunctionCall{Name: t.Function}
 	case t.Tokens != nil:
-		return agents.TokenUsage{Total: int64(t.Tokens.Total), Prompt: int64(t.Tokens.Prompt), Completion: int64(t.Tokens.Completion)}
+		return team.TokenUsage{Total: int64(t.Tokens.Total), Prompt: int64(t.Tokens.Prompt), Completion: int64(t.Tokens.Completion)}
 	}
-	return agents.Timeout{After: t.Timeout}
+	return team.Timeout{After: t.Timeout}
 }
 
-func conditions(list []config.Termination) []agents.Condition {
-	out := make([]agents.Condition, len(list))
+func conditions(list []config.Termination) []team.Condition {
+	out := make([]team.Condition, len(list))
 	for i := range list {
 		out[i] = condition(&list[i])
 	}

@@ -11,7 +11,7 @@ import (
 
 var (
 	errCutOff  = fault.New(codes.Unavailable, fault.ModelUnavailable, "the model's answer was cut off; try again")
-	errTooLong = fault.New(codes.ResourceExhausted, fault.ModelUnavailable, "the model's answer is too long; ask for less")
+	ErrTooLong = fault.New(codes.ResourceExhausted, fault.ModelUnavailable, "the model's answer is too long; ask for less")
 )
 
 // ask puts the conversation to the model.
@@ -76,7 +76,7 @@ func (a *Assistant) view(s *state) []PromptMessage {
 	n := len(s.messages)
 	shown := s.messages[:n:n]
 	if a.cfg.Window != nil {
-		shown = see(a.cfg.Window, shown)
+		shown = a.cfg.Window.Show(shown)
 	}
 	if len(s.part.recalled) > 0 {
 		shown = append(shown, remembered(s.part.recalled))
@@ -106,7 +106,7 @@ func (l *listener) listen(ctx context.Context, p *Prompt) error {
 		}
 		chunks++
 		if chunks > l.run.a.cfg.MaxReplyChunks || l.size()+len(c.Text)+len(c.Thought) > l.run.a.cfg.MaxReplyBytes {
-			return errTooLong
+			return ErrTooLong
 		}
 		if l.gone = !l.relay(c); l.gone {
 			return nil

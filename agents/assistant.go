@@ -6,11 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
-
-	"github.com/behalf-dev/behalf/fault"
-	"github.com/behalf-dev/behalf/identity"
-	"google.golang.org/grpc/codes"
 )
 
 // Assistant is a model in a loop: it asks, performs the calls of the reply
@@ -36,7 +33,10 @@ type AssistantConfig struct {
 	Handoffs     []Handoff
 	Memory       Memory // nil: none
 	Window       Window // what the model sees of the conversation; nil: all
-	Output       Output // what an answer looks like
+	// Opening is what each conversation begins with, as if it had been said before:
+	// examples, or what happened elsewhere. A Window may leave it out like the rest.
+	Opening []PromptMessage // in words, of the roles user and assistant
+	Output  Output          // what an answer looks like
 
 	// MaxToolRounds is how many replies with calls there may be before the part
 	// ends: with a last question without tools (Reflect), or with a message of
@@ -81,7 +81,7 @@ func NewAssistant(cfg AssistantConfig) (*Assistant, error) {
 	cfg.MaxReplyBytes = cmp.Or(cfg.MaxReplyBytes, 8<<20)
 	cfg.MaxReplyChunks = cmp.Or(cfg.MaxReplyChunks, 100_000)
 	if cfg.MessageID == nil {
-		cfg.MessageID = messageID
+		cfg.MessageID = MessageID
 	}
 	summary, problem := cfg.summarizer()
 	format, misfit := cfg.Output.parse()
@@ -114,7 +114,10 @@ func (c *AssistantConfig) check() error {
 	require(c.MaxToolRounds < c.MaxTurns || c.MaxToolRounds == c.MaxTurns && !c.Reflect, "max turns must be enough for the tool rounds and, to reflect, one more")
 	require(!c.Reflect || c.MaxToolRounds > 0, "to reflect, at least two turns are needed")
 	if c.Window != nil {
-		problems = append(problems, c.Window.check())
+		problems = append(problems, c.Window.Check())
+	}
+	for _, m := range c.Opening {
+		require(m.opens(), "an opening message must have the role user or assistant, say something, and neither call tools nor answer calls")
 	}
 	names := map[string]bool{}
 	for _, h := range c.Handoffs {
@@ -163,26 +166,21 @@ func (a *Assistant) walk(ctx context.Context, t *Transcript, step func(*run, con
 // authority is the chain of the grant in ctx. An assistant that ran under the
 // grant of another agent would escape its own ceiling, so that is refused.
 func (a *Assistant) authority(ctx context.Context) ([]string, error) {
-	return ownChain(ctx, a.cfg.Name)
-}
-
-// ownChain is the chain of the grant in ctx, which must be the agent's own.
-func ownChain(ctx context.Context, agent string) ([]string, error) {
-	g, ok := identity.FromContext(ctx)
-	if !ok || g.Agent() != agent {
-		return nil, fault.New(codes.Internal, fault.Internal, "the agent has no identity to act with").
-			Because(fmt.Errorf("agent %q runs under the grant of %q", agent, g.Agent()))
-	}
-	return g.Chain(), nil
+	return OwnChain(ctx, a.cfg.Name)
 }
 
 func (a *Assistant) newState() *state {
 	s := newState(a.cfg.Name, a.cfg.MaxArgumentBytes, a.handsOff)
 	s.tell = a.tell
+	s.messages = slices.Clone(a.cfg.Opening)
 	return s
 }
 
-func messageID(runID string, sequence uint64) string { return fmt.Sprintf("%s/m%d", runID, sequence) }
+// opens says that a conversation may begin with the message.
+func (m *PromptMessage) opens() bool {
+	said := m.Text != "" || len(m.Parts) > 0
+	return said && (m.Role == RoleUser || m.Role == RoleAssistant) && len(m.Calls) == 0 && m.CallID == ""
+}
 
 // run is one Run of an assistant. It lives on the consumer's goroutine.
 type run struct {
@@ -218,7 +216,7 @@ func (r *run) step(ctx context.Context) bool {
 }
 
 func (r *run) state() *state {
-	return fold(r.t, r.a, r.a.newState, (*state).apply)
+	return Fold(r.t, r.a, r.a.newState, (*state).apply)
 }
 
 // exhausted says that there may be no more calls in this part.
@@ -255,30 +253,8 @@ func (r *run) emit(e Event) bool {
 		return r.yield(e, nil)
 	}
 	e.Source, e.Chain = r.a.cfg.Name, r.chain
-	return commit(r.t, e, r.yield)
+	return Commit(r.t, e, r.yield)
 }
-
-// commit yields an event of t's thread, false if the run is over: the consumer
-// broke, or did not store it.
-func commit(t *Transcript, e Event, yield func(Event, error) bool) bool {
-	e.Thread = t.Thread()
-	if e.Live() {
-		return yield(e, nil)
-	}
-	before := t.Len()
-	if !yield(e, nil) {
-		return false
-	}
-	if t.Len() == before {
-		yield(Event{}, errNotCommitted)
-		return false
-	}
-	return true
-}
-
-// errNotCommitted stops what would be an endless loop.
-var errNotCommitted = fault.New(codes.Internal, fault.Internal, "the run's events are not being stored").
-	Because(errors.New("the consumer did not append an event to the transcript"))
 
 // fail ends the run with an error. Once the context is cancelled the reason is
 // its cause, whatever the error looks like.

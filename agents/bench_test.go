@@ -8,23 +8,8 @@ import (
 
 	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/agents/agentstest"
+	"github.com/behalf-dev/behalf/agents/team"
 )
-
-// terse answers every question with one word, and first calls a tool if it may.
-type terse struct{ tool bool }
-
-func (m terse) Generate(_ context.Context, p *agents.Prompt) iter.Seq2[agents.Chunk, error] {
-	return func(yield func(agents.Chunk, error) bool) {
-		last := p.Messages[len(p.Messages)-1]
-		if m.tool && last.Role != agents.RoleTool {
-			yield(agents.Chunk{Done: &agents.Reply{Calls: []agents.CallRequest{{ID: "c1", Tool: "lookup", Arguments: "{}"}}}}, nil)
-			return
-		}
-		if yield(agents.Chunk{Text: "Yes."}, nil) {
-			yield(agents.Chunk{Done: &agents.Reply{}}, nil)
-		}
-	}
-}
 
 // instant is a toolbox whose calls are allowed and succeed at once.
 type instant struct{}
@@ -54,7 +39,7 @@ func history(n int) []agents.Event {
 }
 
 // drain plays one run without looking at it.
-func drain(b *testing.B, ctx context.Context, d *agents.Desk, t *agents.Transcript) {
+func drain(b *testing.B, ctx context.Context, d *team.Desk, t *agents.Transcript) {
 	for ev, err := range d.Run(ctx, t) {
 		if err != nil {
 			b.Fatal(err)
@@ -69,10 +54,10 @@ func drain(b *testing.B, ctx context.Context, d *agents.Desk, t *agents.Transcri
 // BenchmarkRun is a run in a session that stays in memory: an answer, or a tool
 // call and an answer.
 func BenchmarkRun(b *testing.B) {
-	for name, model := range map[string]terse{"answer": {}, "tool": {tool: true}} {
+	for name, model := range map[string]agentstest.Terse{"answer": {}, "tool": {Tool: true}} {
 		for _, n := range []int{10, 1000, 10_000} {
 			b.Run(fmt.Sprintf("%s/messages=%d", name, n), func(b *testing.B) {
-				d := alone(b, agents.AssistantConfig{Model: model, Toolbox: instant{}})
+				d := agentstest.Support(b, agents.AssistantConfig{Model: model, Toolbox: instant{}})
 				ctx := agentstest.Context(b.Context())
 				stored := history(n)
 				t := warm(b, ctx, d, stored)
@@ -92,7 +77,7 @@ func BenchmarkRun(b *testing.B) {
 }
 
 // warm is a session that was folded once.
-func warm(b *testing.B, ctx context.Context, d *agents.Desk, stored []agents.Event) *agents.Transcript {
+func warm(b *testing.B, ctx context.Context, d *team.Desk, stored []agents.Event) *agents.Transcript {
 	t := agents.NewTranscript(stored...)
 	agentstest.Start(t, "warm", "support", "Is it so?", agents.Limits{})
 	drain(b, ctx, d, t)
@@ -103,7 +88,7 @@ func warm(b *testing.B, ctx context.Context, d *agents.Desk, stored []agents.Eve
 func BenchmarkTakeOver(b *testing.B) {
 	for _, n := range []int{10, 1000, 10_000} {
 		b.Run(fmt.Sprintf("messages=%d", n), func(b *testing.B) {
-			d := alone(b, agents.AssistantConfig{Model: terse{}})
+			d := agentstest.Support(b, agents.AssistantConfig{Model: agentstest.Terse{}})
 			ctx := agentstest.Context(b.Context())
 			stored := history(n)
 			b.ReportAllocs()
@@ -119,7 +104,7 @@ func BenchmarkTakeOver(b *testing.B) {
 // BenchmarkDelta is one live delta on its way from the model to the consumer.
 func BenchmarkDelta(b *testing.B) {
 	const deltas = 1000
-	d := alone(b, agents.AssistantConfig{Model: chatty(deltas)})
+	d := agentstest.Support(b, agents.AssistantConfig{Model: chatty(deltas)})
 	ctx := agentstest.Context(b.Context())
 	t := agents.NewTranscript()
 	b.ReportAllocs()

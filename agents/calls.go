@@ -54,27 +54,26 @@ func (a *Assistant) refusal(c *call) *fault.Error {
 
 // refuse gives a call a failed result that the model can read.
 func (r *run) refuse(c *call, why *fault.Error) bool {
-	return r.emit(Event{CallID: c.request.CallID, Body: ToolCallFinished{
-		Failed: true, Result: errorResult(why.Message), Reason: string(why.Reason),
-	}})
+	return r.emit(Event{CallID: c.request.CallID, Body: FailedCall(why)})
 }
 
-func errorResult(message string) string {
-	text, err := json.Marshal(map[string]string{"error": message})
+// FailedCall is the result of a call that was not made, as its model can read it.
+func FailedCall(why *fault.Error) ToolCallFinished {
+	text, err := json.Marshal(map[string]string{"error": why.Message})
 	if err != nil {
 		panic("agents: a map of strings cannot be encoded: " + err.Error())
 	}
-	return string(text)
+	return ToolCallFinished{Failed: true, Result: string(text), Reason: string(why.Reason)}
 }
 
 // perform makes the calls at the same time. If one of them is still without a
 // result at the end it waits for somebody, and so does the run.
 func (r *run) perform(ctx context.Context, calls []*call) bool {
-	streams := make([]stream, len(calls))
+	streams := make([]Stream, len(calls))
 	for i, c := range calls {
 		streams[i] = r.a.stream(c, r.t)
 	}
-	for ev, err := range merge(ctx, r.a.cfg.ParallelCalls, streams) {
+	for ev, err := range Merge(ctx, r.a.cfg.ParallelCalls, streams) {
 		if err != nil {
 			return r.fail(ctx, err)
 		}
@@ -92,7 +91,7 @@ func (r *run) perform(ctx context.Context, calls []*call) bool {
 }
 
 // stream is the toolbox's part of one call. It touches c only before it starts.
-func (a *Assistant) stream(c *call, t *Transcript) stream {
+func (a *Assistant) stream(c *call, t *Transcript) Stream {
 	thread := t.Thread()
 	tool := ToolCall{
 		ID: c.request.CallID, SessionID: c.request.SessionID, RunID: c.request.RunID, Thread: thread,

@@ -25,10 +25,10 @@ func TestRevokedAuthorityStopsAModelThatDoesNotListen(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(agentstest.Context(t.Context()))
 	defer cancel(nil)
 	locked := errors.New("locked")
-	tr := opened()
+	tr := agentstest.Opened()
 	var got []agents.Body
 	var failure error
-	for ev, err := range alone(t, agents.AssistantConfig{Model: deaf{}}).Run(ctx, tr) {
+	for ev, err := range agentstest.Support(t, agents.AssistantConfig{Model: deaf{}}).Run(ctx, tr) {
 		if failure = err; err != nil {
 			continue
 		}
@@ -50,7 +50,7 @@ func TestNothingStartsUnderACancelledContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(agentstest.Context(t.Context()))
 	cancel()
 
-	events, err := agentstest.Run(ctx, t, alone(t, agents.AssistantConfig{Model: replies()}), opened())
+	events, err := agentstest.Run(ctx, t, agentstest.Support(t, agents.AssistantConfig{Model: agentstest.Replies()}), agentstest.Opened())
 
 	if len(events) != 0 || !errors.Is(err, context.Canceled) {
 		t.Errorf("got %d events, %v; want only the cancellation", len(events), err)
@@ -60,12 +60,12 @@ func TestNothingStartsUnderACancelledContext(t *testing.T) {
 // TestInputDuringACallStandsAfterItsResult: providers refuse a prompt in which
 // something stands between a call and its result.
 func TestInputDuringACallStandsAfterItsResult(t *testing.T) {
-	tr := opened()
-	script := replies(
+	tr := agentstest.Opened()
+	script := agentstest.Replies(
 		agentstest.Reply{Calls: []agents.CallRequest{{ID: "c1", Tool: "refund"}}},
 		agentstest.Reply{Text: "Done."})
 	box := agentstest.NewToolbox(tr, agentstest.Tool{Name: "refund", Approve: true, Result: "1"})
-	desk := alone(t, agents.AssistantConfig{Model: script, Toolbox: box})
+	desk := agentstest.Support(t, agents.AssistantConfig{Model: script, Toolbox: box})
 	ctx := agentstest.Context(t.Context())
 	waiting, err := agentstest.Run(ctx, t, desk, tr)
 	if err != nil {
@@ -93,10 +93,10 @@ func TestInputDuringACallStandsAfterItsResult(t *testing.T) {
 // an agent again without knowing where it stands.
 func TestRunOfAFinishedOrWaitingTranscriptYieldsNothing(t *testing.T) {
 	for _, approve := range []bool{false, true} {
-		tr := opened()
-		script := replies(agentstest.Reply{Calls: []agents.CallRequest{{ID: "c1", Tool: "x"}}}, agentstest.Reply{Text: "Done."})
+		tr := agentstest.Opened()
+		script := agentstest.Replies(agentstest.Reply{Calls: []agents.CallRequest{{ID: "c1", Tool: "x"}}}, agentstest.Reply{Text: "Done."})
 		box := agentstest.NewToolbox(tr, agentstest.Tool{Name: "x", Result: "1", Approve: approve})
-		desk := alone(t, agents.AssistantConfig{Model: script, Toolbox: box})
+		desk := agentstest.Support(t, agents.AssistantConfig{Model: script, Toolbox: box})
 		ctx := agentstest.Context(t.Context())
 		if _, err := agentstest.Run(ctx, t, desk, tr); err != nil {
 			t.Fatal(err)

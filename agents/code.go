@@ -107,7 +107,7 @@ const verdictSchema = `{"type":"object","properties":{"reason":{"type":"string"}
 // readVerdict reads a verdict. What is none does not ask for more tries.
 func readVerdict(answer string) *verdict {
 	var v verdict
-	if err := json.Unmarshal([]byte(object(answer)), &v); err != nil {
+	if err := json.Unmarshal([]byte(answer), &v); err != nil {
 		return &verdict{Reason: noVerdict}
 	}
 	return &v
@@ -128,11 +128,11 @@ func (c *Coder) judge(ctx context.Context, r *run, s *state) bool {
 	if !c.cfg.ModelLacks.StructuredOutput {
 		p.Schema = json.RawMessage(verdictSchema)
 	}
-	answer, err := consult(ctx, c.cfg.Model, p, func(string) bool { return true })
-	judged := PlanUpdated{Stalls: len(s.part.made), Usage: answer.usage}
-	if err != nil && !errors.Is(err, errTooLong) { // that is no verdict either
+	answer, err := Consult(ctx, c.cfg.Model, p, func(string) bool { return true })
+	judged := PlanUpdated{Stalls: len(s.part.made), Usage: answer.Usage}
+	if err != nil && !errors.Is(err, ErrTooLong) { // that is no verdict either
 		return r.emit(Event{Body: judged}) && r.fail(ctx, err)
 	}
-	judged.Ledger = readVerdict(answer.text).json()
+	judged.Ledger = readVerdict(answer.Object()).json()
 	return r.emit(Event{Body: judged})
 }

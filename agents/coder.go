@@ -74,7 +74,7 @@ func NewCoder(cfg CoderConfig) (*Coder, error) {
 // check reports all problems at once.
 func (c *CoderConfig) check() error {
 	problems := []error{
-		checkName(c.Name),
+		CheckName(c.Name),
 		require(isWord(c.Tool) && len(c.Tool) <= maxToolName && !transfers(c.Tool), "the executor's tool is missing or has a bad name"),
 		require(c.Toolbox != nil, "the toolbox is missing"),
 		require(c.Retries >= 0 && c.Retries <= maxRetries, fmt.Sprintf("retries must be 0 to %d", maxRetries)),
@@ -205,7 +205,7 @@ type material struct {
 }
 
 func (c *Coder) material(t *Transcript) *material {
-	return fold(t, c, func() *material { return &material{} }, func(m *material, e *Event) { m.apply(&c.cfg, e) })
+	return Fold(t, c, func() *material { return &material{} }, func(m *material, e *Event) { m.apply(&c.cfg, e) })
 }
 
 func (m *material) apply(c *CoderConfig, e *Event) {

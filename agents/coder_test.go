@@ -46,7 +46,7 @@ func told(t *testing.T, text string, cfg agents.CoderConfig) (arguments, output 
 	if err != nil {
 		t.Fatal(err)
 	}
-	desk := newDesk(t, agents.DeskConfig{Entry: "x", Members: []agents.Member{{Agent: x}}})
+	desk := agentstest.Alone(t, x)
 	events, err := agentstest.Run(agentstest.Context(t.Context()), t, desk, tr)
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func TestVerdictThatFailsCounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	desk := newDesk(t, agents.DeskConfig{Entry: "x", Members: []agents.Member{{Agent: x}}})
+	desk := agentstest.Alone(t, x)
 
 	events, err := agentstest.Run(agentstest.Context(t.Context()), t, desk, tr)
 
@@ -117,7 +117,7 @@ func TestVerdictThatFailsCounts(t *testing.T) {
 }
 
 func TestBlindModelReadsMarksForImages(t *testing.T) {
-	script := replies(agentstest.Reply{Text: "ok"}, agentstest.Reply{Text: "ok"})
+	script := agentstest.Replies(agentstest.Reply{Text: "ok"}, agentstest.Reply{Text: "ok"})
 	plain := agents.PromptMessage{Role: agents.RoleUser, Text: "a", Parts: []agents.Part{{Text: "b"}}}
 	seen := agents.PromptMessage{
 		Role: agents.RoleUser, Name: "user", Text: "What is",

@@ -5,43 +5,48 @@ import (
 	"strings"
 )
 
-// maxConsultBytes bounds what the model of a team or society may answer.
+// maxConsultBytes bounds such an answer.
 const maxConsultBytes = 256 << 10
 
-// consulted is what such a model said.
-type consulted struct {
-	text  string
-	usage Usage
-	gone  bool // the consumer broke the loop
+// Answer is what a model said that was asked by Consult.
+type Answer struct {
+	Text  string
+	Usage Usage // a call that failed is a call
+	Gone  bool  // the consumer broke the loop
 }
 
-// consult asks a team's own model and gives its whole answer. With show the text
-// is also shown live. There is always a usage: a call that failed is a call.
-func (r *round) consult(ctx context.Context, m Model, p *Prompt, show bool) (consulted, error) {
-	return consult(ctx, m, p, func(text string) bool { return !show || r.emit(Event{Body: TextDelta{text}}) })
+// Object is the JSON object in the answer, if there is one: models like to put it
+// between fences.
+func (a *Answer) Object() string {
+	from, to := strings.IndexByte(a.Text, '{'), strings.LastIndexByte(a.Text, '}')
+	if from < 0 || to < from {
+		return a.Text
+	}
+	return a.Text[from : to+1]
 }
 
-// consult asks a model and gives its whole answer, or with an error what there was
-// of it. Each piece is shown; the consumer is gone when show says false.
-func consult(ctx context.Context, m Model, p *Prompt, show func(text string) bool) (answer consulted, _ error) {
-	answer.usage = Usage{ModelCalls: 1}
+// Consult asks a model something that is not a turn of the conversation and gives
+// its whole answer, or with an error what there was of it; ErrTooLong if that grew
+// too long. Each piece is shown; the consumer is gone when show says false.
+func Consult(ctx context.Context, m Model, p *Prompt, show func(text string) bool) (answer Answer, _ error) {
+	answer.Usage = Usage{ModelCalls: 1}
 	var text strings.Builder
-	defer func() { answer.text = text.String() }()
+	defer func() { answer.Text = text.String() }()
 	for c, err := range m.Generate(ctx, p) {
 		if err != nil {
 			return answer, err
 		}
 		if text.Len()+len(c.Text) > maxConsultBytes {
-			return answer, errTooLong
+			return answer, ErrTooLong
 		}
 		text.WriteString(c.Text)
 		if c.Text != "" && !show(c.Text) {
-			answer.gone = true
+			answer.Gone = true
 			return answer, nil
 		}
 		if c.Done != nil {
-			answer.usage = c.Done.Usage
-			answer.usage.ModelCalls = max(answer.usage.ModelCalls, 1)
+			answer.Usage = c.Done.Usage
+			answer.Usage.ModelCalls = max(answer.Usage.ModelCalls, 1)
 			return answer, nil
 		}
 		if ctx.Err() != nil {

@@ -5,23 +5,20 @@
 // vendor. It never decides what a call may do: it hands each call to a [Toolbox]
 // and each question to a [Model], both of which others implement.
 //
+// It is one agent, too, and not several: whoever lets others speak is in package
+// team, which rests on this one.
+//
 // The main types, in the order a reader needs them:
 //
 //   - [Event]: one thing that happened, with a [Body] that says what
 //   - [Transcript]: a session's stored events; an agent reads one thread of it
 //   - [Agent]: a function from a transcript to a stream of events
+//   - [Toolbox], [Model], [Prompt]: what an agent needs from outside
 //   - [Assistant]: a model in a loop with tools and hand-offs
-//   - [Desk]: agents that hand a conversation to each other, each under its own
-//     narrowed grant; a single agent is a desk of one
-//   - [Toolbox], [Model], [Prompt]: what an assistant needs from outside
-//   - [Team]: a group chat, made by [NewRoundRobin], [NewSelector], [NewSwarm],
-//     [NewGraph], [NewMagentic]
-//   - [Condition]: when a team stops, a value; [Watch] asks one directly
-//   - [Human], [Society], [Filter], [Coder]: a person, a team with one voice, an
-//     agent that hears only some of what is said, and one that has code run, as
-//     participants
+//   - [Coder], [Human]: an agent that has code run, and a person
 //   - [Memory], [Window], [Output]: what an assistant remembers, sees and answers
-//   - [AsTools]: agents and teams as tools
+//   - [Fold], [Commit], [Merge], [Consult]: for who writes an agent: to know its
+//     thread, to speak in it, to listen to several streams, to ask a model aside
 //
 // # The contract
 //
@@ -48,9 +45,10 @@
 // whose result is not is made again with ToolCall.Resumed set, and the Toolbox
 // knows what may be repeated.
 //
-// Prompt. What a model is shown is the conversation through its [Window], then what
-// counts only for now: what a [Memory] gave, and an answer that did not fit its
-// schema with what is wrong with it. Neither is kept in the conversation.
+// Prompt. What a model is shown is the conversation, from its opening on, through
+// its [Window], then what counts only for now: what a [Memory] gave, and an answer
+// that did not fit its schema with what is wrong with it. Neither is kept in the
+// conversation.
 //
 // Failure. A tool that fails, a call that makes no sense and a hand-off that is
 // refused are results the model can read. An error ends the run; what the model
@@ -66,34 +64,21 @@
 // run (an agent as a tool, a participant's turn) uses its own thread, and a fold
 // reads only one. The nested run opens its thread with a RunStarted and its input.
 // An answer (ApprovalDecided, InputReceived) is stored in the thread of its pause.
-// A participant of a team has one thread for all its turns, "/" and its name after
-// the team's, so that it remembers what it did; its input is what the others said
-// since. Each plan after the first, of a team that is led, gives its participants
-// new threads that end in # and the plan's number: they remember nothing.
-// What it says is lifted: copied into the team's thread with its message id.
-// An agent as a tool has the calling thread's, "/+" and the tool's name; calls of
-// the same tool in one reply after the first have threads named by the call. Copies
-// carry no usage: the sum over all Messages, SpeakerSelecteds and PlanUpdateds of
-// all threads is what the run used.
+// Which threads there are is the affair of who opens them; package team says how
+// it names its own. What is copied from one thread to another carries no usage: the
+// sum over all Messages, SpeakerSelecteds and PlanUpdateds of all threads is what
+// the run used.
 //
-// A [Society] and a [Filter] let their guest run in a thread below their own, and
-// invite it with a SpeakerSelected; that of a society's team ends in # and the
-// number of the turn after the first.
-//
-// Choices. Who speaks next is stored as a SpeakerSelected before they speak, and
-// read back from there. What a function outside decided (a selector's, an external
-// stop's) is stored before it counts; the function of a condition or of a graph's
-// edge is asked again. What an orchestrator found, planned and judged is a
-// PlanUpdated before it acts on it; it speaks in messages of the team. So is what a
-// coder's model says of code that failed.
+// Choices. What a model decided about the run, and what a function outside decided,
+// is an event before it counts, and is read back from there. So is what a coder's
+// model says of code that failed.
 //
 // Code. Nothing here runs any. A [Coder] makes one call of the code that it reads
 // or writes, and the Toolbox governs that like all others.
 //
 // Identity. The grant is in the context ([identity.FromContext]) and nowhere
-// else. An assistant runs only under a grant whose innermost agent it is. A Desk
-// makes that grant, for the first agent and for each hand-off; authority only
-// narrows, also when a conversation is handed back.
+// else. An agent runs only under a grant whose innermost agent it is ([OwnChain]).
+// Who lets it run makes that grant; authority only narrows.
 //
 // Ownership. Events are values; slices and pointers in them are never changed
 // after they were yielded. A Prompt is read-only for the model and may be used

@@ -1,6 +1,9 @@
 package agents
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Event is one thing that happened in a run. An agent fills Source, Chain,
 // Thread, MessageID, CallID (of events about a call) and Body; the consumer
@@ -223,6 +226,12 @@ type (
 		ErrorMessage string
 	}
 )
+
+// Text is what everybody reads of the hand-off.
+func (h *HandedOff) Text() string { return cmp.Or(h.Message, transferred(h.To)) }
+
+// HandsOff says by the tool's name that the call is a hand-off, whoever offers it.
+func (r *ToolCallRequested) HandsOff() bool { return transfers(r.Tool) }
 
 func (RunStarted) body()         {}
 func (TurnStarted) body()        {}

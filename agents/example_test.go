@@ -6,37 +6,28 @@ import (
 
 	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/agents/agentstest"
+	"github.com/behalf-dev/behalf/identity"
 )
 
-// A desk of two runs for a person. The loop body is the commit.
-func Example() {
-	model := agentstest.NewScript(map[string][]agentstest.Reply{
-		"support": {{Calls: []agents.CallRequest{{ID: "c1", Tool: "transfer_to_billing"}}}},
-		"billing": {{Text: "Your bill is paid."}},
-	})
-	support, err := agents.NewAssistant(agents.AssistantConfig{
-		Name: "support", Model: model, Handoffs: []agents.Handoff{{To: "billing"}},
-	})
-	if err != nil {
-		panic(err)
-	}
+// An assistant answers a person under a grant of its own. The loop body is the
+// commit.
+func ExampleAssistant() {
+	model := agentstest.NewScript(map[string][]agentstest.Reply{"billing": {{Text: "Your bill is paid."}}})
 	billing, err := agents.NewAssistant(agents.AssistantConfig{Name: "billing", Model: model})
 	if err != nil {
 		panic(err)
 	}
-	desk, err := agents.NewDesk(agents.DeskConfig{
-		Entry: "support", Members: []agents.Member{{Agent: support}, {Agent: billing}},
-	})
+
+	person := agentstest.Context(context.Background(), "crm.read")
+	ctx, err := identity.Child(person, billing.Name(), nil, agents.MaxDepth)
 	if err != nil {
 		panic(err)
 	}
-
-	ctx := agentstest.Context(context.Background(), "crm.read") // the person's grant
 	session := agents.NewTranscript(
-		agents.Event{Sequence: 1, RunID: "run_1", Body: agents.RunStarted{Target: "support"}},
+		agents.Event{Sequence: 1, RunID: "run_1", Body: agents.RunStarted{Target: "billing"}},
 		agents.Event{Sequence: 2, RunID: "run_1", Source: "user", Body: agents.Message{Role: agents.RoleUser, Text: "Is my bill paid?"}},
 	)
-	for ev, err := range desk.Run(ctx, session) {
+	for ev, err := range billing.Run(ctx, session) {
 		if err != nil {
 			panic(err)
 		}
@@ -45,8 +36,6 @@ func Example() {
 			session.Append(ev) // and store it
 		}
 		switch b := ev.Body.(type) {
-		case agents.HandedOff:
-			fmt.Println(ev.Source, "hands off to", b.To)
 		case agents.TextDelta:
 			fmt.Print(b.Text)
 		case agents.RunFinished:
@@ -55,7 +44,6 @@ func Example() {
 		}
 	}
 	// Output:
-	// support hands off to billing
 	// Your bill is paid.
-	// completed [support billing]
+	// completed [billing]
 }

@@ -11,13 +11,13 @@ type foldKey struct {
 	reader any
 }
 
-// fold gives reader's state of t's thread. The state is kept with the transcript
+// Fold gives reader's state of t's thread. The state is kept with the transcript
 // and only what is new is applied, so that asking after each event, turn and run
 // costs no more than reading each event once.
 //
 // The state is the reader's alone: two goroutines may fold the same transcript
 // only as different readers.
-func fold[S any](t *Transcript, reader any, start func() S, apply func(S, *Event)) S {
+func Fold[S any](t *Transcript, reader any, start func() S, apply func(S, *Event)) S {
 	f := t.folded(reader)
 	if f.state == nil {
 		f.state = start()

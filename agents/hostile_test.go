@@ -14,38 +14,13 @@ import (
 	"github.com/behalf-dev/behalf/fault"
 )
 
-// alone makes a desk of one assistant named support.
-func alone(t testing.TB, cfg agents.AssistantConfig) *agents.Desk {
-	t.Helper()
-	cfg.Name = "support"
-	a, err := agents.NewAssistant(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := agents.NewDesk(agents.DeskConfig{Entry: "support", Members: []agents.Member{{Agent: a}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
-
-func opened() *agents.Transcript {
-	tr := agents.NewTranscript()
-	agentstest.Start(tr, "run1", "support", "Hi", agents.Limits{})
-	return tr
-}
-
-func replies(list ...agentstest.Reply) *agentstest.Script {
-	return agentstest.NewScript(map[string][]agentstest.Reply{"support": list})
-}
-
 func TestOversizedArgumentsAreCutAndRefused(t *testing.T) {
 	huge := strings.Repeat("ä", 1<<20)
-	script := replies(
+	script := agentstest.Replies(
 		agentstest.Reply{Calls: []agents.CallRequest{{ID: huge, Tool: huge, Arguments: huge}, {ID: "c2", Tool: "lookup", Arguments: huge}}},
 		agentstest.Reply{Text: "Sorry."})
-	tr := opened()
-	desk := alone(t, agents.AssistantConfig{Model: script, Toolbox: agentstest.NewToolbox(tr, agentstest.Tool{Name: "lookup", Result: "1"})})
+	tr := agentstest.Opened()
+	desk := agentstest.Support(t, agents.AssistantConfig{Model: script, Toolbox: agentstest.NewToolbox(tr, agentstest.Tool{Name: "lookup", Result: "1"})})
 
 	events, err := agentstest.Run(agentstest.Context(t.Context()), t, desk, tr)
 
@@ -75,10 +50,10 @@ func TestEndlessReplyIsCut(t *testing.T) {
 		"chunks": {MaxReplyChunks: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg.Model = replies(agentstest.Reply{Text: "one two three four"})
-			tr := opened()
+			cfg.Model = agentstest.Replies(agentstest.Reply{Text: "one two three four"})
+			tr := agentstest.Opened()
 
-			events, err := agentstest.Run(agentstest.Context(t.Context()), t, alone(t, cfg), tr)
+			events, err := agentstest.Run(agentstest.Context(t.Context()), t, agentstest.Support(t, cfg), tr)
 
 			if !errors.Is(err, fault.ModelUnavailable) {
 				t.Errorf("got %v, want MODEL_UNAVAILABLE", err)
@@ -92,7 +67,7 @@ func TestEndlessReplyIsCut(t *testing.T) {
 }
 
 func TestAssistantRefusesToRunUnderAnotherIdentity(t *testing.T) {
-	a, err := agents.NewAssistant(agents.AssistantConfig{Name: "support", Model: replies()})
+	a, err := agents.NewAssistant(agents.AssistantConfig{Name: "support", Model: agentstest.Replies()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +76,7 @@ func TestAssistantRefusesToRunUnderAnotherIdentity(t *testing.T) {
 		"the person's": agentstest.Context(t.Context(), "a"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			events, err := agentstest.Run(ctx, t, a, opened())
+			events, err := agentstest.Run(ctx, t, a, agentstest.Opened())
 
 			if err == nil || len(events) > 0 {
 				t.Errorf("got %d events, %v; want only an error", len(events), err)
@@ -111,10 +86,10 @@ func TestAssistantRefusesToRunUnderAnotherIdentity(t *testing.T) {
 }
 
 func TestConsumerThatDoesNotCommitGetsAnError(t *testing.T) {
-	tr := opened()
+	tr := agentstest.Opened()
 	var last error
 	n := 0
-	for _, err := range alone(t, agents.AssistantConfig{Model: replies()}).Run(agentstest.Context(t.Context()), tr) {
+	for _, err := range agentstest.Support(t, agents.AssistantConfig{Model: agentstest.Replies()}).Run(agentstest.Context(t.Context()), tr) {
 		last = err
 		n++
 	}
@@ -135,10 +110,10 @@ func (mute) Call(context.Context, agents.ToolCall) iter.Seq2[agents.Event, error
 }
 
 func TestCallWithoutResultIsAnError(t *testing.T) {
-	script := replies(agentstest.Reply{Calls: []agents.CallRequest{{ID: "c1", Tool: "x"}}})
-	desk := alone(t, agents.AssistantConfig{Model: script, Toolbox: mute{}})
+	script := agentstest.Replies(agentstest.Reply{Calls: []agents.CallRequest{{ID: "c1", Tool: "x"}}})
+	desk := agentstest.Support(t, agents.AssistantConfig{Model: script, Toolbox: mute{}})
 
-	_, err := agentstest.Run(agentstest.Context(t.Context()), t, desk, opened())
+	_, err := agentstest.Run(agentstest.Context(t.Context()), t, desk, agentstest.Opened())
 
 	if !errors.Is(err, fault.Internal) {
 		t.Errorf("got %v, want INTERNAL", err)
@@ -146,10 +121,10 @@ func TestCallWithoutResultIsAnError(t *testing.T) {
 }
 
 func TestAssistantWithoutToolboxRefusesCalls(t *testing.T) {
-	script := replies(agentstest.Reply{Calls: []agents.CallRequest{{ID: "c1", Tool: "x"}}}, agentstest.Reply{Text: "No."})
-	tr := opened()
+	script := agentstest.Replies(agentstest.Reply{Calls: []agents.CallRequest{{ID: "c1", Tool: "x"}}}, agentstest.Reply{Text: "No."})
+	tr := agentstest.Opened()
 
-	if _, err := agentstest.Run(agentstest.Context(t.Context()), t, alone(t, agents.AssistantConfig{Model: script}), tr); err != nil {
+	if _, err := agentstest.Run(agentstest.Context(t.Context()), t, agentstest.Support(t, agents.AssistantConfig{Model: script}), tr); err != nil {
 		t.Fatal(err)
 	}
 
@@ -161,13 +136,13 @@ func TestAssistantWithoutToolboxRefusesCalls(t *testing.T) {
 
 func TestBrokenToolEndsTheRunAfterTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tr := opened()
+		tr := agentstest.Opened()
 		box := agentstest.NewToolbox(tr,
 			agentstest.Tool{Name: "broken", Err: errors.New("audit is gone")},
 			agentstest.Tool{Name: "write", Result: "1", Delay: time.Second, Stubborn: true})
-		script := replies(agentstest.Reply{Calls: []agents.CallRequest{{ID: "c1", Tool: "broken"}, {ID: "c2", Tool: "write"}}})
+		script := agentstest.Replies(agentstest.Reply{Calls: []agents.CallRequest{{ID: "c1", Tool: "broken"}, {ID: "c2", Tool: "write"}}})
 
-		_, err := agentstest.Run(agentstest.Context(t.Context()), t, alone(t, agents.AssistantConfig{Model: script, Toolbox: box}), tr)
+		_, err := agentstest.Run(agentstest.Context(t.Context()), t, agentstest.Support(t, agents.AssistantConfig{Model: script, Toolbox: box}), tr)
 
 		if err == nil || !strings.Contains(err.Error(), "audit is gone") {
 			t.Errorf("got %v, want the tool's error", err)
@@ -185,7 +160,7 @@ func TestCancelReturnsAtOnceWithItsCause(t *testing.T) {
 		time.AfterFunc(time.Minute, func() { cancel(locked) })
 		began := time.Now()
 
-		_, err := agentstest.Run(ctx, t, alone(t, agents.AssistantConfig{Model: replies(agentstest.Reply{Hang: true})}), opened())
+		_, err := agentstest.Run(ctx, t, agentstest.Support(t, agents.AssistantConfig{Model: agentstest.Replies(agentstest.Reply{Hang: true})}), agentstest.Opened())
 
 		if !errors.Is(err, locked) || time.Since(began) != time.Minute {
 			t.Errorf("got %v after %v, want the cause after a minute", err, time.Since(began))

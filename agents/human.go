@@ -23,7 +23,7 @@ type HumanConfig struct {
 
 // NewHuman checks the config and makes the participant.
 func NewHuman(cfg HumanConfig) (*Human, error) {
-	if err := checkName(cfg.Name); err != nil {
+	if err := CheckName(cfg.Name); err != nil {
 		return nil, fmt.Errorf("human: %w", err)
 	}
 	return &Human{cfg}, nil
@@ -38,7 +38,7 @@ func (h *Human) Description() string { return h.cfg.Description }
 // Run continues the person's turn. See [Agent].
 func (h *Human) Run(ctx context.Context, t *Transcript) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		chain, err := ownChain(ctx, h.cfg.Name)
+		chain, err := OwnChain(ctx, h.cfg.Name)
 		if err != nil {
 			yield(Event{}, err)
 			return
@@ -49,7 +49,7 @@ func (h *Human) Run(ctx context.Context, t *Transcript) iter.Seq2[Event, error] 
 }
 
 func (h *Human) step(ctx context.Context, t *Transcript, chain []string, yield func(Event, error) bool) bool {
-	s := fold(t, h, func() *desire { return &desire{} }, (*desire).apply)
+	s := Fold(t, h, func() *desire { return &desire{} }, (*desire).apply)
 	var body Body
 	switch {
 	case s.finished, s.asked != "" && s.answer == nil:
@@ -69,9 +69,9 @@ func (h *Human) step(ctx context.Context, t *Transcript, chain []string, yield f
 	}
 	ev := Event{Source: h.cfg.Name, Chain: chain, Body: body}
 	if _, ok := body.(Message); ok {
-		ev.MessageID = messageID(s.runID, s.started)
+		ev.MessageID = MessageID(s.runID, s.started)
 	}
-	return commit(t, ev, yield)
+	return Commit(t, ev, yield)
 }
 
 var errOthersHandoff = fault.New(codes.FailedPrecondition, fault.ArgumentInvalid,

@@ -6,10 +6,11 @@ import (
 	"sync"
 )
 
-// stream starts something whose events can be ranged over.
-type stream func(context.Context) iter.Seq2[Event, error]
+// Stream starts something whose events can be ranged over: a call's effect, an
+// agent's turn.
+type Stream func(context.Context) iter.Seq2[Event, error]
 
-// merge runs the streams at the same time, at most limit of them, and yields
+// Merge runs the streams at the same time, at most limit of them, and yields
 // their events one by one on the caller's goroutine. A stream goes on only when
 // its event was consumed, so what is committed is committed before its effect.
 //
@@ -17,7 +18,7 @@ type stream func(context.Context) iter.Seq2[Event, error]
 // that waits so does not count against limit. The first error cancels the other
 // streams; their last events are still yielded, then the error. If the caller
 // breaks, all streams are cancelled and waited for.
-func merge(ctx context.Context, limit int, streams []stream) iter.Seq2[Event, error] {
+func Merge(ctx context.Context, limit int, streams []Stream) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		m := &merger{offers: make(chan offer), stop: make(chan struct{}), cancel: cancel, waiting: streams, limit: limit}
@@ -32,13 +33,13 @@ func merge(ctx context.Context, limit int, streams []stream) iter.Seq2[Event, er
 
 // merger is one merge in progress. Its goroutines send offers and wait for the
 // reply; everything else belongs to the consumer's goroutine. The goroutines end
-// with their stream or with stop; merge waits for them.
+// with their stream or with stop; Merge waits for them.
 type merger struct {
 	offers  chan offer
 	stop    chan struct{}
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
-	waiting []stream
+	waiting []Stream
 	running int
 	limit   int
 	pauses  []offer

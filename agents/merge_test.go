@@ -15,7 +15,7 @@ import (
 
 // plan says what a stream does, step by step: "pause", "error", "wait" (for the
 // context), "1ms" (or another duration), or the text of an event.
-func plan(live *atomic.Int32, steps ...string) stream {
+func plan(live *atomic.Int32, steps ...string) Stream {
 	return func(ctx context.Context) iter.Seq2[Event, error] {
 		return func(yield func(Event, error) bool) {
 			live.Add(1)
@@ -44,9 +44,9 @@ func plan(live *atomic.Int32, steps ...string) stream {
 }
 
 // collect ranges over a merge, up to n events.
-func collect(n, limit int, streams ...stream) []string {
+func collect(n, limit int, streams ...Stream) []string {
 	var got []string
-	for ev, err := range merge(context.Background(), limit, streams) {
+	for ev, err := range Merge(context.Background(), limit, streams) {
 		switch b := ev.Body.(type) {
 		case TextDelta:
 			got = append(got, b.Text)
@@ -68,19 +68,19 @@ func TestMerge(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		limit   int
-		streams []stream
+		streams []Stream
 		want    string
 	}{
 		{"nothing", 2, nil, ""},
-		{"one", 2, []stream{plan(&live, "a", "b")}, "a b"},
-		{"silent", 2, []stream{plan(&live), plan(&live, "a")}, "a"},
-		{"together", 2, []stream{plan(&live, "2ms", "b", "2ms", "d"), plan(&live, "1ms", "a", "2ms", "c")}, "a b c d"},
-		{"one at a time", 1, []stream{plan(&live, "5ms", "a"), plan(&live, "b"), plan(&live, "c")}, "a b c"},
-		{"pauses come last", 2, []stream{plan(&live, "a", "pause"), plan(&live, "5ms", "b", "pause"), plan(&live, "9ms", "c")}, "a b c,pause of a,pause of 5ms"},
-		{"a pause takes no place", 1, []stream{plan(&live, "a", "pause"), plan(&live, "b")}, "a b,pause of a"},
-		{"error is last", 3, []stream{plan(&live, "1ms", "error"), plan(&live, "a", "wait", "b", "2ms", "c"), plan(&live, "pause")}, "a b c broken"},
-		{"error starts no more", 1, []stream{plan(&live, "error"), plan(&live, "a")}, "broken"},
-		{"first error wins", 2, []stream{plan(&live, "error"), plan(&live, "wait", "1ms", "error")}, "broken"},
+		{"one", 2, []Stream{plan(&live, "a", "b")}, "a b"},
+		{"silent", 2, []Stream{plan(&live), plan(&live, "a")}, "a"},
+		{"together", 2, []Stream{plan(&live, "2ms", "b", "2ms", "d"), plan(&live, "1ms", "a", "2ms", "c")}, "a b c d"},
+		{"one at a time", 1, []Stream{plan(&live, "5ms", "a"), plan(&live, "b"), plan(&live, "c")}, "a b c"},
+		{"pauses come last", 2, []Stream{plan(&live, "a", "pause"), plan(&live, "5ms", "b", "pause"), plan(&live, "9ms", "c")}, "a b c,pause of a,pause of 5ms"},
+		{"a pause takes no place", 1, []Stream{plan(&live, "a", "pause"), plan(&live, "b")}, "a b,pause of a"},
+		{"error is last", 3, []Stream{plan(&live, "1ms", "error"), plan(&live, "a", "wait", "b", "2ms", "c"), plan(&live, "pause")}, "a b c broken"},
+		{"error starts no more", 1, []Stream{plan(&live, "error"), plan(&live, "a")}, "broken"},
+		{"first error wins", 2, []Stream{plan(&live, "error"), plan(&live, "wait", "1ms", "error")}, "broken"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -100,7 +100,7 @@ func TestMerge(t *testing.T) {
 func TestMergeKeepsToTheLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var live, most atomic.Int32
-		var streams []stream
+		var streams []Stream
 		for i := range 20 {
 			inner := plan(&live, fmt.Sprintf("%dms", i%3+1), "a")
 			streams = append(streams, func(ctx context.Context) iter.Seq2[Event, error] {
@@ -142,7 +142,7 @@ func TestMergeWaitsForItsStreamsWhenTheConsumerBreaks(t *testing.T) {
 // TestMergeCommitsBeforeTheEffect holds each stream until its event was consumed.
 func TestMergeCommitsBeforeTheEffect(t *testing.T) {
 	var committed [4]atomic.Bool
-	var streams []stream
+	var streams []Stream
 	for i := range committed {
 		streams = append(streams, func(context.Context) iter.Seq2[Event, error] {
 			return func(yield func(Event, error) bool) {
@@ -152,7 +152,7 @@ func TestMergeCommitsBeforeTheEffect(t *testing.T) {
 			}
 		})
 	}
-	for ev := range merge(t.Context(), 4, streams) {
+	for ev := range Merge(t.Context(), 4, streams) {
 		committed[ev.Sequence].Store(true)
 	}
 }

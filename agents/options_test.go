@@ -29,6 +29,8 @@ func TestAssistantRefusesOptionsThatCannotBe(t *testing.T) {
 		"summary: the format has a brace":                {SummaryFormat: "{}"},
 		"hand-off names must be unique":                  {Handoffs: []agents.Handoff{{To: "b"}, {To: "c", Tool: "transfer_to_b"}}},
 		"a hand-off's tool has a bad name":               {Handoffs: []agents.Handoff{{To: "b", Tool: "go b"}}},
+		"an opening message must have the role":          {Opening: []agents.PromptMessage{{Role: agents.RoleSystem, Text: "x"}}},
+		"an opening message must":                        {Opening: []agents.PromptMessage{{Role: agents.RoleAssistant, Calls: []agents.CallRequest{{Tool: "x"}}}}},
 		"does not support structured output":             {Output: agents.Output{Schema: schema}, ModelLacks: agents.Lacks{StructuredOutput: true}},
 		"does not support function calling":              {Handoffs: []agents.Handoff{{To: "b"}}, ModelLacks: agents.Lacks{Tools: true}},
 	} {
@@ -51,9 +53,9 @@ func TestManyToolRoundsRaiseTheDefaultOfMaxTurns(t *testing.T) {
 }
 
 func TestSummaryMayBeAFunction(t *testing.T) {
-	tr := opened()
-	d := alone(t, agents.AssistantConfig{
-		Model:         replies(agentstest.Reply{Calls: []agents.CallRequest{{ID: "c1", Tool: "lookup", Arguments: "{}"}}}),
+	tr := agentstest.Opened()
+	d := agentstest.Support(t, agents.AssistantConfig{
+		Model:         agentstest.Replies(agentstest.Reply{Calls: []agents.CallRequest{{ID: "c1", Tool: "lookup", Arguments: "{}"}}}),
 		Toolbox:       agentstest.NewToolbox(tr, agentstest.Tool{Name: "lookup", Result: `"12"`}),
 		MaxToolRounds: 1, SummaryFormat: "{result}",
 		Summarize: func(s agents.CallSummary) string { return s.Tool + " gave " + s.Result },
@@ -79,105 +81,40 @@ func (m amnesia) Recall(_ context.Context, query string, t *agents.Transcript) (
 
 func TestMemoryThatFailsEndsTheRunBeforeTheModelIsAsked(t *testing.T) {
 	gone := errors.New("gone")
-	script := replies(agentstest.Reply{Text: "Hello"})
-	d := alone(t, agents.AssistantConfig{Model: script, Memory: agents.Memories{agents.ListMemory{"a"}, amnesia{gone}}})
+	script := agentstest.Replies(agentstest.Reply{Text: "Hello"})
+	d := agentstest.Support(t, agents.AssistantConfig{Model: script, Memory: agents.Memories{agents.ListMemory{"a"}, amnesia{gone}}})
 
-	_, err := agentstest.Run(agentstest.Context(t.Context()), t, d, opened())
+	_, err := agentstest.Run(agentstest.Context(t.Context()), t, d, agentstest.Opened())
 
 	if !errors.Is(err, gone) || len(script.Prompts()) != 0 {
 		t.Errorf("got %v after %d questions, want the memory's error after none", err, len(script.Prompts()))
 	}
 }
 
-func TestSocietyAndFilterRefuseConfigsThatCannotBe(t *testing.T) {
-	inside := agents.Member{Agent: agentstest.Echo{AgentName: "e"}}
-	model := agentstest.NewScript(nil)
-	for _, cfg := range []agents.SocietyConfig{
-		{Team: inside, Model: model},
-		{Name: "user", Team: inside, Model: model},
-		{Name: "a/b", Team: inside, Model: model},
-		{Name: "s", Model: model},
-		{Name: "s", Team: inside},
-		{Name: "s", Team: inside, Model: model, Window: agents.Buffered{}},
-	} {
-		if _, err := agents.NewSociety(cfg); err == nil {
-			t.Errorf("got no error for the society %+v", cfg)
+func TestConversationBeginsWithItsOpening(t *testing.T) {
+	script := agentstest.Replies(agentstest.Reply{Text: "one"}, agentstest.Reply{Text: "two"})
+	opening := []agents.PromptMessage{
+		{Role: agents.RoleUser, Name: "user", Text: "2+2?"}, {Role: agents.RoleAssistant, Text: "4"},
+	}
+	d := agentstest.Support(t, agents.AssistantConfig{Model: script, Opening: opening, Window: agents.Buffered{N: 4}})
+	tr := agentstest.Opened()
+
+	for run := range 2 {
+		if run > 0 {
+			agentstest.Start(tr, "run2", "support", "Again", agents.Limits{})
 		}
-	}
-	for _, cfg := range []agents.FilterConfig{
-		{Agent: inside},
-		{Name: "f"},
-		{Name: "f", Agent: inside, Rows: []agents.FilterRow{{}}},
-		{Name: "f", Agent: inside, Rows: []agents.FilterRow{{Source: "a", First: 1, Last: 1}}},
-		{Name: "f", Agent: inside, Rows: []agents.FilterRow{{Source: "a", First: -1}}},
-	} {
-		if _, err := agents.NewFilter(cfg); err == nil {
-			t.Errorf("got no error for the filter %+v", cfg)
-		}
-	}
-}
-
-func TestSocietySharesNoDesk(t *testing.T) {
-	inside := agents.Member{Agent: agentstest.Echo{AgentName: "e"}}
-	s, err := agents.NewSociety(agents.SocietyConfig{Name: "s", Team: inside, Model: agentstest.NewScript(nil)})
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	_, err = agents.NewDesk(agents.DeskConfig{Entry: "s", Members: []agents.Member{{Agent: s}, inside}})
-
-	if err == nil || !strings.Contains(err.Error(), "must be alone") {
-		t.Errorf("got %v, want a refusal", err)
-	}
-}
-
-func TestFilterTakesFirstLastOrAll(t *testing.T) {
-	for want, row := range map[string]agents.FilterRow{
-		"1 2 3": {Source: "user"},
-		"1 2":   {Source: "user", First: 2},
-		"2 3":   {Source: "user", Last: 2},
-		"":      {Source: "nobody"},
-	} {
-		f, err := agents.NewFilter(agents.FilterConfig{
-			Name: "f", Agent: agents.Member{Agent: agentstest.Echo{AgentName: "e"}}, Rows: []agents.FilterRow{row},
-		})
-		if err != nil {
+		if _, err := agentstest.Run(agentstest.Context(t.Context()), t, d, tr); err != nil {
 			t.Fatal(err)
 		}
-		d := newDesk(t, agents.DeskConfig{Entry: "f", Members: []agents.Member{{Agent: f}}})
-		tr := agents.NewTranscript()
-		agentstest.Start(tr, "run1", "f", "1", agents.Limits{})
-		for _, text := range []string{"2", "3"} {
-			agentstest.Commit(tr, agents.Event{Source: "user", Body: agents.Message{Role: agents.RoleUser, Text: text}})
-		}
-
-		_, err = agentstest.Run(agentstest.Context(t.Context()), t, d, tr)
-
-		var heard []string
-		for _, e := range tr.Sub("/e").Since(0) {
-			if m, ok := e.Body.(agents.Message); ok && m.Role == agents.RoleUser {
-				heard = append(heard, m.Text)
-			}
-		}
-		if got := strings.Join(heard, " "); err != nil || got != want {
-			t.Errorf("%+v: got %q, %v; want %q", row, got, err, want)
-		}
 	}
-}
 
-func TestAgentThatFailsInsideASocietyEndsTheRun(t *testing.T) {
-	flaky := errors.New("I am flaky")
-	s, err := agents.NewSociety(agents.SocietyConfig{
-		Name: "s", Team: agents.Member{Agent: agentstest.Echo{AgentName: "e", Err: flaky}}, Model: agentstest.NewScript(nil),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := newDesk(t, agents.DeskConfig{Entry: "s", Members: []agents.Member{{Agent: s}}})
-
-	_, err = agentstest.Run(agentstest.Context(t.Context()), t, d, opened())
-
-	if !errors.Is(err, flaky) {
-		t.Errorf("got %v, want the agent's error", err)
+	for i, want := range []string{"2+2?, 4, Hi", "4, Hi, one, Again"} {
+		var said []string
+		for _, m := range script.Prompts()[i].Messages {
+			said = append(said, m.Text)
+		}
+		if got := strings.Join(said, ", "); got != want {
+			t.Errorf("question %d: got %s, want %s", i+1, got, want)
+		}
 	}
 }

@@ -156,9 +156,9 @@ func (s *state) input(e *Event, m Message) []PromptMessage {
 		return spoken(said)
 	}
 	if m.HandoffTo == "" && e.Source != string(RoleUser) { // a Society's, to its team
-		earlier, rest := recollect(m.Parts)
+		old, rest := unpack(m.Parts)
 		said.Parts = rest
-		return append(append(earlier, prompt(m.Thought, nil, s.maxArguments)...), spoken(said)...)
+		return append(append(old, prompt(m.Thought, nil, s.maxArguments)...), spoken(said)...)
 	}
 	done := make([]*call, len(m.Calls))
 	for i, c := range m.Calls {
@@ -248,7 +248,7 @@ func (s *state) handedOff(e *Event, h HandedOff) {
 		s.forget(b)
 		delete(s.batches, e.Source)
 	}
-	s.hear(PromptMessage{Role: RoleUser, Name: e.Source, Text: cmp.Or(h.Message, transferred(h.To))})
+	s.hear(PromptMessage{Role: RoleUser, Name: e.Source, Text: h.Text()})
 	if h.To == s.self {
 		s.part = part{}
 	}

@@ -1,9 +1,6 @@
 package agents
 
-import (
-	"errors"
-	"fmt"
-)
+import "fmt"
 
 // Window is how much of a long conversation a model is shown: [Buffered],
 // [HeadTail] or [TokenLimit], and without one all of it. It changes prompts only;
@@ -12,11 +9,10 @@ import (
 // A reply with calls and the results of these calls are shown or left out
 // together and count as two messages. The newest message is always shown.
 type Window interface {
-	check() error
-	// hole says which messages are left out: from up to, and not with, to.
-	hole(messages []PromptMessage) (from, to int)
-	// note is what is said in their place, if anything.
-	note(skipped int) string
+	// Check says what is wrong with the window itself.
+	Check() error
+	// Show is the part of a conversation that is shown. It does not change messages.
+	Show(messages []PromptMessage) []PromptMessage
 }
 
 // Buffered shows the last N messages.
@@ -33,17 +29,12 @@ type TokenLimit struct {
 	Count func(text string) int
 }
 
-// see is the part of a conversation that is shown. It never changes messages.
-func see(w Window, messages []PromptMessage) []PromptMessage {
-	from, to := w.hole(messages)
+// without leaves out the messages from up to, and not with, to.
+func without(messages []PromptMessage, from, to int) []PromptMessage {
 	if from >= to {
 		return messages
 	}
-	shown := messages[:from:from]
-	if text := w.note(count(messages[from:to])); text != "" {
-		shown = append(shown, PromptMessage{Role: RoleUser, Name: "System", Text: text})
-	}
-	return append(shown, messages[to:]...)
+	return append(messages[:from:from], messages[to:]...)
 }
 
 // unitEnd is where the unit that starts at i ends.
@@ -83,29 +74,39 @@ func tail(messages []PromptMessage, n int) int {
 	return start
 }
 
-func (b Buffered) check() error {
+// Check refuses a window that would be empty.
+func (b Buffered) Check() error {
 	return require(b.N > 0, "a buffered window needs at least one message")
 }
 
-func (b Buffered) note(int) string { return "" }
-
-func (b Buffered) hole(messages []PromptMessage) (int, int) {
+// Show shows the last messages.
+func (b Buffered) Show(messages []PromptMessage) []PromptMessage {
 	if len(messages) == 0 {
-		return 0, 0
+		return messages
 	}
-	return 0, tail(messages, b.N)
+	return messages[tail(messages, b.N):]
 }
 
-func (h HeadTail) check() error {
+// Check refuses a window that lacks one of its ends.
+func (h HeadTail) Check() error {
 	return require(h.Head > 0 && h.Tail > 0, "a window of head and tail needs at least one message of each")
 }
 
-func (h HeadTail) note(skipped int) string { return fmt.Sprintf("Skipped %d messages.", skipped) }
-
-func (h HeadTail) hole(messages []PromptMessage) (int, int) {
+// Show shows both ends, and in place of the rest says how much that is.
+func (h HeadTail) Show(messages []PromptMessage) []PromptMessage {
 	if count(messages) <= h.Head+h.Tail {
-		return 0, 0
+		return messages
 	}
+	from, to := h.head(messages), tail(messages, h.Tail)
+	if from >= to {
+		return messages
+	}
+	skipped := PromptMessage{Role: RoleUser, Name: "System", Text: fmt.Sprintf("Skipped %d messages.", count(messages[from:to]))}
+	return append(append(messages[:from:from], skipped), messages[to:]...)
+}
+
+// head is where the first messages end.
+func (h HeadTail) head(messages []PromptMessage) int {
 	head, room := 0, h.Head
 	for head < len(messages) {
 		next := unitEnd(messages, head)
@@ -114,20 +115,16 @@ func (h HeadTail) hole(messages []PromptMessage) (int, int) {
 		}
 		head = next
 	}
-	return head, tail(messages, h.Tail)
+	return head
 }
 
-func (l TokenLimit) check() error {
-	if l.Max <= 0 {
-		return errors.New("a token limit must be positive")
-	}
-	return nil
+// Check refuses a limit of nothing.
+func (l TokenLimit) Check() error {
+	return require(l.Max > 0, "a token limit must be positive")
 }
 
-func (l TokenLimit) note(int) string { return "" }
-
-// hole grows from the middle unit until the others fit.
-func (l TokenLimit) hole(messages []PromptMessage) (int, int) {
+// Show leaves out units from the middle on, in both directions, until the others fit.
+func (l TokenLimit) Show(messages []PromptMessage) []PromptMessage {
 	starts, tokens, total := l.measure(messages)
 	n := len(tokens)
 	from, to := n/2, n/2
@@ -141,7 +138,7 @@ func (l TokenLimit) hole(messages []PromptMessage) (int, int) {
 			to++
 		}
 	}
-	return starts[from], starts[to]
+	return without(messages, starts[from], starts[to])
 }
 
 // measure gives where each unit starts, and at last the end, and its tokens.

@@ -65,7 +65,7 @@ func TestWindowsShowWholeUnits(t *testing.T) {
 		{agents.TokenLimit{Max: 1, Count: words}, "uc", "c1 r r"},
 		{agents.TokenLimit{Max: 2}, "uau", "u0 u2"},
 	} {
-		got := shown(agents.See(c.window, conversation(c.of)))
+		got := shown(c.window.Show(conversation(c.of)))
 		if got != c.want {
 			t.Errorf("%T%+v of %s: got %q, want %q", c.window, c.window, c.of, got, c.want)
 		}
@@ -85,7 +85,7 @@ func TestWindowsKeepTheNewestAndNeverSplitCallsFromResults(t *testing.T) {
 			agents.Buffered{N: 1 + rng.IntN(6)}, agents.HeadTail{Head: 1 + rng.IntN(4), Tail: 1 + rng.IntN(4)},
 			agents.TokenLimit{Max: 1 + rng.IntN(15), Count: words},
 		} {
-			got := agents.See(w, whole)
+			got := w.Show(whole)
 
 			if !sound(got) || shown(got[len(got)-1:]) != shown(whole[len(whole)-1:]) {
 				t.Errorf("%T%+v of %s: got %q", w, w, line, shown(got))
@@ -122,7 +122,7 @@ func TestTokenLimitTakesTheMiddleAway(t *testing.T) {
 				plain = slices.Delete(plain, middle, middle+1)
 			}
 
-			got := agents.See(agents.TokenLimit{Max: limit, Count: words}, conversation(strings.Repeat("u", n)))
+			got := agents.TokenLimit{Max: limit, Count: words}.Show(conversation(strings.Repeat("u", n)))
 
 			if shown(got) != shown(plain) {
 				t.Errorf("%d of %d: got %q, want %q", limit, n, shown(got), shown(plain))

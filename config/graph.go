@@ -23,7 +23,7 @@ func (e *Edge) group() [2]string {
 	return [2]string{e.To, e.Group}
 }
 
-// graph checks a graph; agents.NewGraph refuses the same without saying where.
+// graph checks a graph; team.NewGraph refuses the same without saying where.
 type graph struct {
 	*checker
 	at   place

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/agents/team"
 	"github.com/behalf-dev/behalf/config"
 )
 
@@ -44,8 +45,8 @@ func (b *builder) agent(name string) (agents.Agent, error) {
 	}
 	var a agents.Agent
 	var err error
-	if team, ok := b.c.Teams[name]; ok {
-		a, err = b.team(name, team)
+	if chat, ok := b.c.Teams[name]; ok {
+		a, err = b.team(name, chat)
 	} else {
 		a, err = b.single(name, b.c.Agents[name])
 	}
@@ -129,7 +130,7 @@ func schema(fields map[string]string) string {
 
 func (b *builder) toolbox(agent string, specs []toolSpec) (agents.Toolbox, error) {
 	var names []string
-	var asTools []agents.AgentTool
+	var asTools []team.AgentTool
 	for _, s := range specs {
 		if s.Tool != "" {
 			names = append(names, s.Tool)
@@ -139,13 +140,13 @@ func (b *builder) toolbox(agent string, specs []toolSpec) (agents.Toolbox, error
 		if err != nil {
 			return nil, err
 		}
-		asTools = append(asTools, agents.AgentTool{Agent: a, Name: s.Name, LastOnly: s.Last})
+		asTools = append(asTools, team.AgentTool{Agent: a, Name: s.Name, LastOnly: s.Last})
 	}
 	box, err := b.gates.gate(agent, names)
 	if err != nil || len(asTools) == 0 {
 		return box, err
 	}
-	return agents.AsTools(box, permit, asTools...)
+	return team.AsTools(box, permit, asTools...)
 }
 
 func (b *builder) filter(name string, s agentSpec) (agents.Agent, error) {
@@ -153,9 +154,9 @@ func (b *builder) filter(name string, s agentSpec) (agents.Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg := agents.FilterConfig{Name: name, Agent: agents.Member{Agent: inner}}
+	cfg := team.FilterConfig{Name: name, Agent: team.Member{Agent: inner}}
 	for _, r := range s.PerSource {
-		row := agents.FilterRow{Source: r.Source}
+		row := team.FilterRow{Source: r.Source}
 		switch r.Position {
 		case "first":
 			row.First = r.Count
@@ -164,11 +165,11 @@ func (b *builder) filter(name string, s agentSpec) (agents.Agent, error) {
 		}
 		cfg.Rows = append(cfg.Rows, row)
 	}
-	return agents.NewFilter(cfg)
+	return team.NewFilter(cfg)
 }
 
 func (b *builder) society(name string, s agentSpec) (agents.Agent, error) {
-	team, err := b.agent(s.Team)
+	chat, err := b.agent(s.Team)
 	if err != nil {
 		return nil, err
 	}
@@ -176,17 +177,17 @@ func (b *builder) society(name string, s agentSpec) (agents.Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return agents.NewSociety(agents.SocietyConfig{Name: name, Description: name + " agent", Team: agents.Member{Agent: team}, Model: m})
+	return team.NewSociety(team.SocietyConfig{Name: name, Description: name + " agent", Team: team.Member{Agent: chat}, Model: m})
 }
 
 func (b *builder) team(name string, s teamSpec) (agents.Agent, error) {
-	cfg := agents.TeamConfig{Name: name, Description: name + " team"}
+	cfg := team.Config{Name: name, Description: name + " team"}
 	for _, p := range s.Participants {
 		a, err := b.agent(p)
 		if err != nil {
 			return nil, err
 		}
-		cfg.Participants = append(cfg.Participants, agents.Member{Agent: a})
+		cfg.Participants = append(cfg.Participants, team.Member{Agent: a})
 	}
 	if s.MaxTurns != nil {
 		cfg.MaxTurns = *s.MaxTurns
@@ -202,19 +203,19 @@ func (b *builder) team(name string, s teamSpec) (agents.Agent, error) {
 	}
 	switch s.Kind {
 	case "round_robin":
-		return agents.NewRoundRobin(cfg)
+		return team.NewRoundRobin(cfg)
 	case "selector":
 		return b.selector(cfg, s)
 	case "swarm":
-		return agents.NewSwarm(cfg)
+		return team.NewSwarm(cfg)
 	case "graph":
-		return agents.NewGraph(s.Graph.config(cfg))
+		return team.NewGraph(s.Graph.config(cfg))
 	case "magentic":
 		m, err := b.models.model("orchestrator")
 		if err != nil {
 			return nil, err
 		}
-		return agents.NewMagentic(agents.MagenticConfig{TeamConfig: cfg, Model: m, MaxStalls: s.MaxStalls})
+		return team.NewMagentic(team.MagenticConfig{Config: cfg, Model: m, MaxStalls: s.MaxStalls})
 	}
 	return nil, fmt.Errorf("no such kind of team: %s", s.Kind)
 }
@@ -234,12 +235,12 @@ func maxTurnsAllowed(turns int) error {
 	return nil
 }
 
-func (b *builder) selector(team agents.TeamConfig, s teamSpec) (agents.Agent, error) {
+func (b *builder) selector(chat team.Config, s teamSpec) (agents.Agent, error) {
 	m, err := b.models.model("selector")
 	if err != nil {
 		return nil, err
 	}
-	cfg := agents.SelectorConfig{TeamConfig: team, Model: m, AllowRepeats: s.AllowRepeated, Stream: s.Stream}
+	cfg := team.SelectorConfig{Config: chat, Model: m, AllowRepeats: s.AllowRepeated, Stream: s.Stream}
 	if s.Context != nil {
 		cfg.History = s.Context.Buffered
 	}
@@ -256,7 +257,7 @@ func (b *builder) selector(team agents.TeamConfig, s teamSpec) (agents.Agent, er
 			return bySource(s.CandidateFunc, said), nil
 		}
 	}
-	return agents.NewSelector(cfg)
+	return team.NewSelector(cfg)
 }
 
 // bySource looks up the last message's source; * is all others.
@@ -267,10 +268,10 @@ func bySource[T any](table map[string]T, said []agents.Event) T {
 	return table["*"]
 }
 
-func (g *graphSpec) config(team agents.TeamConfig) agents.GraphConfig {
-	cfg := agents.GraphConfig{TeamConfig: team}
+func (g *graphSpec) config(chat team.Config) team.GraphConfig {
+	cfg := team.GraphConfig{Config: chat}
 	for _, e := range g.Edges {
-		cfg.Edges = append(cfg.Edges, agents.Edge{From: e.From, To: e.To, If: e.If, Group: e.Group, Join: agents.Join(e.Join)})
+		cfg.Edges = append(cfg.Edges, team.Edge{From: e.From, To: e.To, If: e.If, Group: e.Group, Join: team.Join(e.Join)})
 	}
 	if g.Entry != "" {
 		cfg.Entry = []string{g.Entry}
@@ -279,44 +280,44 @@ func (g *graphSpec) config(team agents.TeamConfig) agents.GraphConfig {
 }
 
 // build makes the condition of a case.
-func (c *condition) build() (agents.Condition, error) {
+func (c *condition) build() (team.Condition, error) {
 	switch {
 	case c.MaxMessages > 0:
-		return agents.MaxMessages{N: c.MaxMessages, Events: c.IncludeEvents}, nil
+		return team.MaxMessages{N: c.MaxMessages, Events: c.IncludeEvents}, nil
 	case c.Text != "":
-		return agents.TextMention{Text: c.Text, Sources: c.Sources}, nil
+		return team.TextMention{Text: c.Text, Sources: c.Sources}, nil
 	case c.StopMessage:
-		return agents.StopMessage{}, nil
+		return team.StopMessage{}, nil
 	case c.TextMessage == "any":
-		return agents.TextMessage{}, nil
+		return team.TextMessage{}, nil
 	case c.TextMessage != "":
-		return agents.TextMessage{Source: c.TextMessage}, nil
+		return team.TextMessage{Source: c.TextMessage}, nil
 	case c.Function != "":
-		return agents.FunctionCall{Name: c.Function}, nil
+		return team.FunctionCall{Name: c.Function}, nil
 	case c.Tokens != nil:
-		return agents.TokenUsage{Total: c.Tokens.Total, Prompt: c.Tokens.Prompt, Completion: c.Tokens.Completion}, nil
+		return team.TokenUsage{Total: c.Tokens.Total, Prompt: c.Tokens.Prompt, Completion: c.Tokens.Completion}, nil
 	case c.Handoff != "":
-		return agents.HandoffTo{Target: c.Handoff}, nil
+		return team.HandoffTo{Target: c.Handoff}, nil
 	case c.Source != nil:
-		return agents.SourceMatch{Sources: c.Source}, nil
+		return team.SourceMatch{Sources: c.Source}, nil
 	case c.Timeout > 0:
-		return agents.Timeout{After: seconds(c.Timeout)}, nil
+		return team.Timeout{After: seconds(c.Timeout)}, nil
 	case c.External:
-		return agents.External{}, nil
+		return team.External{}, nil
 	case c.Func == "last_text_is_stop":
-		return agents.Func{Met: lastTextIsStop}, nil
+		return team.Func{Met: lastTextIsStop}, nil
 	case c.Any != nil:
 		members, err := buildAll(c.Any)
-		return agents.Any(members), err
+		return team.Any(members), err
 	case c.All != nil:
 		members, err := buildAll(c.All)
-		return agents.All(members), err
+		return team.All(members), err
 	}
 	return nil, fmt.Errorf("no such condition: %+v", c)
 }
 
-func buildAll(specs []condition) ([]agents.Condition, error) {
-	var all []agents.Condition
+func buildAll(specs []condition) ([]team.Condition, error) {
+	var all []team.Condition
 	for i := range specs {
 		c, err := specs[i].build()
 		if err != nil {
@@ -327,9 +328,9 @@ func buildAll(specs []condition) ([]agents.Condition, error) {
 	return all, nil
 }
 
-func lastTextIsStop(d *agents.Delta) bool {
+func lastTextIsStop(d *team.Delta) bool {
 	n := len(d.Items)
-	return n > 0 && d.Items[n-1].Kind == agents.ItemKind(agents.KindText) && d.Items[n-1].Text == "stop"
+	return n > 0 && d.Items[n-1].Kind == team.ItemKind(agents.KindText) && d.Items[n-1].Text == "stop"
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/agents/team"
 )
 
 // checkCondition calls a condition directly. To reset it is to watch anew.
@@ -15,7 +16,7 @@ func checkCondition(c *testCase) []string {
 		return []string{err.Error()}
 	}
 	now, stop := time.Now(), false
-	watch, err := agents.NewWatch(cond, now)
+	watch, err := team.NewWatch(cond, now)
 	if err != nil {
 		return []string{err.Error()}
 	}
@@ -23,7 +24,7 @@ func checkCondition(c *testCase) []string {
 		switch ch.Op {
 		case "reset":
 			stop = false
-			if watch, err = agents.NewWatch(cond, now); err != nil {
+			if watch, err = team.NewWatch(cond, now); err != nil {
 				return []string{err.Error()}
 			}
 			continue
@@ -44,7 +45,7 @@ func checkCondition(c *testCase) []string {
 
 func (c *check) compare(got string, err error) string {
 	if c.Expect == "raises TerminatedException" {
-		if errors.Is(err, agents.ErrStopped) {
+		if errors.Is(err, team.ErrStopped) {
 			return ""
 		}
 		return fmt.Sprintf("got %q, %v, want ErrStopped", got, err)
@@ -55,8 +56,8 @@ func (c *check) compare(got string, err error) string {
 	return ""
 }
 
-func (c *check) delta(now time.Time, stop bool) *agents.Delta {
-	d := &agents.Delta{Time: now, StopRequested: stop}
+func (c *check) delta(now time.Time, stop bool) *team.Delta {
+	d := &team.Delta{Time: now, StopRequested: stop}
 	for _, it := range c.Delta {
 		d.Items = append(d.Items, it.item())
 		if len(it.Usage) == 2 {
@@ -66,18 +67,18 @@ func (c *check) delta(now time.Time, stop bool) *agents.Delta {
 	return d
 }
 
-func (i *item) item() agents.Item {
-	out := agents.Item{Source: i.Source, Text: i.Value}
+func (i *item) item() team.Item {
+	out := team.Item{Source: i.Source, Text: i.Value}
 	switch i.Kind {
 	case "text":
 	case "event":
-		out.Kind = agents.ItemThought
+		out.Kind = team.ItemThought
 	case "stop":
-		out.Kind = agents.ItemKind(agents.KindStop)
+		out.Kind = team.ItemKind(agents.KindStop)
 	case "handoff":
-		out.Kind, out.HandoffTo = agents.ItemKind(agents.KindHandoff), i.Value
+		out.Kind, out.HandoffTo = team.ItemKind(agents.KindHandoff), i.Value
 	case "res":
-		out.Kind, out.Tools = agents.ItemResults, []string{i.Value}
+		out.Kind, out.Tools = team.ItemResults, []string{i.Value}
 	default:
 		panic("no such kind of item: " + i.Kind)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/agents/team"
 	"github.com/behalf-dev/behalf/config"
 	"github.com/behalf-dev/behalf/config/autogen"
 	"github.com/behalf-dev/behalf/model"
@@ -61,7 +62,7 @@ func (b *builder) config() (*config.Config, error) {
 
 // fromConfig makes a team as the root package does.
 func (b *builder) fromConfig(cfg *config.Config, g config.GroupChat) (agents.Agent, error) {
-	team := agents.TeamConfig{Name: managers[g.Kind], MaxTurns: g.MaxTurns}
+	chat := team.Config{Name: managers[g.Kind], MaxTurns: g.MaxTurns}
 	for _, name := range g.Names() {
 		a := cfg.Agents[name]
 		m, err := b.modelAt(cfg.Models[a.Model])
@@ -74,32 +75,32 @@ func (b *builder) fromConfig(cfg *config.Config, g config.GroupChat) (agents.Age
 		if err != nil {
 			return nil, err
 		}
-		team.Participants = append(team.Participants, agents.Member{Agent: one})
+		chat.Participants = append(chat.Participants, team.Member{Agent: one})
 	}
 	switch g.Kind {
 	case config.RoundRobin:
-		return agents.NewRoundRobin(team)
+		return team.NewRoundRobin(chat)
 	case config.Graph:
-		return agents.NewGraph(graphOf(team, g))
+		return team.NewGraph(graphOf(chat, g))
 	case config.Selector:
 		m, err := b.modelAt(cfg.Models[g.Model])
 		if err != nil {
 			return nil, err
 		}
-		return agents.NewSelector(agents.SelectorConfig{
-			TeamConfig: team, Model: m, Prompt: g.Prompt, AllowRepeats: g.AllowRepeatedSpeaker, Attempts: g.MaxAttempts, History: g.History,
+		return team.NewSelector(team.SelectorConfig{
+			Config: chat, Model: m, Prompt: g.Prompt, AllowRepeats: g.AllowRepeatedSpeaker, Attempts: g.MaxAttempts, History: g.History,
 		})
 	}
 	return nil, fmt.Errorf("dump_load: a team of the kind %s is not made here", g.Kind)
 }
 
-func graphOf(team agents.TeamConfig, g config.GroupChat) agents.GraphConfig {
-	out := agents.GraphConfig{TeamConfig: team}
+func graphOf(chat team.Config, g config.GroupChat) team.GraphConfig {
+	out := team.GraphConfig{Config: chat}
 	if g.Entry != "" {
 		out.Entry = []string{g.Entry}
 	}
 	for _, e := range g.Edges {
-		out.Edges = append(out.Edges, agents.Edge{From: e.From, To: e.To, If: e.If, Group: e.Group, Join: agents.Join(e.Join)})
+		out.Edges = append(out.Edges, team.Edge{From: e.From, To: e.To, If: e.If, Group: e.Group, Join: team.Join(e.Join)})
 	}
 	return out
 }

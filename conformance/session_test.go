@@ -8,6 +8,7 @@ import (
 
 	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/agents/agentstest"
+	"github.com/behalf-dev/behalf/agents/team"
 	"github.com/behalf-dev/behalf/fault"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/identity"
@@ -211,15 +212,15 @@ func (s *session) answer(asked *agents.Event) error {
 // probe hands the conversation on for real: the next agent is asked, and its model
 // gives no answer. What it was shown is in the requests.
 func (s *session) probe(ctx context.Context) error {
-	cfg := agents.DeskConfig{Entry: s.agent.Name(), Members: []agents.Member{{Agent: s.agent}}}
+	cfg := team.DeskConfig{Entry: s.agent.Name(), Members: []team.Member{{Agent: s.agent}}}
 	for _, h := range s.b.c.Agents[s.b.c.Agent].Handoffs {
 		a, err := s.b.agent(h.Target)
 		if err != nil {
 			return err
 		}
-		cfg.Members = append(cfg.Members, agents.Member{Agent: a})
+		cfg.Members = append(cfg.Members, team.Member{Agent: a})
 	}
-	desk, err := agents.NewDesk(cfg)
+	desk, err := team.NewDesk(cfg)
 	if err != nil {
 		return err
 	}

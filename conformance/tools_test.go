@@ -97,7 +97,7 @@ func (g *gates) gate(agent string, names []string) (agents.Toolbox, error) {
 }
 
 // permit lets every call to an agent happen.
-func permit(ctx context.Context, c agents.ToolCall, effect agents.Effect) iter.Seq2[agents.Event, error] {
+func permit(ctx context.Context, c agents.ToolCall, effect agents.Stream) iter.Seq2[agents.Event, error] {
 	return func(yield func(agents.Event, error) bool) {
 		if !c.Resumed && !yield(agents.Event{Body: agents.ToolCallDecided{Decision: agents.Allowed, PolicyIDs: []string{"all"}}}, nil) {
 			return

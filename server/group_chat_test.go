@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/agents/team"
 	"github.com/behalf-dev/behalf/audit"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/identity"
@@ -51,6 +52,7 @@ type room struct {
 type plan struct {
 	silence, first time.Duration
 	ada            agents.Model // instead of the scripted one
+	around         func(*runs.Engine) server.Runs
 }
 
 const roomPolicies = `
@@ -163,12 +165,12 @@ func (r *room) targets(p plan) func(string, bool) (agents.Agent, bool) {
 	if first == nil {
 		first = r.scripted("ada")
 	}
-	ada := agents.Member{Agent: ok(agents.NewAssistant(agents.AssistantConfig{Name: "ada", Model: first}))(t)}
-	bert := agents.Member{Agent: ok(agents.NewAssistant(agents.AssistantConfig{Name: "bert", Model: r.scripted("bert")}))(t)}
-	guest := agents.Member{Agent: ok(agents.NewHuman(agents.HumanConfig{Name: "guest", Prompt: "And you?"}))(t)}
-	desk := ok(agents.NewDesk(agents.DeskConfig{Entry: "ada", Members: []agents.Member{ada}}))(t)
-	panel := ok(agents.NewRoundRobin(agents.TeamConfig{Name: "panel", Participants: []agents.Member{ada, bert}, MaxTurns: 2}))(t)
-	clinic := ok(agents.NewRoundRobin(agents.TeamConfig{Name: "clinic", Participants: []agents.Member{ada, guest}, MaxTurns: 2}))(t)
+	ada := team.Member{Agent: ok(agents.NewAssistant(agents.AssistantConfig{Name: "ada", Model: first}))(t)}
+	bert := team.Member{Agent: ok(agents.NewAssistant(agents.AssistantConfig{Name: "bert", Model: r.scripted("bert")}))(t)}
+	guest := team.Member{Agent: ok(agents.NewHuman(agents.HumanConfig{Name: "guest", Prompt: "And you?"}))(t)}
+	desk := ok(team.NewDesk(team.DeskConfig{Entry: "ada", Members: []team.Member{ada}}))(t)
+	panel := ok(team.NewRoundRobin(team.Config{Name: "panel", Participants: []team.Member{ada, bert}, MaxTurns: 2}))(t)
+	clinic := ok(team.NewRoundRobin(team.Config{Name: "clinic", Participants: []team.Member{ada, guest}, MaxTurns: 2}))(t)
 	return func(name string, groupChat bool) (agents.Agent, bool) {
 		a, found := map[string]agents.Agent{"ada": desk, "panel": panel, "clinic": clinic}[name]
 		return a, found && groupChat == (name != "ada")
@@ -186,8 +188,12 @@ func (r *room) server(p plan, engine *runs.Engine) *server.Server {
 	}))(r.t)
 	verifier := ok(identity.NewVerifier(identity.VerifierConfig{Issuers: []identity.Issuer{r.idp.Issuer(audience, "acme")}, Now: r.clock.Now}))(r.t)
 	who := ok(identity.NewIdentifier(identity.IdentifierConfig{Peers: peers, Verifier: verifier}))(r.t)
+	var around server.Runs = engine
+	if p.around != nil {
+		around = p.around(engine)
+	}
 	return ok(server.New(server.Config{
-		TLS: peers.ServerTLS(identity.CertificateRequired), Identify: who, Guard: r.guard, Runs: engine, Catalog: roomCatalog{},
+		TLS: peers.ServerTLS(identity.CertificateRequired), Identify: who, Guard: r.guard, Runs: around, Catalog: roomCatalog{},
 		Log: slog.New(slog.NewTextHandler(r.log, nil)), Metrics: prometheus.NewRegistry(), Now: r.clock.Now,
 		GrantID: func() string { return ok(runs.NewID(runs.GrantPrefix, random{}))(r.t) },
 		Limits:  interceptors.Limits{FirstMessage: p.first}, Transport: server.Transport{Silence: p.silence},
@@ -452,6 +458,30 @@ func TestAStreamGoesOnAfterAPauseForAllWhoWatch(t *testing.T) {
 		if diff := cmp.Diff(want, stored(until(t, "a watcher", watched)), protocmp.Transform()); diff != "" {
 			t.Errorf("a watcher saw something else (-want +got):\n%s", diff)
 		}
+	}
+}
+
+// late finds runs as they were when they waited.
+type late struct{ *runs.Engine }
+
+func (l late) Find(ctx context.Context, tenant, runID string) (runs.RunRecord, error) {
+	rec, err := l.Engine.Find(ctx, tenant, runID)
+	rec.State = runs.StateWaiting
+	return rec, err
+}
+
+func TestARunThatEndsWhileSomebodyComesToWatchIsShown(t *testing.T) {
+	r := newRoom(t, plan{around: func(engine *runs.Engine) server.Runs { return late{engine} }})
+	r.model.Queue("m-ada", says("I am Ada.")...)
+	r.model.Queue("m-bert", says("I am Bert.")...)
+	alice := r.as(alice)
+	got, err := alice.chats().RunGroupChat(alice.ctx(t), &behalfv1.RunGroupChatRequest{GroupChat: "panel", Input: "Who is there?"})
+	succeed(t, err)
+
+	events := alice.watch(t, got.GetRunId(), 0)
+
+	if len(events) == 0 || events[len(events)-1].GetRunFinished() == nil {
+		t.Errorf("got %v, want the whole run", events)
 	}
 }
 

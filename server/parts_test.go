@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/agents/team"
 	"github.com/behalf-dev/behalf/audit"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/identity"
@@ -69,7 +70,7 @@ func newParts(t *testing.T, m agents.Model, limits interceptors.Limits) *parts {
 	guard.Swap(policy.NewEngine(p.policies(registry)))
 	gate := must(tools.NewGate(tools.GateConfig{Registry: registry, Guard: guard, Journal: p.sink, Agent: "payer", Tools: []string{"pay"}}))(t)
 	payer := must(agents.NewAssistant(agents.AssistantConfig{Name: "payer", Model: p.model, Toolbox: gate}))(t)
-	desk := must(agents.NewDesk(agents.DeskConfig{Entry: "payer", Members: []agents.Member{{Agent: payer}}}))(t)
+	desk := must(team.NewDesk(team.DeskConfig{Entry: "payer", Members: []team.Member{{Agent: payer}}}))(t)
 	index := runstest.NewIndex()
 	engine := must(runs.NewEngine(runs.Config{
 		Log: runs.NewMemory(), Index: index, Grants: index, Targets: func(string, bool) (agents.Agent, bool) { return desk, true },

@@ -19,7 +19,7 @@ type attempt struct {
 	emit func(agents.Body) bool // false: the consumer is gone
 	// effect stands for the tool's own Call where an agent is the tool, and pass
 	// yields what it does. Both are nil for other tools.
-	effect agents.Effect
+	effect agents.Stream
 	pass   func(agents.Event) bool
 
 	grant  identity.Grant

@@ -15,7 +15,7 @@
 //     error at the start and not at a call.
 //
 //   - Nested: the descriptor of an agent or group chat that is a tool. Its calls
-//     come through Gate.Govern, from agents.AsTools.
+//     come through Gate.Govern, from team.AsTools.
 //
 //   - Gate: agents.Toolbox for one agent, and Direct for the call without an
 //     agent. Both doors share one body:

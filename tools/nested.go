@@ -39,7 +39,7 @@ var (
 // any other. The effect's events are passed on as they come, and its result is
 // recorded and redacted. An effect that pauses, or is cut off, is recorded as
 // cancelled; the call is then decided again when it is resumed.
-func (g *Gate) Govern(ctx context.Context, c agents.ToolCall, effect agents.Effect) iter.Seq2[agents.Event, error] {
+func (g *Gate) Govern(ctx context.Context, c agents.ToolCall, effect agents.Stream) iter.Seq2[agents.Event, error] {
 	return func(yield func(agents.Event, error) bool) {
 		g.serve(ctx, &attempt{gate: g, call: c, effect: effect}, yield)
 	}
@@ -86,7 +86,7 @@ func (a *attempt) actNested(ctx context.Context) ending {
 func (a *attempt) own(ev *agents.Event) bool { return ev.Thread == "" || ev.Thread == a.call.Thread }
 
 // failedNested is the failed result of a nested run. Its text is written by
-// agents.AsTools, but what it quotes may be anything.
+// team.AsTools, but what it quotes may be anything.
 func (a *attempt) failedNested(ctx context.Context, fin *agents.ToolCallFinished) ending {
 	out := ending{
 		finished: agents.ToolCallFinished{Failed: true, Reason: fin.Reason},

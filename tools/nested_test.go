@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/agents/team"
 	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/tools"
@@ -45,7 +46,7 @@ func answers(w *world, text string) script {
 // that what the consumer sees is appended to.
 type crew struct {
 	*world
-	box *agents.AgentTools
+	box *team.AgentTools
 	t   *agents.Transcript
 }
 
@@ -54,7 +55,7 @@ func newCrew(t *testing.T, o options, does func(w *world) script) *crew {
 	o.tools = append(o.tools, tools.Nested("ask_researcher", "Finds things out."))
 	c := &crew{world: newWorld(t, o), t: agents.NewTranscript()}
 	c.commit(agents.Event{RunID: "run_1", Body: agents.RunStarted{Target: "support"}})
-	box, err := agents.AsTools(c.gate, c.gate.Govern, agents.AgentTool{
+	box, err := team.AsTools(c.gate, c.gate.Govern, team.AgentTool{
 		Name: "ask_researcher", LastOnly: true, Agent: &scripted{"researcher", does(c.world)},
 	})
 	if err != nil {

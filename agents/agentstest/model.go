@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"sync"
 
@@ -90,7 +91,9 @@ func (s *Script) Generate(ctx context.Context, p *agents.Prompt) iter.Seq2[agent
 func (s *Script) next(p *agents.Prompt) (Reply, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.prompts = append(s.prompts, *p)
+	kept := *p // the messages are the agent's again once it has the answer
+	kept.Messages = slices.Clone(p.Messages)
+	s.prompts = append(s.prompts, kept)
 	list := s.replies[p.Agent]
 	if len(list) == 0 {
 		return Reply{}, fmt.Errorf("the script has no more replies of %s", p.Agent)
