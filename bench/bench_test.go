@@ -32,7 +32,7 @@ func TestTargetsAreJudgedByTheMedian(t *testing.T) {
 		{atMost(5), series{5}, "met: ≤ 5"},
 		{atLeast(100_000), series{99_999}, "MISSED: ≥ 100000"},
 		{manyWriters(), series{20_000}, "met: ≥ 30 × one; ≥ 20000"},
-		{steady(20), series{2}, "MISSED: ≤ 20; linear: ≤ 1.25 × after 0"},
+		{steady(20), series{2}, "MISSED: ≤ 20; linear: ≤ 1.25 × after 10"},
 		{target{}, series{1}, "-"},
 	} {
 		if got := newRow("job", figure{first: c.target}, series{1, 1, 1}, c.ours).First.String(); got != c.want {

@@ -27,6 +27,11 @@
 //	open streams       streams that have had their first chunk and wait for the
 //	                   next, in a server of its own for each round
 //
+// Group chats have no floor: many at once stand beside a few, and long ones beside
+// short ones. Their model is in the server's process and answers at once. What a
+// chat holds is measured while it stands still, in a server of its own, and
+// includes its log, which is in memory.
+//
 // The last rows are of parts alone, without a server: benchmarks of their
 // packages, which it runs with `go test -bench`. Where such a row compares, the
 // figure in the floor's column is named in the row.

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	"google.golang.org/grpc"
 )
 
 // fewStreams and manyStreams are how many are held open to see what one costs.
@@ -35,7 +35,7 @@ func (w *world) idle(ctx context.Context, rounds int) ([]row, error) {
 	for i := range rounds {
 		for _, name := range []string{"floor", "memory"} {
 			say("%s%s: %s, %s", idleJob(manyStreams), whyMany, turn(i+1, rounds), name)
-			h, err := w.holdRound(ctx, name, few, many)
+			h, err := w.holdRound(ctx, name, holding{target: idleAgent, texts: 1, few: few, many: many})
 			if err != nil {
 				return nil, fmt.Errorf("%d idle streams on %s: %w", many, name, err)
 			}
@@ -53,8 +53,16 @@ func (w *world) idle(ctx context.Context, rounds int) ([]row, error) {
 	}, nil
 }
 
+// holding says which streams are held open.
+type holding struct {
+	target    string
+	texts     int // that a stream has had when it is open
+	few, many int
+	worked    bool // before they stood still, so that most of the memory is garbage: it is given back first
+}
+
 // holdRound opens few streams, and then the others of many.
-func (w *world) holdRound(ctx context.Context, name string, few, many int) (held, error) {
+func (w *world) holdRound(ctx context.Context, name string, h holding) (held, error) {
 	llm, err := spawn(ctx, "model")
 	if err != nil {
 		return held{}, err
@@ -73,25 +81,26 @@ func (w *world) holdRound(ctx context.Context, name string, few, many int) (held
 		return held{}, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	o := &streams{server: s, opening: make(chan struct{}, atOnce), ended: make(chan error, many)}
+	o := &streams{server: s, holding: h, opening: make(chan struct{}, atOnce), ended: make(chan error, h.many)}
 	defer o.wg.Wait()
 	defer cancel()
-	withFew, err := o.memory(ctx, few)
+	withFew, err := o.memory(ctx, h.few)
 	if err != nil {
 		return held{}, err
 	}
-	say("%s: has %d streams, opens the others", name, few)
-	withMany, err := o.memory(ctx, many)
+	say("%s: has %d streams, opens the others", name, h.few)
+	withMany, err := o.memory(ctx, h.many)
 	per := func(resident int64, n int) float64 { return float64(resident-rest.memory) / float64(n) / 1024 }
-	return held{per(withFew, few), per(withMany, many), float64(withMany) / (1 << 20)}, err
+	return held{per(withFew, h.few), per(withMany, h.many), float64(withMany) / (1 << 20)}, err
 }
 
 // streams are held open until their context ends. One goroutine uses it.
 type streams struct {
 	*server
+	holding
 	n       int
 	wg      sync.WaitGroup // of one goroutine for each
-	opening chan struct{}  // bounds how many have not had their first chunk
+	opening chan struct{}  // bounds how many are not open yet
 	ended   chan error
 }
 
@@ -99,14 +108,14 @@ type streams struct {
 const atOnce = 128
 
 // memory opens streams until there are n and gives the server's resident set
-// when each has had its first chunk and all is quiet. It fails if one ends.
+// when each is open and all is quiet. It fails if one ends.
 func (o *streams) memory(ctx context.Context, n int) (int64, error) {
 	for ; o.n < n; o.n++ {
 		if err := o.place(); err != nil {
 			return 0, err
 		}
-		cctx, client := o.clients.caller(ctx, o.n)
-		o.wg.Go(func() { o.ended <- hold(cctx, client, func() { <-o.opening }) })
+		cctx, conn := o.clients.caller(ctx, o.n)
+		o.wg.Go(func() { o.ended <- o.hold(cctx, conn) })
 	}
 	for range atOnce { // to have all places, all must have opened
 		if err := o.place(); err != nil {
@@ -118,6 +127,10 @@ func (o *streams) memory(ctx context.Context, n int) (int64, error) {
 	}
 	select {
 	case <-time.After(2 * time.Second): // nobody tells when the servers are idle
+		if o.worked {
+			r, err := o.proc.rest()
+			return r.memory, err
+		}
 		return o.proc.resident()
 	case err := <-o.ended:
 		return 0, err
@@ -135,20 +148,22 @@ func (o *streams) place() error {
 	}
 }
 
-// hold reads a stream until it ends; open is called after the first chunk.
-func hold(ctx context.Context, c behalfv1.AgentServiceClient, open func()) error {
-	stream, err := c.StreamAgent(ctx, &behalfv1.StreamAgentRequest{Agent: idleAgent, Input: "wait"})
+// hold reads a stream until it ends; once it is open it makes place for another.
+func (o *streams) hold(ctx context.Context, c *grpc.ClientConn) error {
+	next, err := open(ctx, c, o.target)
 	if err != nil {
 		return err
 	}
-	for first := true; ; {
-		r, err := stream.Recv()
+	for texts := 0; ; {
+		ev, err := next()
 		if err != nil {
 			return fmt.Errorf("a stream ended: %w", err)
 		}
-		if first && r.GetEvent().GetTextDelta() != nil {
-			first = false
-			open()
+		if ev.GetTextDelta() == nil {
+			continue
+		}
+		if texts++; texts == o.texts {
+			<-o.opening
 		}
 	}
 }

@@ -12,12 +12,13 @@ import (
 
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
 )
 
 // job is one row: what is asked, by how many at once, how often.
 type job struct {
 	name    string
-	agent   string
+	agent   string // or a group chat
 	callers int
 	runs    int // in all
 }
@@ -60,22 +61,22 @@ func drive(ctx context.Context, c *clients, j job) (*sample, error) {
 	return all, g.Wait()
 }
 
-func once(ctx context.Context, c behalfv1.AgentServiceClient, agent string, s *sample) error {
+func once(ctx context.Context, c *grpc.ClientConn, agent string, s *sample) error {
 	script := scriptOf(agent)
 	start, before := time.Now(), len(s.delays)
-	stream, err := c.StreamAgent(ctx, &behalfv1.StreamAgentRequest{Agent: agent, Input: "Who is customer C-1?"})
+	next, err := open(ctx, c, agent)
 	if err != nil {
 		return err
 	}
 	for texts := 0; ; {
-		r, err := stream.Recv()
+		ev, err := next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
 			return err
 		}
-		text := r.GetEvent().GetTextDelta().GetText()
+		text := ev.GetTextDelta().GetText()
 		if text == "" {
 			continue
 		}
@@ -97,6 +98,24 @@ func once(ctx context.Context, c behalfv1.AgentServiceClient, agent string, s *s
 		return errors.New("the run gave no text")
 	}
 	return nil
+}
+
+// open starts a run of an agent or of a group chat, and gives its events one by one.
+func open(ctx context.Context, c *grpc.ClientConn, target string) (func() (*behalfv1.Event, error), error) {
+	const input = "Who is customer C-1?"
+	if isChat(target) {
+		s, err := behalfv1.NewGroupChatServiceClient(c).StreamGroupChat(ctx, &behalfv1.StreamGroupChatRequest{GroupChat: target, Input: input})
+		return events(s), err
+	}
+	s, err := behalfv1.NewAgentServiceClient(c).StreamAgent(ctx, &behalfv1.StreamAgentRequest{Agent: target, Input: input})
+	return events(s), err
+}
+
+func events[M interface{ GetEvent() *behalfv1.Event }](s interface{ Recv() (M, error) }) func() (*behalfv1.Event, error) {
+	return func() (*behalfv1.Event, error) {
+		r, err := s.Recv()
+		return r.GetEvent(), err
+	}
 }
 
 // appendDelays reads when the model wrote each chunk of a text.

@@ -41,7 +41,7 @@ func load() string {
 // measureServers gives the rows that need servers.
 func measureServers(ctx context.Context, o options) ([]row, error) {
 	wanted := slices.DeleteFunc(plans(o.quick), func(p plan) bool { return !o.wants(p.name) })
-	if len(wanted) == 0 && !wantsIdle(o) {
+	if len(wanted) == 0 && !wantsIdle(o) && !wantsChats(o) {
 		return nil, nil
 	}
 	w, err := newWorld(ctx)
@@ -57,6 +57,11 @@ func measureServers(ctx context.Context, o options) ([]row, error) {
 		}
 		rows = append(rows, r...)
 	}
+	chats, err := w.chats(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	rows = append(rows, chats...)
 	if !wantsIdle(o) {
 		return rows, nil
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/behalf-dev/behalf"
 	"github.com/behalf-dev/behalf/config"
-	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/model"
 	"github.com/behalf-dev/behalf/tools"
@@ -181,9 +180,9 @@ func (c *clients) close() {
 }
 
 // caller gives the n-th caller its connection and its person.
-func (c *clients) caller(ctx context.Context, n int) (context.Context, behalfv1.AgentServiceClient) {
+func (c *clients) caller(ctx context.Context, n int) (context.Context, *grpc.ClientConn) {
 	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+c.tokens[n/callersPerPerson])
-	return ctx, behalfv1.NewAgentServiceClient(c.conns[n/callersPerConn])
+	return ctx, c.conns[n/callersPerConn]
 }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -219,6 +218,9 @@ func serveBehalf(ctx context.Context, o options) error {
 		}
 		opts = append(opts, behalf.WithModel(a, m))
 	}
+	for _, n := range chatLengths() {
+		opts = append(opts, behalf.WithModel(chatOf(n), talker{n}))
+	}
 	s, err := behalf.New(ctx, cfg, opts...)
 	if err != nil {
 		return err
@@ -249,12 +251,16 @@ func writeConfig(dir string, o options) (*config.Config, error) {
 	for _, a := range benchAgents() {
 		fmt.Fprintf(&y, "  %s: { base_url: %q, model: %s }\n", a, o.modelURL, scriptOf(a).name())
 	}
+	for _, n := range chatLengths() {
+		fmt.Fprintf(&y, "  %s: { base_url: %q, model: %s }\n", chatOf(n), o.modelURL, chatOf(n))
+	}
 	fmt.Fprintf(&y, "tools:\n  crm: { builtin: bench }\nagents:\n")
 	for _, a := range benchAgents() {
 		fmt.Fprintf(&y, "  %s: { model: %s, instructions: You are a helpful agent., tools: [lookup], scopes: [crm.read] }\n", a, a)
 	}
+	writeChats(&y)
 	fmt.Fprintf(&y, "policy: { dir: policies }\naudit: { witness: witness }\nstore: { dsn: \"sqlite://behalf.db\" }\nruns: { log: %s, dir: runs }\n", o.log)
-	p.WriteString(`@id("run") permit (principal in Role::"support", action == Action::"run_agent", resource);
+	p.WriteString(`@id("run") permit (principal in Role::"support", action in [Action::"run_agent", Action::"run_group_chat"], resource);
 @id("tools") permit (principal in Role::"support", action == Action::"call_tool", resource in Toolset::"crm");
 @id("no-ssn") @redact("result:$.ssn") forbid (principal in Role::"support", action == Action::"call_tool", resource == Tool::"lookup");
 `)
@@ -283,6 +289,9 @@ func benchAgents() []string { return []string{toolAgent, longAgent, pacedAgent, 
 
 // scriptOf is what the model of an agent does; the agent's name says it.
 func scriptOf(agent string) script {
+	if isChat(agent) {
+		return script{}
+	}
 	s, err := parseScript(strings.TrimPrefix(agent, "a-"))
 	if err != nil {
 		panic(err)
