@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"iter"
 	"time"
+
+	"github.com/behalf-dev/behalf/fault"
 )
 
 // Agent is a function from a transcript to a stream of events. Teams are agents.
@@ -63,6 +65,9 @@ type ToolCall struct {
 	// Transcript reads the calling agent's thread. A nested run opens its own
 	// with Sub and yields its events, each with its thread.
 	Transcript *Transcript
+	// Refused says that the call makes no sense: it is not made. The toolbox puts
+	// that on record and answers with a failed result.
+	Refused *fault.Error
 	// Ordinal counts the earlier calls of the same tool in the same reply.
 	Ordinal int
 }

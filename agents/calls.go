@@ -20,7 +20,7 @@ func (r *run) settle(ctx context.Context, b *batch) bool {
 		}})
 	}
 	if c := b.first(func(c *call) bool { return c.open() && r.a.refusal(c) != nil }); c != nil {
-		return r.refuse(c, r.a.refusal(c))
+		return r.refuse(ctx, c, r.a.refusal(c))
 	}
 	if ready := b.all(func(c *call) bool { return c.open() && !c.handOff && c.waits == "" }); len(ready) > 0 {
 		return r.perform(ctx, ready)
@@ -31,7 +31,7 @@ func (r *run) settle(ctx context.Context, b *batch) bool {
 	return r.transfer(ctx, b)
 }
 
-// refusal says why a call is not even brought to the toolbox, nil if it is.
+// refusal says why a call cannot be made whatever its toolbox says, nil if it can.
 func (a *Assistant) refusal(c *call) *fault.Error {
 	switch {
 	case c.ordinal > a.cfg.MaxToolsPerRun:
@@ -52,9 +52,21 @@ func (a *Assistant) refusal(c *call) *fault.Error {
 	return nil
 }
 
-// refuse gives a call a failed result that the model can read.
-func (r *run) refuse(c *call, why *fault.Error) bool {
-	return r.emit(Event{CallID: c.request.CallID, Body: FailedCall(why)})
+// refuse gives a call a failed result that the model can read. The toolbox gives
+// it, because nothing passes unrecorded and only the toolbox keeps records.
+func (r *run) refuse(ctx context.Context, c *call, why *fault.Error) bool {
+	if r.a.cfg.Toolbox == nil {
+		return r.emit(Event{CallID: c.request.CallID, Body: FailedCall(why)})
+	}
+	for ev, err := range r.a.stream(c, r.t, why)(ctx) {
+		if err != nil {
+			return r.fail(ctx, err)
+		}
+		if !r.emit(ev) {
+			return false
+		}
+	}
+	return true
 }
 
 // FailedCall is the result of a call that was not made, as its model can read it.
@@ -71,7 +83,7 @@ func FailedCall(why *fault.Error) ToolCallFinished {
 func (r *run) perform(ctx context.Context, calls []*call) bool {
 	streams := make([]Stream, len(calls))
 	for i, c := range calls {
-		streams[i] = r.a.stream(c, r.t)
+		streams[i] = r.a.stream(c, r.t, nil)
 	}
 	for ev, err := range Merge(ctx, r.a.cfg.ParallelCalls, streams) {
 		if err != nil {
@@ -90,12 +102,13 @@ func (r *run) perform(ctx context.Context, calls []*call) bool {
 	return true
 }
 
-// stream is the toolbox's part of one call. It touches c only before it starts.
-func (a *Assistant) stream(c *call, t *Transcript) Stream {
+// stream is the toolbox's part of one call, which may be refused. It touches c
+// only before it starts.
+func (a *Assistant) stream(c *call, t *Transcript, refused *fault.Error) Stream {
 	thread := t.Thread()
 	tool := ToolCall{
 		ID: c.request.CallID, SessionID: c.request.SessionID, RunID: c.request.RunID, Thread: thread,
-		Name: c.Tool, Arguments: c.Arguments, Resumed: c.begun, Transcript: t, Ordinal: c.sameBefore,
+		Name: c.Tool, Arguments: c.Arguments, Resumed: c.begun, Refused: refused, Transcript: t, Ordinal: c.sameBefore,
 	}
 	return func(ctx context.Context) iter.Seq2[Event, error] {
 		return func(yield func(Event, error) bool) {

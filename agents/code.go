@@ -14,6 +14,9 @@ import (
 	"github.com/behalf-dev/behalf/fault"
 )
 
+// notAsked are the reasons of a refusal that say nothing about what is allowed.
+var notAsked = []fault.Reason{fault.OutcomeUnknown, fault.ArgumentInvalid, fault.ToolUnknown}
+
 // What a coder says, to people and to its model.
 const (
 	coderInstructions = "You solve tasks by writing programs. Put each program into a fenced block that names its language: ```python for Python, ```sh for a shell script. " +
@@ -76,7 +79,7 @@ func outcome(c *call) (text string, ran bool) {
 	switch {
 	case c.denied && result.Reason == string(fault.ApprovalDenied):
 		return notApproved + cmp.Or(c.comment, said), false
-	case c.denied && result.Reason != string(fault.OutcomeUnknown):
+	case c.denied && !slices.Contains(notAsked, fault.Reason(result.Reason)):
 		return notApproved + said, false
 	case result.Failed:
 		return notRun + said, false

@@ -75,10 +75,10 @@ func (r *run) transfer(ctx context.Context, b *batch) bool {
 	}
 	h, ok := r.a.routes[c.Tool]
 	if !ok {
-		return r.refuse(c, fault.New(codes.NotFound, fault.ToolUnknown, "there is no agent with that name to hand over to"))
+		return r.refuse(ctx, c, fault.New(codes.NotFound, fault.ToolUnknown, "there is no agent with that name to hand over to"))
 	}
 	if err := mayHandOff(ctx, h.To); err != nil {
-		return r.refuse(c, fault.From(err))
+		return r.refuse(ctx, c, fault.From(err))
 	}
 	result, err := json.Marshal(h.message())
 	if err != nil {

@@ -39,6 +39,10 @@ func (a *attempt) run(ctx context.Context) (agents.ToolCallFinished, error) {
 	if err := a.open(ctx); err != nil {
 		return agents.ToolCallFinished{}, err
 	}
+	if f := a.call.Refused; f != nil {
+		a.begun = false // it never was: what is on record is the same refusal
+		return a.refuse(ctx, f)
+	}
 	if a.begun && !a.repeatable() {
 		return a.outcomeUnknown(ctx)
 	}

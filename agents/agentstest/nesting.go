@@ -19,7 +19,7 @@ type nestingBox struct {
 
 func (b *nestingBox) Call(ctx context.Context, c agents.ToolCall) iter.Seq2[agents.Event, error] {
 	desk := b.desks[c.Name]
-	if desk == nil {
+	if desk == nil || c.Refused != nil {
 		return b.Toolbox.Call(ctx, c)
 	}
 	return func(yield func(agents.Event, error) bool) {

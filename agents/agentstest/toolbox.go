@@ -126,6 +126,8 @@ func (p *performance) offset() time.Duration {
 
 func (p *performance) perform(ctx context.Context, t *Tool) error {
 	switch {
+	case p.call.Refused != nil:
+		p.refuse(p.call.Refused)
 	case t == nil:
 		p.deny(fault.ToolUnknown)
 	case !allowed(ctx, t.Scopes):
@@ -151,6 +153,13 @@ func allowed(ctx context.Context, need []string) bool {
 func (p *performance) deny(reason fault.Reason) {
 	if p.past.decision == agents.Denied || p.emit(agents.ToolCallDecided{Decision: agents.Denied, Reason: string(reason)}) {
 		p.fail(reason)
+	}
+}
+
+// refuse puts on record what the core has refused.
+func (p *performance) refuse(why *fault.Error) {
+	if p.past.decision == agents.Denied || p.emit(agents.ToolCallDecided{Decision: agents.Denied, Reason: string(why.Reason)}) {
+		p.emit(agents.FailedCall(why))
 	}
 }
 
