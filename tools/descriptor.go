@@ -60,6 +60,22 @@ type Tool struct {
 	Descriptor
 	Call func(ctx context.Context, args json.RawMessage) (json.RawMessage, error)
 
-	nested bool  // made by Nested: what is behind it comes with the call
-	err    error // why Func could not make it; NewRegistry says so
+	callIn func(context.Context, Origin, json.RawMessage) (json.RawMessage, error) // made by FuncIn: instead of Call
+	nested bool                                                                    // made by Nested: what is behind it comes with the call
+	err    error                                                                   // why Func could not make it; NewRegistry says so
+}
+
+// Origin is where a call comes from, as the gate knows it and never as an
+// argument says: the run that the agent is in, or the session that the caller of
+// a direct call named and owns.
+type Origin struct {
+	SessionID string // empty: no session
+}
+
+// from makes the call.
+func (t *Tool) from(ctx context.Context, o Origin, args json.RawMessage) (json.RawMessage, error) {
+	if t.callIn != nil {
+		return t.callIn(ctx, o, args)
+	}
+	return t.Call(ctx, args)
 }

@@ -8,7 +8,8 @@
 // The main types, in the order in which a call meets them:
 //
 //   - Descriptor and Tool: what the gate must know of a tool, and the thing
-//     behind it. Func makes a Tool of a typed Go function.
+//     behind it. Func makes a Tool of a typed Go function, FuncIn of one that must
+//     know in which session it is called.
 //
 //   - Registry: all tools of one configuration, immutable. It closes and
 //     compiles their schemas, so that a tool which cannot be governed is an

@@ -109,7 +109,7 @@ func (a *attempt) act(ctx context.Context) ending {
 	}
 	own, cancel := context.WithTimeout(base, limit)
 	defer cancel()
-	ans := a.gate.invoke(own, a.tool, a.permit.SentArguments())
+	ans := a.gate.invoke(own, a.tool, Origin{a.call.SessionID}, a.permit.SentArguments())
 	switch {
 	case ans.err == nil:
 		return a.succeeded(ctx, ans.result)
@@ -128,7 +128,7 @@ type answer struct {
 
 // invoke calls the tool and waits for it, or for its deadline and a little more.
 // The goroutine ends with the tool; if it is given up it is counted until then.
-func (g *Gate) invoke(ctx context.Context, t *entry, args json.RawMessage) answer {
+func (g *Gate) invoke(ctx context.Context, t *entry, o Origin, args json.RawMessage) answer {
 	back := make(chan answer, 1)
 	var over atomic.Bool // who is first: the tool or the gate
 	go func() {
@@ -139,7 +139,7 @@ func (g *Gate) invoke(ctx context.Context, t *entry, args json.RawMessage) answe
 				g.stuck.Add(-1)
 			}
 		}()
-		ans = protect(ctx, t, args)
+		ans = protect(ctx, t, o, args)
 	}()
 	select {
 	case ans := <-back:
@@ -170,13 +170,13 @@ type panicError struct {
 // Error shows no value: it may hold anything that the tool knew.
 func (p *panicError) Error() string { return fmt.Sprintf("panic of type %T\n%s", p.value, p.stack) }
 
-func protect(ctx context.Context, t *entry, args json.RawMessage) (ans answer) {
+func protect(ctx context.Context, t *entry, o Origin, args json.RawMessage) (ans answer) {
 	defer func() {
 		if r := recover(); r != nil {
 			ans = answer{err: &panicError{r, debug.Stack()}}
 		}
 	}()
-	result, err := t.Call(ctx, args)
+	result, err := t.from(ctx, o, args)
 	return answer{result, err}
 }
 

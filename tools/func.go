@@ -77,6 +77,17 @@ func Enum(param string, values ...string) Option {
 // context. Its error is a failed result for the model, which reads the text; a
 // *fault.Error shows its message only. It may be called by many goroutines.
 func Func[In, Out any](name, description string, fn func(context.Context, In) (Out, error), opts ...Option) Tool {
+	if fn == nil {
+		return FuncIn[In, Out](name, description, nil, opts...)
+	}
+	t := FuncIn(name, description, func(ctx context.Context, _ Origin, in In) (Out, error) { return fn(ctx, in) }, opts...)
+	t.callIn = nil // whoever wraps Call is not passed by
+	return t
+}
+
+// FuncIn is [Func] for a function that must know where it is called from. By Call
+// alone, without a gate in front, that is nowhere.
+func FuncIn[In, Out any](name, description string, fn func(context.Context, Origin, In) (Out, error), opts ...Option) Tool {
 	d := &draft{Descriptor: Descriptor{Name: name, Description: description, Effect: Write}}
 	var err error
 	if d.args, err = infer(reflect.TypeFor[In]()); err != nil {
@@ -91,16 +102,20 @@ func Func[In, Out any](name, description string, fn func(context.Context, In) (O
 	d.Schema, err = json.Marshal(d.args)
 	d.Result = inferResult(reflect.TypeFor[Out]())
 	t := Tool{Descriptor: d.Descriptor, err: errors.Join(append(d.errs, err)...)}
-	t.Call = func(ctx context.Context, args json.RawMessage) (json.RawMessage, error) {
+	call := func(ctx context.Context, from Origin, args json.RawMessage) (json.RawMessage, error) {
 		in, err := decode[In](args, d.args)
 		if err != nil {
 			return nil, err
 		}
-		out, err := fn(ctx, in)
+		out, err := fn(ctx, from, in)
 		if err != nil {
 			return nil, err
 		}
 		return encode(out)
+	}
+	t.callIn = call
+	t.Call = func(ctx context.Context, args json.RawMessage) (json.RawMessage, error) {
+		return call(ctx, Origin{}, args)
 	}
 	return t
 }

@@ -186,3 +186,22 @@ func TestAFuncWithoutParametersTakesAnEmptyObject(t *testing.T) {
 		}
 	}
 }
+
+func TestAFunctionLearnsItsSessionFromTheGateAlone(t *testing.T) {
+	where := tools.FuncIn("where", "Says where it is.", func(_ context.Context, from tools.Origin, _ struct{}) (string, error) {
+		return "in " + from.SessionID, nil
+	})
+	w := newWorld(t, options{tools: []tools.Tool{where}})
+
+	in := call("where", "{}")
+	in.SessionID = "ses_1"
+	if got := w.finished(w.bob(), in); got.Result != `"in ses_1"` {
+		t.Errorf("got %s", got.Result)
+	}
+	if got, err := where.Call(t.Context(), []byte("{}")); err != nil || string(got) != `"in "` {
+		t.Errorf("got %s, %v without a gate, want no session", got, err)
+	}
+	if _, err := tools.NewRegistry(tools.FuncIn[struct{}, string]("none", "Nothing.", nil)); err == nil {
+		t.Error("got a tool of no function")
+	}
+}
