@@ -79,7 +79,7 @@ func (a *Assistant) view(s *state) []PromptMessage {
 		shown = a.cfg.Window.Show(shown)
 	}
 	if len(s.part.recalled) > 0 {
-		shown = append(shown, remembered(s.part.recalled))
+		shown = append(shown, remembered(a.cfg.Memory, s.part.recalled))
 	}
 	return append(shown, s.part.repair...)
 }

@@ -21,6 +21,7 @@ type log struct {
 	threads map[string][]Event
 	folds   map[foldKey]*folded
 	runID   string
+	session string
 	last    uint64
 }
 
@@ -57,7 +58,7 @@ func (t *Transcript) Append(e Event) {
 	t.log.threads[e.Thread] = append(thread, e)
 	t.log.last = e.Sequence
 	if _, ok := e.Body.(RunStarted); ok && e.Thread == "" {
-		t.log.runID = e.RunID
+		t.log.runID, t.log.session = e.RunID, e.SessionID
 	}
 }
 
@@ -89,6 +90,13 @@ func (t *Transcript) RunID() string {
 	t.log.mu.RLock()
 	defer t.log.mu.RUnlock()
 	return t.log.runID
+}
+
+// SessionID is the session that the newest run is in.
+func (t *Transcript) SessionID() string {
+	t.log.mu.RLock()
+	defer t.log.mu.RUnlock()
+	return t.log.session
 }
 
 // Stamp completes an event for storage: its sequence, its run and, for a
