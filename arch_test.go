@@ -22,7 +22,7 @@ var levels = map[string]int{
 	"cmd/behalf": 7, "conformance": 7,
 	".": 6, "examples": 6, "bench": 7,
 	"server": 5, "store": 5,
-	"runs":  4,
+	"runs": 4, "memory": 4,
 	"tools": 3, "model": 3, "interceptors": 3, "internal/wire": 3,
 	"agents": 2, "agents/team": 2, "agents/agentstest": 2, "policy": 2, "config": 2, "calltoken": 2,
 	"identity": 1, "audit": 1,

@@ -1,7 +1,8 @@
 // Package store makes durable what other packages declare: the audit log with
-// its chains, checkpoints and reservations, the records of grants, and the index
-// of runs and sessions. It is an adapter and decides nothing; what a record
-// means is in package audit, what a run is in package runs.
+// its chains, checkpoints and reservations, the records of grants, the index of
+// runs and sessions, and what is remembered of people. It is an adapter and
+// decides nothing; what a record means is in package audit, what a run is in
+// package runs, whose a memory is in package memory.
 //
 // Store is the whole, Reader the part of it that only reads (also a file that a
 // server has open, or had). Today the engine is SQLite, named by a DSN such as

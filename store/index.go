@@ -259,24 +259,30 @@ func putSession(tx *Tx, r SessionRecord) error {
 
 // UpdateSession notes the session's newest run.
 func (s *Store) UpdateSession(ctx context.Context, tenant, sessionID, lastRun string) error {
-	return s.touchSession(ctx, "UPDATE sessions SET last_run = $3, updated = $4 WHERE "+named+" AND deleted = 0", tenant, sessionID, lastRun)
-}
-
-// DeleteSession takes the session out of all lists. What happened in it stays in
-// the audit log.
-func (s *Store) DeleteSession(ctx context.Context, tenant, sessionID string) error {
-	return s.touchSession(ctx, "UPDATE sessions SET deleted = $3, updated = $4 WHERE "+named+" AND deleted = 0", tenant, sessionID, 1)
-}
-
-func (s *Store) touchSession(ctx context.Context, query, tenant, sessionID string, v any) error {
 	return s.Do(ctx, func(tx *Tx) error {
 		tx.stand() // one change
-		n, err := tx.Exec(query, tenant, sessionID, v, s.cfg.Clock().UnixNano())
-		if err == nil && n == 0 {
-			return missing("session", sql.ErrNoRows)
+		return s.touchSession(tx, "UPDATE sessions SET last_run = $3, updated = $4 WHERE "+named+" AND deleted = 0", tenant, sessionID, lastRun)
+	})
+}
+
+// DeleteSession takes the session out of all lists and erases what everybody
+// remembered in it. What happened in it stays in the audit log.
+func (s *Store) DeleteSession(ctx context.Context, tenant, sessionID string) error {
+	return s.Do(ctx, func(tx *Tx) error {
+		err := s.touchSession(tx, "UPDATE sessions SET deleted = $3, updated = $4 WHERE "+named+" AND deleted = 0", tenant, sessionID, 1)
+		if err == nil {
+			_, err = eraseMemories(tx, "tenant = $1 AND session <> '' AND session = $2", tenant, sessionID)
 		}
 		return err
 	})
+}
+
+func (s *Store) touchSession(tx *Tx, query, tenant, sessionID string, v any) error {
+	n, err := tx.Exec(query, tenant, sessionID, v, s.cfg.Clock().UnixNano())
+	if err == nil && n == 0 {
+		return missing("session", sql.ErrNoRows)
+	}
+	return err
 }
 
 func scanSession(s scanner) (r SessionRecord, err error) {

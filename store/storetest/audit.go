@@ -36,6 +36,11 @@ func Run(t *testing.T, dsn func(t *testing.T) string) {
 		"RequestIDsAreUniqueForADay":        requestIDsAreUniqueForADay,
 		"SessionsAreIndexed":                sessionsAreIndexed,
 		"RunBeginsWithItsSession":           aRunBeginsWithItsSessionOrNotAtAll,
+		"MemoriesAreTheirOwnersAlone":       memoriesAreTheirOwnersAlone,
+		"MemoriesAreNewestFirst":            memoriesAreNewestFirst,
+		"AFullMemoryIsAnError":              aFullMemoryIsAnError,
+		"ADeletedSessionIsForgotten":        aDeletedSessionIsForgotten,
+		"WhatIsForgottenIsOverwritten":      whatIsForgottenIsOverwritten,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, dsn(t)) })
 	}

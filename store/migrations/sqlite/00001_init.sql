@@ -141,7 +141,24 @@ CREATE TABLE sessions (
 ) STRICT;
 CREATE INDEX sessions_owner ON sessions (tenant, owner_issuer, owner_subject, created);
 
+-- What is remembered of people. Numbers only grow, so the newest is the highest.
+CREATE TABLE memories (
+    number  INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    id      TEXT    NOT NULL UNIQUE,
+    tenant  TEXT    NOT NULL,
+    issuer  TEXT    NOT NULL, -- empty: a workload alone
+    subject TEXT    NOT NULL,
+    session TEXT    NOT NULL, -- empty: about the person
+    created INTEGER NOT NULL,
+    digest  BLOB    NOT NULL, -- of the text, to find the same one again
+    text    TEXT    NOT NULL
+) STRICT;
+CREATE INDEX memories_owner ON memories (tenant, issuer, subject, number, session);
+CREATE UNIQUE INDEX memories_same ON memories (tenant, issuer, subject, session, digest);
+CREATE INDEX memories_session ON memories (tenant, session) WHERE session <> '';
+
 -- +goose Down
+DROP TABLE memories;
 DROP TABLE sessions;
 DROP TABLE requests;
 DROP TABLE runs;
