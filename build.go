@@ -13,6 +13,7 @@ import (
 	"github.com/behalf-dev/behalf/config"
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/interceptors"
+	"github.com/behalf-dev/behalf/memory"
 	"github.com/behalf-dev/behalf/model"
 	"github.com/behalf-dev/behalf/policy"
 	"github.com/behalf-dev/behalf/runs"
@@ -51,6 +52,12 @@ func (s *Server) toolset(name string, section config.Toolset, brought map[string
 		return []tools.Tool{tools.Nested(name, cmp.Or(section.Description, s.description(callee)))}, nil
 	}
 	functions, ok := s.opt.tools[section.Builtin]
+	if section.Builtin == config.BuiltinMemory {
+		if ok {
+			return nil, s.problem("tools."+name, fmt.Sprintf("this program brings tools called %q, which is the name of a part of behalf", section.Builtin), "pass them to behalf.WithTools under another name")
+		}
+		functions, ok = memory.Tools(&memories{s}), true
+	}
 	first, twice := brought[section.Builtin]
 	brought[section.Builtin] = name
 	switch {

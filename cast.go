@@ -14,6 +14,7 @@ import (
 	"github.com/behalf-dev/behalf/config"
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/interceptors"
+	"github.com/behalf-dev/behalf/memory"
 	"github.com/behalf-dev/behalf/policy"
 	"github.com/behalf-dev/behalf/tools"
 )
@@ -138,10 +139,25 @@ func (c *cast) assistant(name string, a config.Agent, offers []config.Handoff) (
 	if cfg.ModelLacks.Tools && len(a.Tools) == 0 {
 		cfg.Toolbox = nil // a gate without tools
 	}
-	if len(a.Memory) > 0 {
-		cfg.Memory = agents.ListMemory(a.Memory)
-	}
+	cfg.Memory = c.memory(a)
 	return agents.NewAssistant(cfg)
+}
+
+// memory gives nil for none.
+func (c *cast) memory(a config.Agent) agents.Memory {
+	var all agents.Memories
+	if len(a.Memory) > 0 {
+		all = append(all, agents.ListMemory(a.Memory))
+	}
+	if len(a.Remembers) > 0 {
+		all = append(all, &memory.Recaller{
+			Store: &memories{c.Server}, Person: slices.Contains(a.Remembers, config.RemembersPerson), Session: slices.Contains(a.Remembers, config.RemembersSession),
+		})
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return all
 }
 
 // coder makes an agent that has code run, by the one tool that it may call.

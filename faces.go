@@ -13,6 +13,7 @@ import (
 	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/config"
 	"github.com/behalf-dev/behalf/identity"
+	"github.com/behalf-dev/behalf/memory"
 	"github.com/behalf-dev/behalf/policy"
 	"github.com/behalf-dev/behalf/runs"
 	"github.com/behalf-dev/behalf/server"
@@ -41,6 +42,26 @@ func (t *toolbox) Visible(ctx context.Context) ([]*tools.Descriptor, error) {
 }
 
 func (t *toolbox) NewCall() string { return newID(runs.RunPrefix) + "/0" }
+
+// memories is the store of what is remembered, for tools and agents that are made
+// before it is opened.
+type memories struct{ s *Server }
+
+func (m *memories) Remember(ctx context.Context, o memory.Owner, sessionID, text string) (memory.Item, error) {
+	return m.s.store.Remember(ctx, o, sessionID, text)
+}
+
+func (m *memories) Memories(ctx context.Context, w memory.Which, after string, limit int) ([]memory.Item, error) {
+	return m.s.store.Memories(ctx, w, after, limit)
+}
+
+func (m *memories) Forget(ctx context.Context, o memory.Owner, id string) (bool, error) {
+	return m.s.store.Forget(ctx, o, id)
+}
+
+func (m *memories) ForgetAll(ctx context.Context, w memory.Which) (int, error) {
+	return m.s.store.ForgetAll(ctx, w)
+}
 
 // catalog shows the agents and group chats of the config. A person is no agent
 // that one can run.

@@ -90,6 +90,22 @@ func TestTwoToolsetsDoNotBringTheSameTools(t *testing.T) {
 	}
 }
 
+func TestNobodyElseBringsTheToolsOfMemory(t *testing.T) {
+	dir := plainDir(t, "tools: { notes: { builtin: memory } }")
+	cfg, err := config.Load(filepath.Join(dir, "behalf.yaml"), os.LookupEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	known, reads, err := behalf.Check(cfg)
+	if got := strings.Join(known["notes"], " "); err != nil || got != "forget forget_all list_memories remember" || reads("forget") || !reads("list_memories") {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if _, _, err = behalf.Check(cfg, behalf.WithTools("memory", whoami())); err == nil || !strings.Contains(err.Error(), "under another name") {
+		t.Errorf("got %v, want a refusal", err)
+	}
+}
+
 func TestTheRestOfABadFileIsNeverRun(t *testing.T) {
 	dir := plainDir(t, "hurry: true")
 	_, err := config.Load(filepath.Join(dir, "behalf.yaml"), os.LookupEnv)

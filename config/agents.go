@@ -27,7 +27,8 @@ type Agent struct {
 	Reflect       bool     `yaml:"reflect"`                         // after the last round: ask once more, without tools
 	Summary       string   `yaml:"summary"`                         // else: how the last results are put into words
 	Output        *Output  `yaml:"output"`
-	Memory        []string `yaml:"memory"` // what it is reminded of
+	Memory        []string `yaml:"memory"`                          // what it is reminded of
+	Remembers     []string `yaml:"remembers" enum:"person|session"` // what people had remembered that it is reminded of
 	Context       *Window  `yaml:"context"`
 
 	Prompt string `yaml:"prompt"` // what a person is asked
@@ -57,6 +58,12 @@ type Handoff struct {
 	Message     string    `yaml:"message"` // what everybody is told of it
 }
 
+// What an agent remembers of what people had remembered.
+const (
+	RemembersPerson  = "person"  // about the person for whom it acts
+	RemembersSession = "session" // by that person, about the session
+)
+
 // Kinds of agents.
 const (
 	KindAssistant = "assistant"
@@ -75,7 +82,7 @@ var kindKeys = map[string][]string{
 	"model": {KindAssistant, KindSociety, KindCode}, "instructions": {KindAssistant, KindSociety, KindCode},
 	"tools": {KindAssistant, KindCode}, "handoffs": {KindAssistant}, "max_turns": {KindAssistant}, "parallel_calls": {KindAssistant},
 	"max_tool_rounds": {KindAssistant}, "reflect": {KindAssistant}, "summary": {KindAssistant}, "output": {KindAssistant},
-	"memory": {KindAssistant}, "context": {KindAssistant, KindSociety, KindCode},
+	"memory": {KindAssistant}, "remembers": {KindAssistant}, "context": {KindAssistant, KindSociety, KindCode},
 	"prompt": {KindHuman}, "who": {KindHuman},
 	"group_chat": {KindSociety}, "response": {KindSociety},
 	"sources": {KindCode}, "languages": {KindCode}, "retries": {KindCode},

@@ -59,7 +59,22 @@ func (c *checker) options(p place, a Agent) {
 		}
 		c.braces(p.key("output").key("format"), a.Output.Format, nil)
 	}
+	c.remembers(p.key("remembers"), a.Remembers)
 	c.window(p.key("context"), a.Context)
+}
+
+// remembers checks that what is remembered can be looked at and erased, too.
+func (c *checker) remembers(p place, about []string) {
+	c.unique(p, about)
+	if len(about) == 0 || c.spoilt["tools"] || c.isThin("tools") {
+		return
+	}
+	for _, t := range c.Tools {
+		if t.Builtin == BuiltinMemory {
+			return
+		}
+	}
+	c.bad(p, "has no effect without the tools that remember and forget", "add to tools: "+BuiltinMemory+": { builtin: "+BuiltinMemory+" }")
 }
 
 func (c *checker) window(p place, w *Window) {

@@ -21,6 +21,10 @@ type Toolset struct {
 	Result      string `yaml:"result" enum:"all|last"` // which messages of the agent the caller reads; absent: all
 }
 
+// BuiltinMemory is the name of the tools that every program has: those that
+// remember and forget.
+const BuiltinMemory = "memory"
+
 // Callee is the agent or group chat that is the tool, empty for other toolsets.
 func (t Toolset) Callee() string {
 	if t.Agent != "" {
