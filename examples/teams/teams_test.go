@@ -77,6 +77,18 @@ func TestTheTeamsPlayTheirStories(t *testing.T) {
 	}
 }
 
+// What Alice wants remembered is hers, in her next conversation too.
+func TestTheDeskRemembersAPerson(t *testing.T) {
+	w := newWorld(t)
+	w.play(t, "alice", "desk", "Please remember that customers of mine get a call first.", nil)
+
+	for who, want := range map[string]string{"alice": "That you want to call customers first.", "bob": "Hello. I can look up"} {
+		if got := w.play(t, who, "desk", "What do you remember?", nil); !strings.Contains(got, want) {
+			t.Errorf("%s: got\n%s\nwant %q", who, got, want)
+		}
+	}
+}
+
 // Dave has no right to read customers, so nobody who acts for him has: not the
 // clerk in a team, and not the clerk as a tool.
 func TestNobodyGainsRightsInATeam(t *testing.T) {
