@@ -24,7 +24,6 @@ func TestACallThatMakesNoSenseIsOnRecord(t *testing.T) {
 	w := newWorld(t, setup{model: m})
 
 	events, err := w.as(alice).stream(t, &behalfv1.StreamAgentRequest{Agent: "support", Input: "go"})
-
 	if err != nil {
 		t.Fatal(err)
 	}
