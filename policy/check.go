@@ -184,25 +184,47 @@ func (t *toolSchema) has(name types.String) bool {
 	return ok
 }
 
-// checkRedact makes sure that a redaction can be applied to what it names, on
-// calls of tools, where alone there are arguments and results.
+// checkRedact makes sure that a redaction can be applied to what it names: on
+// calls of tools, where alone there are arguments and results, and for what models
+// say also on runs.
 func (l *loader) checkRedact(r *rule, tools []*toolSchema) {
 	if len(r.paths) == 0 || r.resting {
 		return
 	}
-	scope, one := r.head().Action.(ast.ScopeTypeEq)
-	if !one || scope.Entity != actionUID(ActionCallTool) {
-		l.add(r.at, `@redact needs action == Action::"call_tool" in the policy's head`)
+	if !l.redactable(r) {
 		return
 	}
 	for _, p := range r.paths {
-		switch p.place {
-		case placeArgs:
+		switch {
+		case p.set != 0:
+		case p.place == placeArgs:
 			l.checkArgsPath(r, p, tools)
-		case placeResult:
+		case p.place == placeResult:
 			l.checkResultPath(r, p, tools)
 		}
 	}
+}
+
+// runActions are the decisions on what models are asked for.
+var runActions = []string{"run_agent", "run_group_chat"}
+
+func (l *loader) redactable(r *rule) bool {
+	actions := scopeEntities(r.head().Action)
+	if len(actions) == 1 && actions[0] == actionUID(ActionCallTool) {
+		return true
+	}
+	if slices.ContainsFunc(r.paths, redactPath.ofCall) {
+		l.add(r.at, `@redact needs action == Action::"call_tool" in the policy's head`)
+		return false
+	}
+	run := func(uid types.EntityUID) bool {
+		return slices.ContainsFunc(runActions, func(a string) bool { return uid == actionUID(a) })
+	}
+	if len(actions) == 0 || !slices.ContainsFunc(actions, run) || slices.ContainsFunc(actions, func(uid types.EntityUID) bool { return !run(uid) }) {
+		l.add(r.at, `@redact of stream: needs action == Action::"call_tool", "run_agent" or "run_group_chat" (or a list of the last two) in the policy's head`)
+		return false
+	}
+	return true
 }
 
 func (l *loader) checkArgsPath(r *rule, p redactPath, tools []*toolSchema) {

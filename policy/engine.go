@@ -32,6 +32,7 @@ type Engine struct {
 	readers readerPool
 	trials  sync.Pool
 	rpc     map[string]plan  // by action
+	streams map[string]bool  // actions whose policies may filter what models say
 	tools   map[string]plan  // by tool
 	now     func() time.Time // the stopwatch's, for tests
 }
@@ -43,7 +44,22 @@ func NewEngine(s *Set) *Engine {
 	for _, r := range s.rules {
 		e.rules[r.id] = r
 	}
+	e.streams = streamed(s)
 	return e
+}
+
+// streamed lists the actions whose policies may filter what models say.
+func streamed(s *Set) map[string]bool {
+	found := map[string]bool{}
+	for _, r := range s.rules {
+		if !slices.ContainsFunc(r.paths, func(p redactPath) bool { return !p.ofCall() }) {
+			continue
+		}
+		for action := range s.schema.actions {
+			found[action] = found[action] || matchesAction(r.head().Action, action)
+		}
+	}
+	return found
 }
 
 // Revision names the policy set that decides.
@@ -250,42 +266,4 @@ func errorIDs(diag cedar.Diagnostic) []string {
 	}
 	slices.Sort(ids)
 	return ids
-}
-
-// redaction arms what this engine's own decision said, from the paths that were
-// parsed at load. A nil engine decided nothing.
-func (e *Engine) redaction(duties []Duty) *Redaction {
-	r := &Redaction{}
-	for _, d := range duties {
-		if d.Kind == kindRedact {
-			r.armBuilt(e.rules[d.PolicyID].paths)
-		}
-	}
-	return r
-}
-
-// possibleRedaction arms every args: redaction that could apply to the query
-// whatever the conditions say. It is for the record of calls that did not get as
-// far as having duties.
-func (e *Engine) possibleRedaction(q *Query) *Redaction {
-	r := &Redaction{}
-	tool := e.set.schema.tools[q.Resource.ID]
-	if tool == nil || q.Resource.Type != string(typeTool) {
-		return r
-	}
-	for _, tenant := range []string{"", q.Grant.Tenant()} {
-		s := e.index[tenant][ActionCallTool]
-		if s != nil {
-			r.armMatching(&s.soft, tool)
-		}
-	}
-	return r
-}
-
-func (r *Redaction) armMatching(p *pile, tool *toolSchema) {
-	for _, rule := range p.rules() {
-		if matchesTool(rule.head().Resource, tool) {
-			r.armBuilt(rule.paths)
-		}
-	}
 }

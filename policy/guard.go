@@ -22,6 +22,10 @@ type GuardConfig struct {
 	// OnAlarm hears of what an operator must look at: policy that cannot be
 	// evaluated, audit that cannot be written. It must not block.
 	OnAlarm func(context.Context, Alarm)
+	// OnRedacted hears how many bytes were taken out: of "args" or a "result", by a
+	// class of detectors, by "path", or the "whole" to which none could be applied.
+	// It must not block.
+	OnRedacted func(place, class string, bytes int)
 }
 
 // Alarm is a reason with its cause, for the operator only.
@@ -53,6 +57,9 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 	}
 	if c.OnAlarm == nil {
 		c.OnAlarm = func(context.Context, Alarm) {}
+	}
+	if c.OnRedacted == nil {
+		c.OnRedacted = func(string, string, int) {}
 	}
 	return &Guard{config: c}, nil
 }
@@ -128,7 +135,7 @@ func (p *Permit) arm(can ability) (reserve []audit.Reservation, err error) {
 	if !p.decision.Allow {
 		return nil, nil
 	}
-	if p.sent, _, err = p.redact.Args(p.query.Arguments); err != nil {
+	if p.sent, _, err = p.redact.counted(p.guard, placeArgs).Args(p.query.Arguments); err != nil {
 		return nil, err
 	}
 	return reservations(p.decision, bucketOwner(p.query))

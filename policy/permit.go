@@ -168,11 +168,11 @@ func (p *Permit) renew(ctx context.Context, e *Engine, d Decision, now time.Time
 // Redact gives a result without what must not be seen. The bytes may be passed
 // on even with an error, which tells the operator that all of it was taken out.
 func (p *Permit) Redact(result json.RawMessage) (json.RawMessage, error) {
-	return p.redact.Result(result)
+	return p.redact.counted(p.guard, placeResult).Result(result)
 }
 
-// HidesResults reports whether parts of the result are to be taken out. What a
-// tool says beside its result cannot be searched for them.
+// HidesResults reports whether parts of the result are to be taken out by their
+// place. What a tool says beside its result cannot be searched for them.
 func (p *Permit) HidesResults() bool { return len(p.redact.result) > 0 }
 
 // Done queues the outcome's row and returns at once. Only the first call counts.

@@ -1,40 +1,44 @@
 package policy
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
+	"github.com/behalf-dev/behalf/policy/pii"
 	"github.com/ohler55/ojg/jp"
 )
 
 // Redacted is what stands where a value was taken out.
-const Redacted = "[redacted]"
-
-// maxDepth is how deeply JSON may nest (SECURITY 9).
-const maxDepth = 32
+const Redacted = pii.Mark
 
 // Places where a redaction applies.
 const (
 	placeArgs   = "args"
 	placeResult = "result"
-	placePII    = "pii"
 	placeStream = "stream"
+	placeBoth   = "" // arguments and results
+)
+
+// What a redaction that is no detector's counts as (see GuardConfig.OnRedacted).
+const (
+	byPath  = "path"
+	byWhole = "whole"
 )
 
 // redactPath is one item of @redact: a JSONPath into the arguments or the
-// result, or a class of personal data.
+// result, or a class of data to be found in them or in what models say.
 type redactPath struct {
 	place string
 	text  string
 	expr  jp.Expr
+	set   pii.Set // instead of expr
 }
 
-func (p redactPath) built() bool { return p.place == placeArgs || p.place == placeResult }
+// ofCall reports whether the item is about the arguments or the result of a call.
+func (p redactPath) ofCall() bool { return p.place != placeStream }
 
 // parseRedact takes "result:$.ssn, args:$.note, pii:card, stream:pii:card".
 func parseRedact(text string) ([]redactPath, error) {
@@ -50,30 +54,26 @@ func parseRedact(text string) ([]redactPath, error) {
 }
 
 func parseRedactPath(text string) (redactPath, error) {
+	const want = "want args:$.path, result:$.path, pii:<class>, args:pii:<class>, result:pii:<class> or stream:pii:<class>"
 	place, rest, _ := strings.Cut(text, ":")
-	p := redactPath{place: place, text: rest}
 	switch place {
-	case placeArgs, placeResult:
-		expr, err := parseJSONPath(rest)
-		p.expr = expr
+	case "pii":
+		place, rest = placeBoth, text
+	case placeArgs, placeResult, placeStream:
+	default:
+		return redactPath{}, fmt.Errorf("%q: %s", text, want)
+	}
+	p := redactPath{place: place, text: rest}
+	var err error
+	if class, ok := strings.CutPrefix(rest, "pii:"); ok {
+		p.set, err = pii.Parse(class)
 		return p, err
-	case placePII:
-		return p, checkClass(rest)
-	case placeStream:
-		class, ok := strings.CutPrefix(rest, "pii:")
-		if !ok {
-			return p, fmt.Errorf("%q: want stream:pii:<class>", text)
-		}
-		return p, checkClass(class)
 	}
-	return p, fmt.Errorf("%q: want args:$.path, result:$.path, pii:<class> or stream:pii:<class>", text)
-}
-
-func checkClass(class string) error {
-	if class == "" || !only(class, "abcdefghijklmnopqrstuvwxyz0123456789_") {
-		return fmt.Errorf("%q is not a class of personal data, e.g. card", class)
+	if place == placeStream {
+		return p, fmt.Errorf("%q: %s", text, want)
 	}
-	return nil
+	p.expr, err = parseJSONPath(rest)
+	return p, err
 }
 
 // parseJSONPath accepts names, wildcards, indices and descents below the root.
@@ -108,10 +108,13 @@ func isRoot(f jp.Frag) bool {
 // nothing. It is immutable.
 type Redaction struct {
 	args, result []jp.Expr
+	inArgs       pii.Set
+	inResult     pii.Set
+	stream       pii.Set
+	account      func(class string, bytes int) // nil: nobody counts
 }
 
-// NewRedaction arms the redactions among the duties. It fails if one of them is
-// of a kind that this build cannot apply.
+// NewRedaction arms the redactions among the duties.
 func NewRedaction(duties []Duty) (*Redaction, error) {
 	r := &Redaction{}
 	for _, d := range duties {
@@ -122,65 +125,71 @@ func NewRedaction(duties []Duty) (*Redaction, error) {
 		if err != nil {
 			return nil, fmt.Errorf("duty of policy %s: %w", d.PolicyID, err)
 		}
-		if err := r.arm(paths); err != nil {
-			return nil, fmt.Errorf("duty of policy %s: %w", d.PolicyID, err)
-		}
+		r.arm(paths)
 	}
 	return r, nil
 }
 
-func (r *Redaction) arm(paths []redactPath) error {
+// arm takes the items to where they apply.
+func (r *Redaction) arm(paths []redactPath) {
 	for _, p := range paths {
-		if !p.built() {
-			return fmt.Errorf("redaction of %s:%s is not built", p.place, p.text)
-		}
-	}
-	r.armBuilt(paths)
-	return nil
-}
-
-// armBuilt takes the paths into arguments and results.
-func (r *Redaction) armBuilt(paths []redactPath) {
-	for _, p := range paths {
-		switch p.place {
-		case placeArgs:
+		switch {
+		case p.place == placeStream:
+			r.stream |= p.set
+		case p.place == placeArgs && p.set == 0:
 			r.args = append(r.args, p.expr)
-		case placeResult:
+		case p.place == placeResult && p.set == 0:
 			r.result = append(r.result, p.expr)
 		}
+		if p.place == placeArgs || p.place == placeBoth {
+			r.inArgs |= p.set
+		}
+		if p.place == placeResult || p.place == placeBoth {
+			r.inResult |= p.set
+		}
 	}
 }
 
-// Empty reports whether there is nothing to take out.
-func (r *Redaction) Empty() bool { return len(r.args) == 0 && len(r.result) == 0 }
+// Empty reports whether there is nothing to take out of a call. What models say is
+// not part of one.
+func (r *Redaction) Empty() bool { return !r.ofArgs() && !r.ofResult() }
+
+func (r *Redaction) ofArgs() bool   { return len(r.args) > 0 || r.inArgs != 0 }
+func (r *Redaction) ofResult() bool { return len(r.result) > 0 || r.inResult != 0 }
 
 // Args gives the arguments as they may be sent, and whether they differ from
 // what the model wrote. Bytes that need no change stay as they are.
 func (r *Redaction) Args(args json.RawMessage) (sent json.RawMessage, changed bool, err error) {
-	if len(r.args) == 0 || len(args) == 0 {
+	if !r.ofArgs() || len(args) == 0 {
 		return args, false, nil
 	}
 	doc, err := decodeStrict(args)
 	if err != nil {
 		return nil, false, fmt.Errorf("redact arguments: %w", err)
 	}
-	doc, changed, err = apply(doc, r.args)
-	if err != nil || !changed {
+	doc, byPath, err := r.apply(doc, r.args)
+	if err != nil {
 		return args, false, err
+	}
+	doc, found := r.sweep(doc, r.inArgs)
+	if !byPath && !found {
+		return args, false, nil
 	}
 	sent, err = encode(doc)
 	return sent, true, err
 }
 
 // Result gives the result without what must not be seen. A result to which the
-// paths cannot be applied (not JSON, a bare text, duplicate keys) is replaced
-// whole, and the error says why; the returned bytes may always be passed on.
+// redaction cannot be applied (not JSON, duplicate keys, a bare text where paths
+// are due) is replaced whole, and the error says why; the returned bytes may
+// always be passed on. Bytes in which no detector finds anything stay as they are.
 func (r *Redaction) Result(result json.RawMessage) (json.RawMessage, error) {
-	if len(r.result) == 0 {
+	if !r.ofResult() {
 		return result, nil
 	}
 	clean, err := r.cleanResult(result)
 	if err != nil {
+		r.count(byWhole, len(result))
 		return json.RawMessage(`"` + Redacted + `"`), fmt.Errorf("redact result: %w", err)
 	}
 	return clean, nil
@@ -191,19 +200,34 @@ func (r *Redaction) cleanResult(result json.RawMessage) (json.RawMessage, error)
 	if err != nil {
 		return nil, err
 	}
-	switch doc.(type) {
-	case map[string]any, []any, nil:
-	default:
-		return nil, errors.New("a bare value has no paths")
-	}
-	if list, ok := doc.([]any); ok && len(list) > 0 && slices.ContainsFunc(r.result, namesMember) {
-		return nil, errors.New("a path names a member, and the result is a list")
-	}
-	doc, _, err = apply(doc, r.result)
-	if err != nil {
+	if err := r.pathsFit(doc); err != nil {
 		return nil, err
 	}
+	if doc, _, err = r.apply(doc, r.result); err != nil {
+		return nil, err
+	}
+	doc, found := r.sweep(doc, r.inResult)
+	if len(r.result) == 0 && !found {
+		return result, nil
+	}
 	return encode(doc)
+}
+
+// pathsFit says why the paths cannot be applied to a result.
+func (r *Redaction) pathsFit(doc any) error {
+	if len(r.result) == 0 {
+		return nil
+	}
+	switch doc := doc.(type) {
+	case map[string]any, nil:
+	case []any:
+		if len(doc) > 0 && slices.ContainsFunc(r.result, namesMember) {
+			return errors.New("a path names a member, and the result is a list")
+		}
+	default:
+		return errors.New("a bare value has no paths")
+	}
+	return nil
 }
 
 // namesMember reports whether a path begins with the name of a member.
@@ -220,11 +244,14 @@ func namesMember(path jp.Expr) bool {
 
 // apply puts the mark wherever a path leads, and looks again: what the library
 // did not replace makes the whole document unfit.
-func apply(doc any, paths []jp.Expr) (any, bool, error) {
+func (r *Redaction) apply(doc any, paths []jp.Expr) (any, bool, error) {
 	changed := false
 	mark := func(v any) (any, bool) {
 		hit := v != Redacted
-		changed = changed || hit
+		if hit {
+			changed = true
+			r.count(byPath, sizeOf(v))
+		}
 		return Redacted, hit
 	}
 	for _, p := range paths {
@@ -239,77 +266,4 @@ func apply(doc any, paths []jp.Expr) (any, bool, error) {
 		}
 	}
 	return doc, changed, nil
-}
-
-func encode(doc any) (json.RawMessage, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(doc); err != nil {
-		return nil, fmt.Errorf("encode redacted document: %w", err)
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
-}
-
-// decodeStrict reads one JSON value: no duplicate names, valid UTF-8, nothing
-// behind it, bounded depth, numbers as they are written.
-func decodeStrict(doc []byte) (any, error) {
-	d := jsontext.NewDecoder(bytes.NewBuffer(doc))
-	v, err := decodeValue(d)
-	if err != nil {
-		return nil, err
-	}
-	return v, atEnd(d)
-}
-
-func decodeValue(d *jsontext.Decoder) (any, error) {
-	t, err := d.ReadToken()
-	if err != nil {
-		return nil, badJSON(err)
-	}
-	if d.StackDepth() > maxDepth {
-		return nil, errTooDeep
-	}
-	switch t.Kind() {
-	case '{':
-		return decodeObject(d)
-	case '[':
-		return decodeArray(d)
-	case '"':
-		return t.String(), nil
-	case '0':
-		return json.Number(t.String()), nil
-	case 't', 'f':
-		return t.Bool(), nil
-	}
-	return nil, nil
-}
-
-func decodeObject(d *jsontext.Decoder) (any, error) {
-	m := map[string]any{}
-	for d.PeekKind() != '}' {
-		name, err := d.ReadToken()
-		if err != nil {
-			return nil, badJSON(err)
-		}
-		key := name.String()
-		if m[key], err = decodeValue(d); err != nil {
-			return nil, err
-		}
-	}
-	_, err := d.ReadToken()
-	return m, err
-}
-
-func decodeArray(d *jsontext.Decoder) (any, error) {
-	list := []any{}
-	for d.PeekKind() != ']' {
-		v, err := decodeValue(d)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, v)
-	}
-	_, err := d.ReadToken()
-	return list, err
 }

@@ -88,8 +88,8 @@ func TestSentArgumentsLackWhatAPathNames(t *testing.T) {
 	}
 }
 
-func TestRedactionsThatAreNotBuiltCannotBeArmed(t *testing.T) {
-	for _, text := range []string{"pii:card", "stream:pii:card", "result:$.a, pii:card", "nonsense"} {
+func TestRedactionsThatCannotBeReadCannotBeArmed(t *testing.T) {
+	for _, text := range []string{"nonsense", "pii:", "pii:ssn", "stream:$.a", "stream:pii:cards", "args:pii:", "stream:card", "result:$.a, pii:Card"} {
 		if _, err := NewRedaction([]Duty{{Kind: "redact", Text: text}}); err == nil {
 			t.Errorf("%s: got no error", text)
 		}

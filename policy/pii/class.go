@@ -36,12 +36,13 @@ func (c Class) String() string {
 // Set is some classes. The zero value is none.
 type Set uint8
 
-const all = Set(1<<classes - 1)
+// All is every class.
+const All = Set(1<<classes - 1)
 
 // Parse reads the name of a class, or "all".
 func Parse(name string) (Set, error) {
 	if name == "all" {
-		return all, nil
+		return All, nil
 	}
 	if i := slices.Index(names[:], name); i >= 0 {
 		return 1 << i, nil

@@ -65,7 +65,7 @@ func TestWhatOnlyLooksLikeItStays(t *testing.T) {
 		"eyJ is how a token begins", "the password: to be chosen", "sk-learn", "risk-based and task-oriented", "https://example.com:8443/a@b", "-----BEGIN CERTIFICATE-----", "basic authentication", "bearer of news",
 		"0, 1, 2, 3", "$1,234,567.89", "123456789", "ISO 8601", "ring 112", "naïve café — “quotes” 日本語 \U0001f600", "broken \xff\xfe bytes \xc3", "",
 	} {
-		if got := all.Redact(text, nil); got != text {
+		if got := All.Redact(text, nil); got != text {
 			t.Errorf("got %q from %q, want it unchanged", got, text)
 		}
 	}
@@ -98,7 +98,7 @@ func TestNeighboursDoNotHideAFinding(t *testing.T) {
 		"ghp_16C7e42F292c6912E7710c838347Ae178B4a. Then": "[redacted]. Then",
 		"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc. Then": "[redacted]. Then",
 	} {
-		if got := all.Redact(text, nil); got != want {
+		if got := All.Redact(text, nil); got != want {
 			t.Errorf("got %q from %q, want %q", got, text, want)
 		}
 	}
@@ -126,7 +126,7 @@ func TestUnknownClassesAreNamedWithWhatThereIs(t *testing.T) {
 func TestTakenBytesAreCountedByClass(t *testing.T) {
 	got := map[Class]int{}
 
-	all.Redact("alice@example.com, 4111 1111 1111 1111 and bob@example.org", func(c Class, n int) { got[c] += n })
+	All.Redact("alice@example.com, 4111 1111 1111 1111 and bob@example.org", func(c Class, n int) { got[c] += n })
 
 	if got[Email] != 32 || got[Card] != 19 || len(got) != 2 {
 		t.Errorf("got %v, want 32 bytes of email and 19 of card", got)
@@ -142,7 +142,7 @@ func TestWhatIsLongLeavesAsItComes(t *testing.T) {
 		"groups":      strings.Repeat("1 ", 50_000),
 		"key":         "-----BEGIN PRIVATE KEY-----\n" + strings.Repeat("MIIBOgIBAAJBAKj34GkxFhD9\n", 400) + "-----END PRIVATE KEY-----",
 	} {
-		s := all.Stream(nil)
+		s := All.Stream(nil)
 		for i := 0; i < len(text); i += 7 {
 			s.Add(text[i:min(i+7, len(text))])
 			if s.Held() > MaxHold {
@@ -204,9 +204,9 @@ func TestAStreamIsTheWholeHoweverItIsCut(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 5_000 {
 		text, planted := randomText(r)
-		want := all.Redact(text, nil)
+		want := All.Redact(text, nil)
 
-		got := streamed(t, all, pieces(r, text))
+		got := streamed(t, All, pieces(r, text))
 
 		if got != want {
 			t.Fatalf("got %q from %q, want %q", got, text, want)
@@ -243,9 +243,9 @@ func FuzzAStreamIsTheWhole(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, text string, seed uint64) {
-		want := all.Redact(text, nil)
+		want := All.Redact(text, nil)
 		parts := pieces(rand.New(rand.NewPCG(seed, 1)), text)
-		if got := streamed(t, all, parts); got != want {
+		if got := streamed(t, All, parts); got != want {
 			t.Fatalf("got %q from %q, want %q", got, parts, want)
 		}
 	})
@@ -255,7 +255,7 @@ func FuzzAStreamIsTheWhole(f *testing.F) {
 // a few letters. One operation is one piece.
 func BenchmarkStream(b *testing.B) {
 	text := strings.Repeat("The customer paid 129.90 on 2024-01-15 with the card 4111 1111 1111 1111, and wrote from alice@example.com. ", 20)
-	for name, set := range map[string]Set{"card": 1 << Card, "all": all} {
+	for name, set := range map[string]Set{"card": 1 << Card, "all": All} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			s, i := set.Stream(nil), 0
@@ -272,7 +272,7 @@ func BenchmarkStream(b *testing.B) {
 
 func BenchmarkRedact(b *testing.B) {
 	text := strings.Repeat("The customer paid on Monday and wrote that all is well. ", 20)
-	for name, set := range map[string]Set{"card": 1 << Card, "all": all} {
+	for name, set := range map[string]Set{"card": 1 << Card, "all": All} {
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(int64(len(text)))
 			b.ReportAllocs()
