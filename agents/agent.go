@@ -1,6 +1,7 @@
 package agents
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"iter"
@@ -34,12 +35,14 @@ type Model interface {
 }
 
 // Toolbox is what an agent may reach. Specs lists the tools that the grant in
-// ctx may see. Call governs and performs one call; its events end with a
+// ctx may see. Shown gives the arguments of a request as they may be shown to the
+// client, the log and models before it is decided on: mostly as they are. Call governs and performs one call; its events end with a
 // ToolCallFinished or a pause; a resumed call that still waits may yield nothing.
 // A tool that fails is a result (Failed), an error ends the run. The caller fills
-// Source, Chain, Thread and CallID of events that name no other thread. Both may be called by many goroutines.
+// Source, Chain, Thread and CallID of events that name no other thread. All may be called by many goroutines.
 type Toolbox interface {
 	Specs(ctx context.Context) iter.Seq2[Spec, error]
+	Shown(ctx context.Context, c CallRequest) string
 	Call(ctx context.Context, c ToolCall) iter.Seq2[Event, error]
 }
 
@@ -122,8 +125,15 @@ const (
 type CallRequest struct {
 	ID        string // the model's own id, unique in one reply
 	Tool      string
-	Arguments string // exact text
+	Arguments string // exact text, or what may be shown of it
+	// Written is what the model wrote where something was taken out of Arguments. It
+	// is for the toolbox alone and lives in memory: who resumes the run has what is
+	// shown, which is also what would be sent.
+	Written string
 }
+
+// exact are the arguments as the model wrote them, as far as they are known.
+func (c *CallRequest) exact() string { return cmp.Or(c.Written, c.Arguments) }
 
 // Chunk is a piece of a model's reply. Text and Thought are deltas, in order.
 type Chunk struct {

@@ -39,7 +39,7 @@ func (r *run) put(ctx context.Context, s *state, question *Prompt) bool {
 		err = l.answers(question.ToolChoice == ToolNone)
 	}
 	if err == nil {
-		return r.emit(Event{MessageID: id, Body: l.message()})
+		return r.emit(Event{MessageID: id, Body: l.message(ctx)})
 	}
 	if l.size() > 0 && !r.emit(Event{MessageID: id, Body: l.partial()}) {
 		return false
@@ -143,12 +143,12 @@ func (l *listener) answers(withheld bool) error {
 
 // message is the complete reply. Calls are kept as the model wrote them, within
 // bounds; what is wrong with them is decided when it is their turn.
-func (l *listener) message() Message {
+func (l *listener) message(ctx context.Context) Message {
 	usage := l.reply.Usage
 	usage.ModelCalls = max(usage.ModelCalls, 1)
 	m := Message{
 		Role: RoleAssistant, Text: l.text.String(), Thought: l.thought.String(),
-		Calls: l.run.a.bound(l.reply.Calls), Usage: usage,
+		Calls: l.run.a.bound(ctx, l.reply.Calls), Usage: usage,
 	}
 	if len(m.Calls) > 0 {
 		m.Kind = KindToolCalls
@@ -169,10 +169,10 @@ func (l *listener) partial() Message {
 	return m
 }
 
-// bound cuts what no transcript should hold: of too many calls it keeps one more
+// bound cuts what no transcript should hold, and hides what none may show: of too many calls it keeps one more
 // than may be made, of too long a text a little more than is allowed, so that
 // what is left is still seen to be too much, also after a resume.
-func (a *Assistant) bound(calls []CallRequest) []CallRequest {
+func (a *Assistant) bound(ctx context.Context, calls []CallRequest) []CallRequest {
 	if len(calls) == 0 {
 		return nil
 	}
@@ -183,8 +183,20 @@ func (a *Assistant) bound(calls []CallRequest) []CallRequest {
 			Tool:      clip(calls[i].Tool, maxToolName),
 			Arguments: clip(calls[i].Arguments, a.cfg.MaxArgumentBytes),
 		}
+		a.veil(ctx, &kept[i])
 	}
 	return kept
+}
+
+// veil keeps apart what may be shown of a call and what its tool gets. Hand-offs
+// have no arguments.
+func (a *Assistant) veil(ctx context.Context, c *CallRequest) {
+	if a.cfg.Toolbox == nil || a.handsOff(c.Tool) {
+		return
+	}
+	if shown := a.cfg.Toolbox.Shown(ctx, *c); shown != c.Arguments {
+		c.Written, c.Arguments = c.Arguments, shown
+	}
 }
 
 // clip leaves a text within limit alone and cuts a longer one between runes, to

@@ -165,6 +165,7 @@ func spoken(m PromptMessage) []PromptMessage {
 // unique in the reply, a name, and arguments of bounded size.
 func presentable(c *call, used map[string]bool, maxArguments int) CallRequest {
 	r := c.CallRequest
+	r.Written = ""
 	for n := 1; r.ID == "" || used[r.ID]; n++ {
 		r.ID = "call_" + strconv.Itoa(n)
 	}

@@ -14,6 +14,8 @@ import (
 // instant is a toolbox whose calls are allowed and succeed at once.
 type instant struct{}
 
+func (instant) Shown(_ context.Context, c agents.CallRequest) string { return c.Arguments }
+
 func (instant) Specs(context.Context) iter.Seq2[agents.Spec, error] {
 	return func(yield func(agents.Spec, error) bool) { yield(agents.Spec{Name: "lookup"}, nil) }
 }

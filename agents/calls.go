@@ -42,7 +42,7 @@ func (a *Assistant) refusal(c *call) *fault.Error {
 		return fault.New(codes.InvalidArgument, fault.ArgumentInvalid, "the call's id is too long")
 	case c.Tool == "", len(c.Tool) > maxToolName:
 		return fault.New(codes.NotFound, fault.ToolUnknown, "there is no tool with that name")
-	case len(c.Arguments) > a.cfg.MaxArgumentBytes:
+	case len(c.exact()) > a.cfg.MaxArgumentBytes:
 		return fault.New(codes.InvalidArgument, fault.ArgumentInvalid, fmt.Sprintf("the arguments are longer than %d bytes", a.cfg.MaxArgumentBytes))
 	case c.handOff:
 		return nil
@@ -108,7 +108,7 @@ func (a *Assistant) stream(c *call, t *Transcript, refused *fault.Error) Stream 
 	thread := t.Thread()
 	tool := ToolCall{
 		ID: c.request.CallID, SessionID: c.request.SessionID, RunID: c.request.RunID, Thread: thread,
-		Name: c.Tool, Arguments: c.Arguments, Resumed: c.begun, Refused: refused, Transcript: t, Ordinal: c.sameBefore,
+		Name: c.Tool, Arguments: c.exact(), Resumed: c.begun, Refused: refused, Transcript: t, Ordinal: c.sameBefore,
 	}
 	return func(ctx context.Context) iter.Seq2[Event, error] {
 		return func(yield func(Event, error) bool) {

@@ -107,7 +107,7 @@ func (c *Coder) step(ctx context.Context, r *run) bool {
 	case s.phase == asking && c.cfg.Model != nil:
 		return c.write(ctx, r, s)
 	case s.phase == asking:
-		return c.request(r, s)
+		return c.request(ctx, r, s)
 	case s.phase == idle && c.cfg.Model == nil && len(s.part.made) > 0:
 		text, _ := outcome(s.newest())
 		return c.say(r, s, Message{Text: text})
@@ -116,12 +116,12 @@ func (c *Coder) step(ctx context.Context, r *run) bool {
 }
 
 // request has the code run that the coder was told.
-func (c *Coder) request(r *run, s *state) bool {
+func (c *Coder) request(ctx context.Context, r *run, s *state) bool {
 	calls := c.calls(c.material(r.t).told)
 	if len(calls) == 0 {
 		return c.say(r, s, Message{Text: noCode})
 	}
-	return c.say(r, s, Message{Kind: KindToolCalls, Calls: c.a.bound(calls)})
+	return c.say(r, s, Message{Kind: KindToolCalls, Calls: c.a.bound(ctx, calls)})
 }
 
 func (c *Coder) say(r *run, s *state, m Message) bool {

@@ -143,6 +143,8 @@ func TestBlindModelReadsMarksForImages(t *testing.T) {
 // answers is a toolbox whose calls all go the same way.
 type answers []agents.Body
 
+func (answers) Shown(_ context.Context, c agents.CallRequest) string { return c.Arguments }
+
 func (a answers) Specs(context.Context) iter.Seq2[agents.Spec, error] {
 	return func(func(agents.Spec, error) bool) {}
 }

@@ -101,6 +101,8 @@ func TestConsumerThatDoesNotCommitGetsAnError(t *testing.T) {
 // mute is a toolbox that says nothing of its calls.
 type mute struct{}
 
+func (mute) Shown(_ context.Context, c agents.CallRequest) string { return c.Arguments }
+
 func (mute) Specs(context.Context) iter.Seq2[agents.Spec, error] {
 	return func(func(agents.Spec, error) bool) {}
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -43,6 +44,27 @@ func (r *Redaction) armMatching(p *pile, tool *toolSchema) {
 			r.arm(rule.paths)
 		}
 	}
+}
+
+// veiled lists the tools whose policies may take something out of arguments.
+func veiled(s *Set) map[string]bool {
+	found := map[string]bool{}
+	for _, r := range s.rules {
+		if !slices.ContainsFunc(r.paths, func(p redactPath) bool { return p.place == placeArgs || p.place == placeBoth }) {
+			continue
+		}
+		for name, t := range s.schema.tools {
+			found[name] = found[name] || matchesTool(r.head().Resource, t)
+		}
+	}
+	return found
+}
+
+// Veils reports whether Shown may be something else than the arguments of a call of
+// the tool.
+func (g *Guard) Veils(tool string) bool {
+	e := g.engine.Load()
+	return e == nil || e.veiled[tool]
 }
 
 // Shown is what may be shown of the arguments of a call that is still to be

@@ -33,6 +33,7 @@ type Engine struct {
 	trials  sync.Pool
 	rpc     map[string]plan  // by action
 	streams map[string]bool  // actions whose policies may filter what models say
+	veiled  map[string]bool  // tools whose policies may take something out of arguments
 	tools   map[string]plan  // by tool
 	now     func() time.Time // the stopwatch's, for tests
 }
@@ -44,7 +45,7 @@ func NewEngine(s *Set) *Engine {
 	for _, r := range s.rules {
 		e.rules[r.id] = r
 	}
-	e.streams = streamed(s)
+	e.streams, e.veiled = streamed(s), veiled(s)
 	return e
 }
 

@@ -1,6 +1,7 @@
 package tools
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -134,6 +135,32 @@ func (g *Gate) Specs(ctx context.Context) iter.Seq2[agents.Spec, error] {
 		}
 	}
 }
+
+// Shown implements agents.Toolbox. Where no policy takes anything out of the tool's
+// arguments they stay as they are.
+func (g *Gate) Shown(ctx context.Context, c agents.CallRequest) string {
+	a := &attempt{gate: g, call: agents.ToolCall{Name: c.Tool, Arguments: c.Arguments}}
+	if a.tool = g.registry.tools[c.Tool]; a.tool == nil || !g.guard.Veils(c.Tool) {
+		return c.Arguments
+	}
+	var err error
+	if a.grant, err = g.authority(ctx); err != nil {
+		return hidden
+	}
+	q := a.ask(ctx, policy.ActionCallTool)
+	q.Arguments = json.RawMessage(c.Arguments)
+	if args, bad := a.tool.schema.parse(c.Arguments); len(bad) == 0 {
+		q.Arguments = args.raw
+	}
+	shown := g.guard.Shown(&q)
+	if bytes.Equal(shown, q.Arguments) {
+		return c.Arguments
+	}
+	return string(shown)
+}
+
+// hidden stands for arguments of which nothing may be shown.
+const hidden = `"` + policy.Redacted + `"`
 
 var (
 	errGone   = errors.New("the consumer is gone") // it broke its loop

@@ -54,6 +54,9 @@ func (b *Toolbox) Specs(context.Context) iter.Seq2[agents.Spec, error] {
 	}
 }
 
+// Shown shows everything.
+func (b *Toolbox) Shown(_ context.Context, c agents.CallRequest) string { return c.Arguments }
+
 // Call performs one call.
 func (b *Toolbox) Call(ctx context.Context, c agents.ToolCall) iter.Seq2[agents.Event, error] {
 	return func(yield func(agents.Event, error) bool) {

@@ -94,6 +94,15 @@ func (b *AgentTools) Specs(ctx context.Context) iter.Seq2[agents.Spec, error] {
 	}
 }
 
+// Shown is the box's answer. An agent's task is shown as it is, unless the box
+// knows the agent as a tool of its own.
+func (b *AgentTools) Shown(ctx context.Context, c agents.CallRequest) string {
+	if b.box == nil {
+		return c.Arguments
+	}
+	return b.box.Shown(ctx, c)
+}
+
 // Call performs one call: of an agent, or of the box's tools.
 func (b *AgentTools) Call(ctx context.Context, c agents.ToolCall) iter.Seq2[agents.Event, error] {
 	t := b.byName[c.Name]

@@ -388,6 +388,8 @@ func (m repeater) Generate(_ context.Context, p *agents.Prompt) iter.Seq2[agents
 // whoami is a toolbox that tells whom it was called for.
 type whoami struct{}
 
+func (whoami) Shown(_ context.Context, c agents.CallRequest) string { return c.Arguments }
+
 func (whoami) Specs(context.Context) iter.Seq2[agents.Spec, error] {
 	return func(yield func(agents.Spec, error) bool) { yield(agents.Spec{Name: "lookup"}, nil) }
 }
