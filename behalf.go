@@ -56,6 +56,7 @@ type options struct {
 	identity *Identity
 	log      *slog.Logger
 	metrics  *prometheus.Registry
+	meters   *meters
 	now      func() time.Time
 	version  string
 }
@@ -122,7 +123,7 @@ func New(ctx context.Context, cfg *config.Config, opts ...Option) (_ *Server, er
 func defaults(opts []Option) options {
 	o := options{
 		tools: map[string][]tools.Tool{}, models: map[string]agents.Model{},
-		log: slog.Default(), metrics: prometheus.NewRegistry(), now: time.Now,
+		log: slog.Default(), metrics: prometheus.NewRegistry(), meters: newMeters(), now: time.Now,
 	}
 	for _, apply := range opts {
 		apply(&o)

@@ -144,7 +144,7 @@ func namesOf[T any](cfg *config.Config, section string, all map[string]T) []stri
 }
 
 // buildModels makes the models that were not passed as options, the plain ones
-// first and then those with fallbacks.
+// first and then those with fallbacks. What any of them says passes policy.
 func (s *Server) buildModels() error {
 	var problems []error
 	plain := map[string]agents.Model{}
@@ -170,6 +170,11 @@ func (s *Server) buildModels() error {
 			m = model.Fallback(m, rest...)
 		}
 		s.opt.models[name] = m
+	}
+	for name, m := range s.opt.models {
+		if m != nil {
+			s.opt.models[name] = s.govern(m)
+		}
 	}
 	return errors.Join(problems...)
 }

@@ -60,7 +60,10 @@ func (s *Server) target(name string, groupChat bool) (agents.Agent, bool) {
 		all = s.chats
 	}
 	a, ok := all[name]
-	return a, ok
+	if !ok {
+		return nil, false
+	}
+	return s.overheard(a, groupChat), true
 }
 
 // desks makes a desk for each agent: the agent itself and everybody it can hand

@@ -86,8 +86,11 @@ func lost(private string) error {
 
 func (s *Server) openGuard(set *policy.Set) func(context.Context) error {
 	return func(context.Context) (err error) {
+		if err := s.opt.meters.register(s.opt.metrics); err != nil {
+			return err
+		}
 		s.guard, err = policy.NewGuard(policy.GuardConfig{
-			Sink: s.store, DigestKey: s.digestKey, Clock: s.opt.now,
+			Sink: s.store, DigestKey: s.digestKey, Clock: s.opt.now, OnRedacted: s.opt.meters.redacted,
 			OnAlarm: func(ctx context.Context, a policy.Alarm) {
 				s.opt.log.ErrorContext(ctx, "guard alarm", slog.String("reason", string(a.Reason)), slog.String("tenant", a.Tenant),
 					slog.String("action", a.Action), slog.Any("cause", a.Err))

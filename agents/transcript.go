@@ -71,6 +71,17 @@ func (t *Transcript) Since(n int) []Event {
 	return all[n:len(all):len(all)]
 }
 
+// Each shows every event of the log, thread by thread. See must not append.
+func (t *Transcript) Each(see func(*Event)) {
+	t.log.mu.RLock()
+	defer t.log.mu.RUnlock()
+	for _, events := range t.log.threads {
+		for i := range events {
+			see(&events[i])
+		}
+	}
+}
+
 // Len is the number of the thread's events.
 func (t *Transcript) Len() int {
 	t.log.mu.RLock()
