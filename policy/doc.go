@@ -54,7 +54,8 @@
 // Redaction paths are parsed and applied by ojg/jp: one grammar that policy
 // authors know. Filters and scripts are refused at load, because a hostile
 // result would steer them, and after each redaction the path is evaluated again:
-// if anything but the mark is found, the whole value is replaced.
+// if anything but the mark is found, the whole value is replaced. What has no place
+// that is known beforehand is found by the detectors of package pii.
 //
 // # Contract
 //

@@ -1388,7 +1388,7 @@ type ToolCallPart struct {
 	ModelCallId string `protobuf:"bytes,1,opt,name=model_call_id,json=modelCallId,proto3" json:"model_call_id,omitempty"`
 	// The tool's name as the model wrote it; it may not exist.
 	Tool string `protobuf:"bytes,2,opt,name=tool,proto3" json:"tool,omitempty"`
-	// The arguments as the model wrote them; it may not be JSON.
+	// The arguments as the model wrote them, less what policy takes out of what is sent; it may not be JSON.
 	ArgumentsJson string `protobuf:"bytes,3,opt,name=arguments_json,json=argumentsJson,proto3" json:"arguments_json,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1450,7 +1450,7 @@ type ToolCallRequested struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The tool's name.
 	Tool string `protobuf:"bytes,1,opt,name=tool,proto3" json:"tool,omitempty"`
-	// The arguments as the model wrote them.
+	// The arguments as the model wrote them, less what policy takes out of what is sent.
 	ArgumentsJson string `protobuf:"bytes,2,opt,name=arguments_json,json=argumentsJson,proto3" json:"arguments_json,omitempty"`
 	// The id the model gave the call.
 	ModelCallId   string `protobuf:"bytes,3,opt,name=model_call_id,json=modelCallId,proto3" json:"model_call_id,omitempty"`
