@@ -17,6 +17,7 @@ import (
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/store"
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
@@ -27,7 +28,7 @@ func auditCommand() *cobra.Command {
 func auditQueryCommand() *cobra.Command {
 	var f clientFlags
 	var since time.Duration
-	decision := ""
+	decision, call := "", ""
 	q := &behalfv1.QueryAuditRequest{}
 	c := &cobra.Command{
 		Use: "query", Short: "Who did what, through which agent, and what was decided", Args: cobra.NoArgs,
@@ -46,7 +47,7 @@ func auditQueryCommand() *cobra.Command {
 				return err
 			}
 			defer func() { _ = conn.Close() }()
-			return printAudit(ctx, behalfv1.NewAuditServiceClient(conn), q, c.OutOrStdout(), f.json)
+			return printAudit(ctx, conn, auditQuestion{q, call, f.json}, c.OutOrStdout())
 		},
 	}
 	f.bind(c)
@@ -56,14 +57,32 @@ func auditQueryCommand() *cobra.Command {
 	c.Flags().StringVar(&decision, "decision", "", "allow or deny")
 	c.Flags().StringVar(&q.RunId, "run", "", "run id")
 	c.Flags().StringVar(&q.SessionId, "session", "", "session id")
+	c.Flags().StringVar(&call, "call", "", "id of a call or decision, as refusals name it")
 	c.Flags().DurationVar(&since, "since", 0, "only the last so long, e.g. 1h")
 	c.Flags().Int32Var(&q.Limit, "limit", 0, "at most so many rows, the newest; 0: 1000")
 	return c
 }
 
+// auditQuestion is which rows to print, and how.
+type auditQuestion struct {
+	query *behalfv1.QueryAuditRequest
+	call  string // only this call's; the server has no question for it
+	json  bool
+}
+
+// allRows is as many as a query may have.
+const allRows = 100_000
+
+func (q auditQuestion) fits(r *behalfv1.AuditRecord) bool {
+	return q.call == "" || q.call == r.GetCallId()
+}
+
 // printAudit prints the rows that fit q, as a table or as lines of JSON.
-func printAudit(ctx context.Context, client behalfv1.AuditServiceClient, q *behalfv1.QueryAuditRequest, out io.Writer, asJSON bool) error {
-	stream, err := client.QueryAudit(ctx, q)
+func printAudit(ctx context.Context, conn *grpc.ClientConn, q auditQuestion, out io.Writer) error {
+	if q.call != "" && q.query.GetLimit() == 0 {
+		q.query.Limit = allRows
+	}
+	stream, err := behalfv1.NewAuditServiceClient(conn).QueryAudit(ctx, q.query)
 	if err != nil {
 		return err
 	}
@@ -76,7 +95,10 @@ func printAudit(ctx context.Context, client behalfv1.AuditServiceClient, q *beha
 		if err != nil {
 			return err
 		}
-		if !asJSON {
+		if !q.fits(m.GetRecord()) {
+			continue
+		}
+		if !q.json {
 			rows = append(rows, auditRow(m.GetRecord()))
 			continue
 		}
@@ -87,7 +109,7 @@ func printAudit(ctx context.Context, client behalfv1.AuditServiceClient, q *beha
 		fmt.Fprintln(out, line)
 	}
 	switch {
-	case asJSON:
+	case q.json:
 		return nil
 	case len(rows) == 1:
 		fmt.Fprintln(out, "nothing is recorded that fits this question")

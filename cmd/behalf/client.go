@@ -29,7 +29,10 @@ type profile struct {
 	People   string `json:"people,omitempty"`
 }
 
-const profileName = "client.json"
+const (
+	profileName = "client.json"
+	defaultDir  = ".behalf"
+)
 
 // clientFlags are the flags of every command that calls a server.
 type clientFlags struct {
@@ -41,7 +44,7 @@ type clientFlags struct {
 }
 
 func (f *clientFlags) bind(c *cobra.Command) {
-	c.Flags().StringVar(&f.dir, "dir", ".behalf", "folder that dev wrote its credentials to")
+	c.Flags().StringVar(&f.dir, "dir", defaultDir, "folder that dev wrote its credentials to")
 	c.Flags().StringVar(&f.as, "as", "", "person to act for, with a token of the dev issuer")
 	c.Flags().StringVar(&f.token, "token", "", "access token of the person to act for (better: BEHALF_TOKEN, which no list of processes shows)")
 	c.Flags().BoolVar(&f.json, "json", false, "print JSON, one object a line")
@@ -124,4 +127,17 @@ func (f *clientFlags) accessToken(p profile) (string, error) {
 		return mint(f.dir, p, f.as)
 	}
 	return os.Getenv("BEHALF_TOKEN"), nil
+}
+
+// again are the flags that the same person needs for the next command; a token is
+// not shown.
+func (f *clientFlags) again() string {
+	text := ""
+	if f.as != "" {
+		text += " --as " + quoted(f.as)
+	}
+	if f.dir != defaultDir {
+		text += " --dir " + quoted(f.dir)
+	}
+	return text
 }

@@ -156,5 +156,5 @@ func (d *demo) query(ctx context.Context, conn *grpc.ClientConn) error {
 		return err
 	}
 	d.chapter(3, "%s (%s) asks the audit log what was done for Alice:", p.Name, p.Roles[0])
-	return printAudit(ctx, behalfv1.NewAuditServiceClient(conn), &behalfv1.QueryAuditRequest{User: "alice"}, d.out, false)
+	return printAudit(ctx, conn, auditQuestion{query: &behalfv1.QueryAuditRequest{User: "alice"}}, d.out)
 }

@@ -24,6 +24,9 @@ func explain(err error) string {
 		return "behalf: " + err.Error()
 	}
 	text := "behalf: " + clean(s.Message())
+	if id := wrongID(s); id != "" {
+		text = "behalf: " + id
+	}
 	known := false
 	for _, d := range s.Details() {
 		switch d := d.(type) {
@@ -33,8 +36,8 @@ func explain(err error) string {
 			}
 		case *errdetails.BadRequest:
 			for _, f := range d.GetFieldViolations() {
-				if strings.Contains(s.Message(), f.GetDescription()) {
-					continue // the message says it already
+				if strings.Contains(s.Message(), f.GetDescription()) || notIDs[f.GetField()] != "" {
+					continue // it is said already
 				}
 				text += fmt.Sprintf("\n  field     %s: %s", clean(f.GetField()), clean(f.GetDescription()))
 			}
@@ -51,29 +54,62 @@ var hints = map[string]string{ //nolint:gosec // names of reasons are not creden
 	"CREDENTIAL_REQUIRED": "say for whom: --as PERSON with `behalf dev`, else --token or BEHALF_TOKEN",
 	"CREDENTIAL_INVALID":  "with `behalf dev` use --as PERSON; else get a new token from your identity provider",
 	"CREDENTIAL_EXPIRED":  "with `behalf dev` use --as PERSON; else get a new token from your identity provider",
-	"POLICY_DENIED":       "who may read the audit log sees which policy it was: `behalf audit query`",
+	"POLICY_DENIED":       "who may read the audit log sees which policy it was: `behalf audit query --call DECISION`",
+	"RATE_LIMITED":        "who may read the audit log sees which policy it was: `behalf audit query --call DECISION`",
+	"SESSION_BUSY":        "`behalf chat TARGET --session SESSION` follows the run and answers what it asks; `behalf runs cancel RUN` ends it",
 	"POLICY_ERROR":        "`behalf policy check -c FILE` on the server's machine names the policy, its file and line",
-	"NOT_FOUND":           "`behalf agents`, `behalf sessions` and `behalf runs` list what there is for you",
+	"NOT_FOUND":           "`behalf agents`, `behalf chats`, `behalf sessions` and `behalf runs` list what there is for you",
+}
+
+// notIDs say what is wrong with an id that cannot be one.
+var notIDs = map[string]string{
+	"session_id": "that does not look like a session id; `behalf sessions` lists yours",
+	"run_id":     "that does not look like a run id; `behalf runs` lists yours",
+}
+
+// wrongID is what to say instead of the pattern that an id does not match.
+func wrongID(s *status.Status) string {
+	for _, d := range s.Details() {
+		bad, _ := d.(*errdetails.BadRequest)
+		for _, f := range bad.GetFieldViolations() {
+			if text := notIDs[f.GetField()]; text != "" {
+				return named(text)
+			}
+		}
+	}
+	return ""
+}
+
+// named puts the name that this program was started by into a hint.
+func named(hint string) string { return strings.ReplaceAll(hint, "`behalf ", "`"+self()+" ") }
+
+// nobodyNamed is said where a person was most likely meant.
+const nobodyNamed = "nobody was named, so the program spoke for itself: --as PERSON or --token says for whom"
+
+// unnamed reports whether a command that takes a person was given none.
+func unnamed(c *cobra.Command) bool {
+	as, token := c.Flags().Lookup("as"), c.Flags().Lookup("token")
+	return as != nil && !as.Changed && token != nil && !token.Changed && os.Getenv("BEHALF_TOKEN") == ""
 }
 
 // forWhom reminds of the person, whom a refused call most often lacks.
 func forWhom(c *cobra.Command, err error) string {
-	as, token := c.Flags().Lookup("as"), c.Flags().Lookup("token")
-	if status.Code(err) != codes.PermissionDenied || as == nil || as.Changed || token == nil || token.Changed || os.Getenv("BEHALF_TOKEN") != "" {
+	if status.Code(err) != codes.PermissionDenied || !unnamed(c) {
 		return ""
 	}
-	return "\n  note      nobody was named, so the program spoke for itself: --as PERSON or --token says for whom"
+	return "\n  note      " + nobodyNamed
 }
 
 func refusal(d *errdetails.ErrorInfo) string {
 	text := "\n  reason    " + clean(d.GetReason())
-	for _, m := range []struct{ key, label string }{{"tool", "tool"}, {"missing_scope", "scope"}, {"decision_id", "decision"}, {"request_id", "request"}} {
+	for _, m := range []struct{ key, label string }{{"tool", "tool"}, {"missing_scope", "scope"}, {"decision_id", "decision"}, {"run_id", "run"}, {"session_id", "session"}, {"request_id", "request"}} {
 		if v := d.GetMetadata()[m.key]; v != "" {
 			text += fmt.Sprintf("\n  %-9s %s", m.label, clean(v))
 		}
 	}
-	if h := hints[d.GetReason()]; h != "" && (d.GetReason() != "POLICY_DENIED" || d.GetMetadata()["decision_id"] != "") {
-		text += "\n  next      " + strings.ReplaceAll(h, "`behalf ", "`"+self()+" ")
+	id := d.GetMetadata()["decision_id"]
+	if h := strings.ReplaceAll(hints[d.GetReason()], "DECISION", clean(id)); h != "" && (!strings.Contains(hints[d.GetReason()], "DECISION") || id != "") {
+		text += "\n  next      " + named(h)
 	}
 	return text
 }

@@ -36,16 +36,44 @@ func look[R proto.Message](use, short string, ask func(*cobra.Command, *grpc.Cli
 				fmt.Fprintln(c.OutOrStdout(), line)
 				return err
 			}
-			list := rows(answer)
-			if len(list) == 1 {
-				fmt.Fprintln(c.OutOrStdout(), "none")
-				return nil
+			if err := show(c.OutOrStdout(), rows(answer)); err != nil {
+				return err
 			}
-			return table(c.OutOrStdout(), list)
+			if more, ok := any(answer).(interface{ GetNextPageToken() string }); ok && more.GetNextPageToken() != "" {
+				fmt.Fprintln(c.OutOrStdout(), "there are more: --limit says how many to show")
+			}
+			if c.Annotations[ofPerson] != "" && unnamed(c) {
+				fmt.Fprintln(c.ErrOrStderr(), "note: "+nobodyNamed)
+			}
+			return nil
 		},
 	}
 	f.bind(c)
 	return c
+}
+
+// ofPerson marks a command whose answer depends on the person it is asked for.
+const ofPerson = "of a person"
+
+// own marks a list that is each person's own, and gives it a length.
+func own(c *cobra.Command) *cobra.Command {
+	c.Annotations = map[string]string{ofPerson: "yes"}
+	c.Flags().Int32("limit", 100, "at most so many, up to 1000")
+	return c
+}
+
+// limit is what own was asked for.
+func limit(c *cobra.Command) int32 {
+	n, _ := c.Flags().GetInt32("limit")
+	return n
+}
+
+func show(out io.Writer, rows [][]string) error {
+	if len(rows) == 1 {
+		fmt.Fprintln(out, "none")
+		return nil
+	}
+	return table(out, rows)
 }
 
 func table(out io.Writer, rows [][]string) error {
@@ -90,10 +118,25 @@ func nobody(u *behalfv1.User) string {
 	return strings.TrimSpace(u.GetSubject() + "  " + u.GetEmail())
 }
 
+func chatsCommand() *cobra.Command {
+	return look("chats", "List the group chats",
+		func(c *cobra.Command, conn *grpc.ClientConn, _ *clientFlags) (*behalfv1.ListGroupChatsResponse, error) {
+			return behalfv1.NewGroupChatServiceClient(conn).ListGroupChats(c.Context(), &behalfv1.ListGroupChatsRequest{PageSize: everything})
+		},
+		func(r *behalfv1.ListGroupChatsResponse) [][]string {
+			rows := [][]string{{"CHAT", "KIND", "PARTICIPANTS", "WHAT IT DOES"}}
+			for _, g := range r.GetGroupChats() {
+				kind := strings.ToLower(word(g.GetKind().String(), "GROUP_CHAT_KIND_"))
+				rows = append(rows, []string{g.GetName(), kind, orDash(g.GetParticipants()), g.GetDescription()})
+			}
+			return rows
+		})
+}
+
 func agentsCommand() *cobra.Command {
-	return look("agents", "List the agents you may see",
+	return look("agents", "List the agents",
 		func(c *cobra.Command, conn *grpc.ClientConn, _ *clientFlags) (*behalfv1.ListAgentsResponse, error) {
-			return behalfv1.NewAgentServiceClient(conn).ListAgents(c.Context(), &behalfv1.ListAgentsRequest{PageSize: 1000})
+			return behalfv1.NewAgentServiceClient(conn).ListAgents(c.Context(), &behalfv1.ListAgentsRequest{PageSize: everything})
 		},
 		func(r *behalfv1.ListAgentsResponse) [][]string {
 			rows := [][]string{{"AGENT", "TOOLS", "CEILING", "WHAT IT DOES"}}
@@ -115,9 +158,9 @@ func ceiling(s *behalfv1.Scopes) string {
 }
 
 func toolsCommand() *cobra.Command {
-	return look("tools", "List the tools that you may call",
+	return own(look("tools", "List the tools that you may call",
 		func(c *cobra.Command, conn *grpc.ClientConn, _ *clientFlags) (*behalfv1.ListToolsResponse, error) {
-			return behalfv1.NewToolServiceClient(conn).ListTools(c.Context(), &behalfv1.ListToolsRequest{PageSize: 1000})
+			return behalfv1.NewToolServiceClient(conn).ListTools(c.Context(), &behalfv1.ListToolsRequest{PageSize: limit(c)})
 		},
 		func(r *behalfv1.ListToolsResponse) [][]string {
 			rows := [][]string{{"TOOL", "TOOLSET", "EFFECT", "SCOPES", "WHAT IT DOES"}}
@@ -128,13 +171,13 @@ func toolsCommand() *cobra.Command {
 				})
 			}
 			return rows
-		})
+		}))
 }
 
 func sessionsCommand() *cobra.Command {
-	return look("sessions", "List your sessions",
+	return own(look("sessions", "List your sessions, the last used first",
 		func(c *cobra.Command, conn *grpc.ClientConn, _ *clientFlags) (*behalfv1.ListSessionsResponse, error) {
-			return behalfv1.NewSessionServiceClient(conn).ListSessions(c.Context(), &behalfv1.ListSessionsRequest{})
+			return behalfv1.NewSessionServiceClient(conn).ListSessions(c.Context(), &behalfv1.ListSessionsRequest{PageSize: limit(c)})
 		},
 		func(r *behalfv1.ListSessionsResponse) [][]string {
 			rows := [][]string{{"SESSION", "TARGET", "UPDATED"}}
@@ -142,21 +185,33 @@ func sessionsCommand() *cobra.Command {
 				rows = append(rows, []string{s.GetSessionId(), s.GetTarget(), s.GetUpdatedAt().AsTime().Local().Format(time.DateTime)})
 			}
 			return rows
-		})
+		}))
 }
 
 func runsCommand() *cobra.Command {
-	return look("runs", "List your runs",
+	c := own(look("runs", "List your runs, newest first; watch or cancel one",
 		func(c *cobra.Command, conn *grpc.ClientConn, _ *clientFlags) (*behalfv1.ListRunsResponse, error) {
-			return behalfv1.NewRunServiceClient(conn).ListRuns(c.Context(), &behalfv1.ListRunsRequest{})
+			return behalfv1.NewRunServiceClient(conn).ListRuns(c.Context(), &behalfv1.ListRunsRequest{PageSize: limit(c)})
 		},
 		func(r *behalfv1.ListRunsResponse) [][]string {
 			rows := [][]string{{"RUN", "TARGET", "STATE", "ENDED", "SESSION"}}
 			for _, u := range r.GetRuns() {
 				rows = append(rows, []string{
-					u.GetRunId(), u.GetTarget(), strings.ToLower(word(u.GetState().String(), "RUN_STATE_")), u.GetStopReason(), u.GetSessionId(),
+					u.GetRunId(), u.GetTarget(), runState(u.GetState()), cut(u.GetStopReason(), endWidth), u.GetSessionId(),
 				})
 			}
 			return rows
-		})
+		}))
+	c.AddCommand(runWatchCommand(), runCancelCommand())
+	return c
+}
+
+// endWidth keeps a sentence out of a column.
+const endWidth = 24
+
+func cut(text string, width int) string {
+	if r := []rune(text); len(r) > width {
+		return string(r[:width-1]) + "…"
+	}
+	return text
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -48,10 +49,12 @@ func wrongInput(err error) error {
 func newRoot() *cobra.Command {
 	root := group("behalf", "Runs LLM agents on behalf of a verified person",
 		demoCommand(), devCommand(), serveCommand(),
-		runCommand(), chatCommand(), agentsCommand(), toolsCommand(), whoAmICommand(), sessionsCommand(), runsCommand(), reloadCommand(),
+		runCommand(), chatCommand(), agentsCommand(), chatsCommand(), toolsCommand(), whoAmICommand(), sessionsCommand(), runsCommand(), reloadCommand(),
 		auditCommand(), policyCommand(), tokenCommand(), configCommand(), importCommand(), exportCommand(), versionCommand(),
 	)
 	root.Long = "behalf runs LLM agents on behalf of a verified person. Every tool call is made, limited and recorded as that person's.\n\nStart with: " + self() + " demo"
+	root.Version = versionLine()
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SilenceUsage, root.SilenceErrors = true, true
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return misused(c, err) })
@@ -85,7 +88,7 @@ func explainArguments(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {
-				return misused(c, err)
+				return misused(c, wanted(c, args, err))
 			}
 			return nil
 		}
@@ -93,6 +96,18 @@ func explainArguments(c *cobra.Command) {
 	for _, below := range c.Commands() {
 		explainArguments(below)
 	}
+}
+
+// wanted says which arguments a command takes, instead of how many.
+func wanted(c *cobra.Command, args []string, err error) error {
+	_, names, _ := strings.Cut(c.Use, " ")
+	switch {
+	case strings.HasPrefix(err.Error(), "accepts ") && names != "":
+		return fmt.Errorf("it needs %s, and got %s", strings.Join(strings.Fields(names), " and "), count(int64(len(args)), "argument"))
+	case strings.HasPrefix(err.Error(), "unknown command") && names == "" && len(args) > 0:
+		return fmt.Errorf("it takes no argument such as %q", args[0])
+	}
+	return err
 }
 
 func misused(c *cobra.Command, err error) error {

@@ -20,11 +20,13 @@ type screen struct {
 	indent string
 	json   bool
 	paint  paint
-	width  int // of a line of data; 0: all of it
+	width  int  // of a line of data; 0: all of it
+	ids    bool // name the calls that were denied, for whoever asks the record
 
 	calls  map[string]string // call id -> tool
 	shown  map[string]bool   // messages that came as deltas
 	open   bool              // text is being written
+	breaks int               // ends of lines in it that nothing has followed yet
 	source string
 	tally  tally
 }
@@ -43,6 +45,11 @@ func newScreen(out io.Writer, indent string, json bool) *screen {
 	if onTerminal(out) {
 		s.width = dataWidth
 	}
+	return s
+}
+
+func (s *screen) withIDs() *screen {
+	s.ids = true
 	return s
 }
 
@@ -82,6 +89,9 @@ func (s *screen) show(e *behalfv1.Event) {
 	case *behalfv1.Event_InputRequested:
 		s.line("? %s asks you: %s", clean(b.InputRequested.GetFrom()), clean(b.InputRequested.GetPrompt()))
 	case *behalfv1.Event_HandedOff:
+		if e.GetThread() != "" {
+			return // the team says it once more
+		}
 		s.line("%s", s.paint.dim("⇢ "+clean(e.GetSource())+" hands over to "+clean(b.HandedOff.GetTo())))
 	case *behalfv1.Event_RunFinished:
 		s.end()
@@ -108,6 +118,9 @@ func (s *screen) decided(call string, d *behalfv1.ToolCallDecided) {
 	if because != "" {
 		because = "  by " + s.paint.bold(because)
 	}
+	if s.ids {
+		because += "  " + s.paint.dim(clean(call))
+	}
 	s.line("  %s %s  %s%s", s.paint.bad("✗ DENIED"), tool, word(d.GetReason().String(), "ERROR_REASON_"), because)
 }
 
@@ -131,10 +144,9 @@ func (s *screen) data(text string) string {
 	return string(r[:s.width]) + "…"
 }
 
-// text writes a piece of an agent's reply, with its name in front of the first.
 // ended says why a run stopped before it was complete, or by which condition.
 func (s *screen) ended(f *behalfv1.RunFinished) {
-	text := "■ the run ended: " + clean(f.GetStopReason()) + " " + clean(f.GetErrorMessage())
+	text := "■ the run ended: " + ending(f)
 	if f.GetState() == behalfv1.RunState_RUN_STATE_FINISHED {
 		s.line("%s", s.paint.dim(text))
 		return
@@ -153,13 +165,26 @@ func (s *screen) message(e *behalfv1.Event, m *behalfv1.Message) {
 	s.end()
 }
 
+// gutter stands before each further line of an agent's text, which could else
+// look like a line of ours.
+const gutter = "  │ "
+
+// text writes a piece of an agent's reply, with its name in front of the first.
 func (s *screen) text(source, piece string) {
 	if !s.open || s.source != source {
 		s.end()
 		fmt.Fprintf(s.out, "%s%s ", s.indent, s.paint.name(clean(source)+":"))
 		s.open, s.source = true, source
 	}
-	fmt.Fprint(s.out, clean(piece))
+	for i, part := range strings.Split(strings.ReplaceAll(piece, "\t", "    "), "\n") {
+		if i > 0 {
+			s.breaks++
+		}
+		if part != "" {
+			fmt.Fprint(s.out, strings.Repeat("\n"+s.indent+gutter, s.breaks), clean(part))
+			s.breaks = 0
+		}
+	}
 }
 
 func (s *screen) line(format string, args ...any) {
@@ -170,7 +195,7 @@ func (s *screen) line(format string, args ...any) {
 func (s *screen) end() {
 	if s.open {
 		fmt.Fprintln(s.out)
-		s.open = false
+		s.open, s.breaks = false, 0
 	}
 }
 

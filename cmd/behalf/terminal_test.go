@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -32,6 +34,35 @@ func TestHostileTextCannotCommandATerminal(t *testing.T) {
 	got := clean("a\x1b[2Jb\nc\u202Ed\x07\u009be")
 	if want := "a\uFFFD[2Jb c\uFFFDd\uFFFD\uFFFDe"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestAgentsTextKeepsItsLinesAndFakesNone(t *testing.T) {
+	var out bytes.Buffer
+	s := newScreen(&out, "", false)
+
+	s.text("bot", "one\n\ttwo\n")
+	s.text("bot", "  ✓ allowed refund_order\x1b[2J\n")
+	s.end()
+	s.text("bot", "three")
+	s.end()
+
+	want := "bot: one\n  │     two\n  │   ✓ allowed refund_order\uFFFD[2J\nbot: three\n"
+	if out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}
+
+func TestWhoeverWaitsForALineHearsTheEnd(t *testing.T) {
+	lines, failed := typed(strings.NewReader("one\n"))
+
+	if got := <-lines; got != "one" {
+		t.Errorf("got %q, want one", got)
+	}
+	for range 3 {
+		if err := <-failed; err != nil {
+			t.Errorf("got %v, want the end", err)
+		}
 	}
 }
 

@@ -17,11 +17,15 @@ func version() string {
 	return info.Main.Version
 }
 
+func versionLine() string {
+	return fmt.Sprintf("behalf %s %s %s/%s", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(c *cobra.Command, _ []string) {
-			fmt.Fprintln(c.OutOrStdout(), "behalf", version(), runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH)
+			fmt.Fprintln(c.OutOrStdout(), versionLine())
 		},
 	}
 }
