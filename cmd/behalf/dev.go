@@ -1,16 +1,20 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/behalf-dev/behalf"
+	"github.com/behalf-dev/behalf/config"
 	"github.com/spf13/cobra"
 )
 
@@ -26,6 +30,11 @@ Delete the folder to begin anew. The authority and the issuer exist only here: n
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := onlyHere(listen, http); err != nil {
 				return err
+			}
+			if c.Flags().Changed("example") {
+				if err := notMixed(dir, example); err != nil {
+					return err
+				}
 			}
 			l, err := newLocal(dir, example)
 			if err != nil {
@@ -47,7 +56,7 @@ Delete the folder to begin anew. The authority and the issuer exist only here: n
 			if err == nil {
 				fmt.Fprintf(c.OutOrStdout(), "\nstopped; the next `%s dev` goes on where this one ended\n", self())
 			}
-			return started(err, "--listen 127.0.0.1:0 (any free port) or --http ''", "another --dir")
+			return started(err, "--listen 127.0.0.1:0 (any free port) and --http ''", "another --dir")
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", dir, "folder for credentials, data and the editable desk")
@@ -105,7 +114,7 @@ func (l *local) greet(out io.Writer, s *behalf.Server, dir string) {
 	if at != ".behalf" {
 		in = " --dir " + quoted(at)
 	}
-	me, files := self(), quoted(at)
+	me, files, first := self(), quoted(at), l.first()
 	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
 	say("%s gRPC with mutual TLS on %s\n", p.bold("behalf dev is up:"), s.Addr())
 	say("  people   %s", l.people.withRoles())
@@ -114,17 +123,80 @@ func (l *local) greet(out io.Writer, s *behalf.Server, dir string) {
 		say("  http     http://%[1]s/healthz and http://%[1]s/metrics", s.HTTPAddr())
 	}
 	say("  folder   %s: credentials, data, audit log; %s: agents, policies, people to edit\n", at, filepath.Join(at, "desk"))
+	who := l.people.People[0].Subject
 	say("%s\n", p.bold("Paste these into another terminal, in this folder. Talk, look at the record, prove it:"))
-	say("  %s chat triage --as alice%s", me, in)
-	say("  %s audit query --as carol --user alice%s", me, in)
+	for _, t := range l.targets() {
+		say("  %s chat %s --as %s%s", me, t.name, quoted(who), in)
+	}
+	if reader := l.people.auditor(); reader != "" {
+		say("  %s audit query --as %s --user %s%s", me, quoted(reader), quoted(who), in)
+	}
 	say("  %s audit verify%s\n", me, strings.Replace(in, " --dir ", " --store ", 1)+dbSuffix(in))
 	say("%s\n", p.bold("The same with grpcurl. The certificate says which program calls, the token for whom:"))
-	say("  TOKEN=$(%s token alice%s)", me, in)
+	say("  TOKEN=$(%s token %s%s)", me, quoted(who), in)
 	say("  rpc() { %s -cacert %[2]s/ca.pem -cert %[2]s/svid-client.pem -key %[2]s/svid-client.key -H \"authorization: Bearer $TOKEN\" \"$@\"; }", grpcurl(), files)
 	say("  rpc localhost:%s list", port)
 	say("  rpc localhost:%s behalf.v1.AdminService/WhoAmI", port)
-	say("  rpc -d '{\"agent\":\"triage\",\"input\":\"Please refund order O-5001 of customer C-1001\"}' localhost:%s behalf.v1.AgentService/RunAgent\n", port)
-	say("%s", p.dim("Ctrl-C stops it. Denied and failed calls are logged here; all calls with --verbose."))
+	if first.name != "" {
+		say("  rpc -d '%s' localhost:%s %s", l.request(first), port, first.method())
+	}
+	say("\n%s", p.dim("Ctrl-C stops it. Denied and failed calls are logged here; all calls with --verbose."))
+}
+
+// targets are what the banner tells to talk with: every group chat, else the
+// agent that the file begins with.
+func (l *local) targets() []target {
+	var all []target
+	for _, name := range inFile(l.cfg, "group_chats", l.cfg.GroupChats) {
+		all = append(all, target{name, true})
+	}
+	for _, name := range inFile(l.cfg, "agents", l.cfg.Agents) {
+		if len(all) == 0 && l.cfg.Agents[name].Kind != config.KindHuman {
+			all = append(all, target{name, false})
+		}
+	}
+	return all
+}
+
+func (l *local) first() target {
+	if all := l.targets(); len(all) > 0 {
+		return all[0]
+	}
+	return target{}
+}
+
+// inFile sorts the names of a section as the file has them.
+func inFile[T any](c *config.Config, section string, all map[string]T) []string {
+	line := func(name string) int {
+		n, _ := c.Position(section + "." + name)
+		return n
+	}
+	return slices.SortedFunc(maps.Keys(all), func(a, b string) int {
+		return cmp.Or(cmp.Compare(line(a), line(b)), strings.Compare(a, b))
+	})
+}
+
+// request is a call of t as JSON, with something to say that the desk of the
+// examples understands.
+func (l *local) request(t target) string {
+	text, key := "Hello", "agent"
+	for _, tools := range l.cfg.Tools {
+		if tools.Builtin == "supportdesk" {
+			text = "Please refund order O-5001 of customer C-1001"
+		}
+	}
+	if t.groupChat {
+		text, key = "Who is customer C-1001?", "group_chat"
+	}
+	return fmt.Sprintf(`{"%s":"%s","input":"%s"}`, key, t.name, text)
+}
+
+// method is the RPC that runs t.
+func (t target) method() string {
+	if t.groupChat {
+		return "behalf.v1.GroupChatService/RunGroupChat"
+	}
+	return "behalf.v1.AgentService/RunAgent"
 }
 
 func dbSuffix(in string) string {

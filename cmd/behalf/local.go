@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -65,11 +66,7 @@ func newLocal(dir, example string) (*local, error) {
 		return nil, err
 	}
 	file := filepath.Join(desk, "people.yaml")
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, wrongInput(err)
-	}
-	if l.people, err = parsePeople(data); err != nil {
+	if l.people, err = readPeople(file); err != nil {
 		return nil, wrongInput(err)
 	}
 	svid, err := l.ca.Files("/client")
@@ -81,6 +78,23 @@ func newLocal(dir, example string) (*local, error) {
 		Issuer: localIssuer, Audience: localAudience, Tenant: localTenant, People: file,
 	}
 	return l, nil
+}
+
+// readPeople reads for whom the dev issuer signs. Without anybody nobody could call.
+func readPeople(file string) (people, error) {
+	var all people
+	data, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return all, err
+	}
+	err = nil
+	if len(bytes.TrimSpace(data)) > 0 {
+		all, err = parsePeople(data)
+	}
+	if err == nil && len(all.People) == 0 {
+		err = fmt.Errorf("nobody is in %s, so the dev issuer signs tokens for nobody\n  next      write into it: people: [{ subject: alice, name: Alice, email: alice@acme.example, roles: [], scopes: [] }]", near(file))
+	}
+	return all, err
 }
 
 // copyExample leaves an existing copy alone.
@@ -98,7 +112,22 @@ func copyExample(name, to string) error {
 	if err := os.CopyFS(to, files); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("copy the example: %w", err)
 	}
-	return nil
+	return os.WriteFile(filepath.Join(filepath.Dir(to), exampleName), []byte(name+"\n"), 0o600)
+}
+
+// exampleName is the file that says which example a folder began with.
+const exampleName = "example"
+
+// notMixed refuses an example for a folder that has something else already.
+func notMixed(dir, example string) error {
+	desk := filepath.Join(dir, "desk")
+	if _, err := os.Stat(desk); err != nil {
+		return nil //nolint:nilerr // it is made from the example
+	}
+	if was, err := os.ReadFile(filepath.Join(dir, exampleName)); err == nil && trimmed(string(was)) == example {
+		return nil
+	}
+	return wrongInput(fmt.Errorf("%s is there already, and not from the example %q\n  next      leave --example out to use what is there, or begin a new folder with another --dir", desk, example))
 }
 
 // stateIn keeps what the server writes beside the credentials. It is part of the

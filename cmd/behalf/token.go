@@ -59,6 +59,21 @@ func (p people) withRoles() string {
 	return strings.Join(out, ", ")
 }
 
+// auditor is who most likely may read the audit log: of those with its scope the
+// one with the least beside it. Empty: nobody has it.
+func (p people) auditor() string {
+	var best *person
+	for i, q := range p.People {
+		if slices.Contains(q.Scopes, "audit.read") && (best == nil || len(q.Scopes) < len(best.Scopes)) {
+			best = &p.People[i]
+		}
+	}
+	if best == nil {
+		return ""
+	}
+	return best.Subject
+}
+
 // tokenFor signs an access token for a person (RFC 9068).
 func tokenFor(issuer *identity.DevIssuer, audience string, p person) (string, error) {
 	t, err := issuer.Mint(map[string]any{
