@@ -98,9 +98,9 @@ func (s *Server) checkTools() error {
 // Check finds what is wrong with a config beyond the file itself: its tools,
 // models, policies and agents, and files and folders that could not be opened or
 // made. Nothing is made or started. It gives the tools that each section brings
-// and which of them only read. Of a file with problems it looks at
+// and what is known of each, as config.Ceilings asks for it. Of a file with problems it looks at
 // config.Problems.Rest, and does not say again what the file's own problems say.
-func Check(cfg *config.Config, opts ...Option) (known map[string][]string, reads func(tool string) bool, err error) {
+func Check(cfg *config.Config, opts ...Option) (known map[string][]string, facts func(tool string) config.ToolFacts, err error) {
 	s := &Server{cfg: cfg, opt: defaults(opts)}
 	check := s.check
 	if cfg.Flawed() {
@@ -109,9 +109,12 @@ func Check(cfg *config.Config, opts ...Option) (known map[string][]string, reads
 	if _, err := check(); err != nil {
 		return nil, nil, err
 	}
-	return s.known(), func(name string) bool {
+	return s.known(), func(name string) config.ToolFacts {
 		d, ok := s.registry.Descriptor(name)
-		return ok && d.Effect == tools.Read
+		if !ok {
+			return config.ToolFacts{}
+		}
+		return config.ToolFacts{Reads: d.Effect == tools.Read, Scopes: d.Scopes}
 	}, nil
 }
 

@@ -97,8 +97,8 @@ func TestNobodyElseBringsTheToolsOfMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	known, reads, err := behalf.Check(cfg)
-	if got := strings.Join(known["notes"], " "); err != nil || got != "forget forget_all list_memories remember" || reads("forget") || !reads("list_memories") {
+	known, facts, err := behalf.Check(cfg)
+	if got := strings.Join(known["notes"], " "); err != nil || got != "forget forget_all list_memories remember" || facts("forget").Reads || !facts("list_memories").Reads {
 		t.Errorf("got %q, %v", got, err)
 	}
 	if _, _, err = behalf.Check(cfg, behalf.WithTools("memory", whoami())); err == nil || !strings.Contains(err.Error(), "under another name") {

@@ -44,7 +44,7 @@ func TestCeilingsWarnOfWritesWithoutOne(t *testing.T) {
 	c := parse(t, strings.Replace(desk, ", gone/*", "", 1))
 
 	var got []string
-	for _, one := range c.Ceilings(map[string][]string{"desk": {"look", "refund"}}, func(tool string) bool { return tool == "look" }) {
+	for _, one := range c.Ceilings(map[string][]string{"desk": {"look", "refund"}}, func(tool string) ToolFacts { return ToolFacts{Reads: tool == "look"} }) {
 		line := one.Agent + ": " + one.String()
 		if one.Warning != nil {
 			line += " | " + one.Warning.String()
@@ -57,6 +57,37 @@ func TestCeilingsWarnOfWritesWithoutOne(t *testing.T) {
 		"bounded: orders.refund, orders.read",
 		"reader: no ceiling of its own",
 		"shut: nothing",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("want, got:\n%s", d)
+	}
+}
+
+func TestCeilingsForbidToolsWhoseScopesTheyLack(t *testing.T) {
+	c := parse(t, `
+models: { m: { model: x } }
+tools: { desk: { builtin: desk } }
+agents:
+  typo: { model: m, instructions: hi, tools: [look, refund], scopes: [crm.raed, orders.refund] }
+  less: { model: m, instructions: hi, tools: [look, refund], scopes: [] }
+  fits: { model: m, instructions: hi, tools: [look], scopes: [crm.read] }
+policy: { dir: policies }
+`)
+	needs := map[string][]string{"look": {"crm.read"}, "refund": {"orders.refund"}}
+
+	var got []string
+	for _, one := range c.Ceilings(map[string][]string{"desk": {"look", "refund"}}, func(tool string) ToolFacts { return ToolFacts{Scopes: needs[tool]} }) {
+		line := one.Agent + ": " + strings.Join(one.Tools, " ") + "/" + strings.Join(one.Writes, " ")
+		if one.Warning != nil {
+			line += " | " + one.Warning.String()
+		}
+		got = append(got, line)
+	}
+
+	want := []string{
+		"fits: look/look",
+		"less: / | behalf.yaml:6:3: agents.less: look needs crm.read and refund needs orders.refund, which its ceiling leaves out; add what is missing to its scopes, or remove the tools",
+		"typo: refund/refund | behalf.yaml:5:3: agents.typo: look needs crm.read, which its ceiling leaves out; did you mean crm.read where it says crm.raed?",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("want, got:\n%s", d)

@@ -64,12 +64,12 @@ func checkConfig(out io.Writer, file string) error {
 	if err != nil {
 		return err
 	}
-	known, reads, err := behalf.Check(cfg, options...)
+	known, facts, err := behalf.Check(cfg, options...)
 	if err != nil {
 		return wrongInput(err)
 	}
 	rows, notes := [][]string{{"AGENT", "CEILING", "MAY CALL", "OF WHICH WRITE"}}, []string(nil)
-	for _, a := range cfg.Ceilings(known, reads) {
+	for _, a := range cfg.Ceilings(known, facts) {
 		rows = append(rows, []string{a.Agent, a.String(), orDash(a.Tools), orDash(a.Writes)})
 		if a.Warning != nil {
 			notes = append(notes, "warning: "+a.Warning.String())
