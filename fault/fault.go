@@ -117,16 +117,18 @@ func (e *Error) details() []protoadapt.MessageV1 {
 	return out
 }
 
-// From finds the fault in err's chain. A cancellation or a deadline becomes a
-// fault of its own code; anything else becomes Internal with no text.
+// From finds the fault in err's chain. A cancellation or a deadline, of a context
+// or as gRPC says it, becomes a fault of its own code; anything else becomes
+// Internal with no text.
 func From(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
+	code := status.Code(err) // what gRPC makes of a stream whose other end is gone
 	switch {
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), code == codes.Canceled:
 		return &Error{Code: codes.Canceled, Reason: Canceled, Message: "the call was cancelled", Err: err}
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), code == codes.DeadlineExceeded:
 		return &Error{Code: codes.DeadlineExceeded, Reason: DeadlineExceeded, Message: "the call ran out of time; ask for less or allow more", Err: err}
 	}
 	return &Error{Code: codes.Internal, Reason: Internal, Message: "internal error; the server's log has the cause under this request id", Err: err}

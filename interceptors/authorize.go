@@ -105,7 +105,7 @@ func Outcome(err error) policy.Result {
 	if err == nil {
 		return policy.Result{Outcome: policy.Succeeded}
 	}
-	f := fault.From(err)
+	f := toFault(err)
 	if f.Code == codes.Canceled {
 		return policy.Result{Outcome: policy.Cancelled, Reason: string(f.Reason)}
 	}

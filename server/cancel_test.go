@@ -116,6 +116,48 @@ func TestAClientThatLeavesCancelsItsRun(t *testing.T) {
 	}
 }
 
+// The client leaves where the server waits for the model, or between two pieces of
+// a reply that never ends.
+func TestTheRecordSaysThatAClientLeft(t *testing.T) {
+	t.Parallel()
+	for name, reply := range map[string]modeltest.Reply{
+		"in silence": {Text: "so far so good", Chunks: 2, Fault: modeltest.Hang, FaultAfter: 1},
+		"in speech":  {Text: strings.Repeat("on and ", 20_000), Chunks: 20_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := modeltest.NewServer(t)
+			m.Always("scripted", reply)
+			w := newWorld(t, setup{model: m})
+			a := w.as(alice)
+			_, first, leave := a.open(t, &behalfv1.StreamAgentRequest{Agent: "support", Input: "hello"})
+
+			leave()
+			a.finished(t, first.GetRunId())
+
+			got := w.as(bob).outcome(t, "run_agent")
+			if got.GetOutcome() != behalfv1.AuditOutcome_AUDIT_OUTCOME_CANCELLED || got.GetReason() != behalfv1.ErrorReason_ERROR_REASON_CANCELED {
+				t.Errorf("got %v %v, want it cancelled", got.GetOutcome(), got.GetReason())
+			}
+		})
+	}
+}
+
+// outcome waits for the row that says how an action ended: it is written after
+// the caller has gone.
+func (c *client) outcome(t *testing.T, action string) *behalfv1.AuditRecord {
+	t.Helper()
+	for late := time.Now().Add(patience); time.Now().Before(late); {
+		for _, r := range c.records(t, &behalfv1.QueryAuditRequest{User: alice.subject}) {
+			if r.GetAction() == action && r.GetPhase() == behalfv1.AuditPhase_AUDIT_PHASE_OUTCOME {
+				return r
+			}
+		}
+	}
+	t.Fatalf("%s has no outcome", action)
+	return nil
+}
+
 func TestARunThatContinuesOnDisconnectDoes(t *testing.T) {
 	t.Parallel()
 	w, m := hanging(t, setup{})
