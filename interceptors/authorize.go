@@ -2,6 +2,9 @@ package interceptors
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
@@ -9,6 +12,7 @@ import (
 	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/policy"
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 )
@@ -49,6 +53,7 @@ type authorizer struct {
 }
 
 func (a *authorizer) layer(ctx context.Context, c *call, rest next) error {
+	var about Target
 	var permit *policy.Permit
 	c.first = append(c.first, func(ctx context.Context, m proto.Message) (context.Context, error) {
 		p, known := ctx.Value(principalKey{}).(identity.Principal)
@@ -62,7 +67,7 @@ func (a *authorizer) layer(ctx context.Context, c *call, rest next) error {
 		}
 		ctx = identity.WithGrant(ctx, g)
 		var err error
-		permit, err = a.decide(ctx, g, c.rule, m)
+		about, permit, err = a.decide(ctx, g, c.rule, m)
 		return context.WithValue(ctx, permitKey{}, permit), err
 	})
 	c.send = append(c.send, func(ctx context.Context) error {
@@ -79,6 +84,7 @@ func (a *authorizer) layer(ctx context.Context, c *call, rest next) error {
 	}()
 	err := rest(ctx)
 	panicked = false
+	note(ctx, about, err)
 	if permit == nil {
 		return err
 	}
@@ -115,26 +121,39 @@ func Outcome(err error) policy.Result {
 // decide asks the guard as the rule says: before the effect, with one row, or
 // not at all for a caller's own lists. Tool calls are decided at the other door:
 // the gate knows the arguments.
-func (a *authorizer) decide(ctx context.Context, g identity.Grant, r *Rule, m proto.Message) (*policy.Permit, error) {
+func (a *authorizer) decide(ctx context.Context, g identity.Grant, r *Rule, m proto.Message) (Target, *policy.Permit, error) {
 	if r.Audit == behalfv1.Audit_AUDIT_NONE {
-		return nil, nil //nolint:nilnil // no permit is needed
+		return Target{}, nil, nil // no permit is needed
 	}
 	t, err := a.resolve.Resolve(ctx, g, r, m)
 	if err != nil {
-		return nil, a.refuse(ctx, g, r, t, err)
+		return t, nil, a.refuse(ctx, g, r, t, err)
 	}
 	if r.Action == policy.ActionCallTool {
-		return nil, nil //nolint:nilnil // the gate has its own
+		return t, nil, nil // the gate has its own
 	}
 	q := a.query(ctx, g, t)
 	if r.Audit == behalfv1.Audit_AUDIT_READ {
-		return nil, a.guard.Read(ctx, q)
+		return t, nil, a.guard.Read(ctx, q)
 	}
 	permit, err := a.guard.Begin(ctx, q)
 	if err != nil || overlaps(r, m) && len(permit.Decision().Duties) == 0 {
-		return permit, err
+		return t, permit, err
 	}
-	return permit, permit.Wait(ctx)
+	return t, permit, permit.Wait(ctx)
+}
+
+// note gives the call's line in the log what was refused and which policies did
+// it: the caller learns neither from the answer, and an operator looks there first.
+func note(ctx context.Context, about Target, err error) {
+	if err == nil || about.Action == "" {
+		return
+	}
+	fields := logging.Fields{"action", about.Action, "resource", fmt.Sprintf("%s::%q", about.Entity.Type, about.Entity.ID)}
+	if d, ok := errors.AsType[*policy.Denied](err); ok {
+		fields = append(fields, "policies", strings.Join(d.PolicyIDs, " "))
+	}
+	logging.AddFields(ctx, fields)
 }
 
 func (a *authorizer) query(ctx context.Context, g identity.Grant, t Target) *policy.Query {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
 
 	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/policy"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"google.golang.org/grpc/codes"
 	grpcstatus "google.golang.org/grpc/status"
@@ -41,12 +43,19 @@ func status(log *slog.Logger) layer {
 			return nil
 		}
 		f := toFault(err).With("request_id", Trace(ctx))
-		if f.Err != nil {
+		if f.Err != nil && !simplyDenied(f) {
 			log.LogAttrs(ctx, severity(f.Code), "call failed", slog.String("method", c.method),
 				slog.String("reason", string(f.Reason)), slog.String("cause", f.Err.Error()), slog.String("trace_id", Trace(ctx)))
 		}
 		return f.GRPCStatus().Err()
 	}
+}
+
+// simplyDenied says that there is no cause besides the policies, which the call's
+// own line names.
+func simplyDenied(f *fault.Error) bool {
+	d, ok := errors.AsType[*policy.Denied](f)
+	return ok && d.Err == nil
 }
 
 // toFault also understands the statuses that gRPC itself makes: of methods

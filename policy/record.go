@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/behalf-dev/behalf/audit"
@@ -91,6 +92,15 @@ func digest(key, b []byte) string {
 	return hex.EncodeToString(m.Sum(nil))
 }
 
+// bucketOf stands between the policy and the person in the name of a bucket.
+const bucketOf = "\x00"
+
+// policyOf is the policy whose bucket it is.
+func policyOf(bucket string) string {
+	id, _, _ := strings.Cut(bucket, bucketOf)
+	return id
+}
+
 // reservations takes one from the bucket of each rate duty. The bucket is of the
 // policy and the person, so that nobody uses up another's.
 func reservations(d Decision, who string) ([]audit.Reservation, error) {
@@ -103,7 +113,7 @@ func reservations(d Decision, who string) ([]audit.Reservation, error) {
 		if err != nil {
 			return nil, fmt.Errorf("duty of policy %s: %w", duty.PolicyID, err)
 		}
-		all = append(all, audit.Reservation{Bucket: duty.PolicyID + "\x00" + who, Cost: 1, Limit: r.limit, Window: r.window})
+		all = append(all, audit.Reservation{Bucket: duty.PolicyID + bucketOf + who, Cost: 1, Limit: r.limit, Window: r.window})
 	}
 	return all, nil
 }

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"strings"
+
 	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/fault"
 	"google.golang.org/grpc/codes"
@@ -13,22 +15,40 @@ func refusal(q *Query, d Decision) *fault.Error {
 	if q.Tool != "" {
 		f = f.With("tool", q.Tool)
 	}
-	if d.Err != nil {
-		f = f.Because(d.Err)
-	}
-	return f
+	return f.Because(&Denied{PolicyIDs: d.PolicyIDs, Err: d.Err})
 }
+
+// Denied is the cause of a refusal that is policy's. The caller is not told which
+// policies it was; the operator is, and the agent's transcript.
+type Denied struct {
+	PolicyIDs []string
+	Err       error // of an evaluation, or what was used up; nil: they simply say no
+}
+
+func (d *Denied) Error() string {
+	text := "denied"
+	if len(d.PolicyIDs) > 0 {
+		text += " by " + strings.Join(d.PolicyIDs, ", ")
+	}
+	if d.Err != nil {
+		text += ": " + d.Err.Error()
+	}
+	return text
+}
+
+// Unwrap gives what went wrong besides.
+func (d *Denied) Unwrap() error { return d.Err }
 
 func refusalFor(reason fault.Reason) *fault.Error {
 	switch reason {
 	case fault.PolicyError:
-		return fault.New(codes.Unavailable, reason, "policy could not decide this call, so it was not made; do not repeat it unchanged, give the decision id to your administrator")
+		return fault.New(codes.Unavailable, reason, "policy could not decide this call, so it was not made; do not repeat it unchanged, tell your administrator")
 	case fault.StepUpRequired:
 		return fault.New(codes.PermissionDenied, reason, "this needs a stronger proof of who you are; sign in again the stronger way and repeat the call")
 	case fault.CredentialExpired:
 		return fault.New(codes.Unauthenticated, reason, "the credential has expired; present a fresh one")
 	}
-	return fault.New(codes.PermissionDenied, fault.PolicyDenied, "policy does not allow this; do it another way or ask your administrator for the right, giving the decision id")
+	return fault.New(codes.PermissionDenied, fault.PolicyDenied, "policy does not allow this; do it another way or ask your administrator for the right")
 }
 
 // unrecorded is the answer when a decision could not be made durable: then
@@ -39,7 +59,7 @@ func unrecorded(err error) *fault.Error {
 
 func rateLimited(e *audit.Exhausted) *fault.Error {
 	return fault.New(codes.ResourceExhausted, fault.RateLimited, "you have made this call as often as you may; repeat it when the wait named in the details is over").
-		RetryIn(e.RetryAfter).Because(e)
+		RetryIn(e.RetryAfter).Because(&Denied{PolicyIDs: []string{policyOf(e.Bucket)}, Err: e})
 }
 
 // unsettled is the answer when the outcome could not be recorded: the effect has

@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -143,5 +144,63 @@ func TestARunThatIsOverItsRateHasNoEffect(t *testing.T) {
 	})
 	if len(denied) != 1 || denied[0].GetPhase() != behalfv1.AuditPhase_AUDIT_PHASE_DECISION {
 		t.Errorf("got %v, want the one denial and no outcome of it", denied)
+	}
+}
+
+// The caller of a refused call learns no policies; the operator's log does, and
+// what the call was about.
+func TestTheLogNamesWhatWasRefusedAndByWhichPolicies(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{policies: map[string]string{
+		"no.cedar": `@id("not-the-desk") forbid (principal, action == Action::"run_agent", resource);
+@id("no-customers") forbid (principal, action == Action::"call_tool", resource);`,
+	}})
+	a := w.as(alice)
+
+	_, err := a.agents().RunAgent(a.ctx(t), &behalfv1.RunAgentRequest{Agent: "support", Input: "hello"})
+	wantError(t, err, codes.PermissionDenied, "POLICY_DENIED")
+	_, err = a.tools().CallTool(a.ctx(t), &behalfv1.CallToolRequest{Tool: "get_customer", ArgumentsJson: `{"customer_id":"C-1001"}`})
+	wantError(t, err, codes.PermissionDenied, "POLICY_DENIED")
+
+	for _, want := range []string{
+		`action=run_agent resource="Agent::\"support\"" policies=not-the-desk`,
+		`action=call_tool resource="Tool::\"get_customer\"" policies=no-customers`,
+	} {
+		if got := w.log.String(); strings.Count(got, want) != 1 {
+			t.Errorf("the log has not one line with %s:\n%s", want, got)
+		}
+	}
+}
+
+func TestATooFrequentToolCallNamesThePolicy(t *testing.T) {
+	t.Parallel()
+	var effects atomic.Int64
+	m := modeltest.NewServer(t)
+	m.Handle("scripted", func(r modeltest.Request) modeltest.Reply {
+		if bytes.Contains(r.Body, []byte(`"role":"tool"`)) {
+			return modeltest.Reply{Text: "done"}
+		}
+		return modeltest.Reply{Calls: []agents.CallRequest{{ID: "c1", Tool: "pay", Arguments: "{}"}}}
+	})
+	w := newWorld(t, setup{model: m, spies: []tools.Tool{refund(&effects)}, policies: map[string]string{
+		"rate.cedar": `@id("once") @rate("1/1h") forbid (principal, action == Action::"call_tool", resource);`,
+	}})
+	b := w.as(bob)
+
+	var got []string
+	for range 2 {
+		all, err := b.stream(t, &behalfv1.StreamAgentRequest{Agent: "support", Input: "pay"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range all {
+			if d := e.GetToolCallDecided(); d.GetReason() == behalfv1.ErrorReason_ERROR_REASON_RATE_LIMITED {
+				got = append(got, d.GetPolicyIds()...)
+			}
+		}
+	}
+
+	if !slices.Equal(got, []string{"once"}) {
+		t.Errorf("got %q, want the one policy of the one denial", got)
 	}
 }

@@ -227,7 +227,7 @@ func (a *attempt) denied(ctx context.Context, err error) (agents.ToolCallFinishe
 		// "denied" would say that it did not happen.
 		f = errOutcome.Because(err)
 	}
-	if !a.decided(agents.ToolCallDecided{Decision: agents.Denied, Reason: string(f.Reason), PolicyIDs: a.policyIDs(f)}) {
+	if !a.decided(agents.ToolCallDecided{Decision: agents.Denied, Reason: string(f.Reason), PolicyIDs: policyIDs(f)}) {
 		return agents.ToolCallFinished{}, errGone
 	}
 	return agents.ToolCallFinished{Failed: true, Reason: string(f.Reason), Result: string(explain(f, a.fields))}, nil
@@ -264,15 +264,10 @@ func (a *attempt) tell(ctx context.Context, err error) {
 	a.gate.report(ctx, a.tool.Name, fmt.Errorf("call %s: %w", a.call.ID, err))
 }
 
-// policyIDs are the policies behind a denial. The guard's fault names none, so
-// the engine that denied is asked again; it is pure, and another one's answer
-// would be about other policies.
-func (a *attempt) policyIDs(f *fault.Error) []string {
-	e := a.gate.guard.Engine()
-	if e == nil || f.Meta("policy_revision") != e.Revision() {
-		return nil
-	}
-	if d := e.Decide(&a.query); !d.Allow && d.Reason == string(f.Reason) {
+// policyIDs are the policies behind a denial. A denial further down the chain of
+// causes is the answer to another question.
+func policyIDs(f *fault.Error) []string {
+	if d, ok := f.Err.(*policy.Denied); ok { //nolint:errorlint // see above
 		return d.PolicyIDs
 	}
 	return nil
