@@ -30,6 +30,7 @@ func TestDocsTellTheTruthAboutTheProgram(t *testing.T) {
 	program := build(t)
 	t.Run("the README runs as printed", func(t *testing.T) { runReadme(t, program) })
 	t.Run("the commands that pages name exist", func(t *testing.T) { askForCommands(t, program) })
+	t.Run("the files that pages show are accepted", func(t *testing.T) { runFiles(t, program) })
 	t.Run("the full config form only lacks its files", func(t *testing.T) { checkExample(t, program) })
 }
 
@@ -226,7 +227,7 @@ func askForCommands(t *testing.T, program string) {
 func commands(first, second string) []string {
 	var out []string
 	for f := range strings.SplitSeq(first, "|") {
-		if !slices.Contains([]string{"audit", "policy", "config"}, f) || second == "" {
+		if !slices.Contains([]string{"audit", "policy", "config", "runs"}, f) || second == "" {
 			out = append(out, f)
 			continue
 		}

@@ -54,7 +54,7 @@ func testPolicies(out io.Writer, set *policy.Set, dir string) error {
 		return wrongInput(err)
 	}
 	if len(results) == 0 {
-		return wrongInput(fmt.Errorf("%s has no *.policytest.yaml; docs and examples/supportdesk/policies show how one looks", near(dir)))
+		return wrongInput(fmt.Errorf("%s has no *.policytest.yaml; docs/policies.md and examples/supportdesk/policies show how one looks", near(dir)))
 	}
 	p, failed := paintFor(out), 0
 	for _, r := range results {

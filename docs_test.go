@@ -1,0 +1,84 @@
+package behalf_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/behalf-dev/behalf/interceptors"
+	"github.com/behalf-dev/behalf/policy"
+)
+
+// fileBlock is a block that a page says is a file.
+var fileBlock = regexp.MustCompile("(?s)<!-- file: (\\S+) -->\n```\\w+\n(.*?)```")
+
+// writeFiles writes the files that a page shows below a new folder.
+func writeFiles(t *testing.T, name string) string {
+	t.Helper()
+	dir := t.TempDir()
+	found := fileBlock.FindAllStringSubmatch(page(t, name), -1)
+	if want := strings.Count(page(t, name), "<!-- file: "); len(found) != want || want == 0 {
+		t.Fatalf("%s has %d marks of files but %d blocks after them", name, want, len(found))
+	}
+	for _, m := range found {
+		write(t, filepath.Join(dir, m[1]), m[2])
+	}
+	return dir
+}
+
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// runFiles checks the files that pages show with the program.
+func runFiles(t *testing.T, program string) {
+	t.Run("docs/policies.md", func(t *testing.T) {
+		dir := writeFiles(t, "docs/policies.md")
+		file := filepath.Join(dir, "behalf.yaml")
+		write(t, file, `models: { default: { demo: rules.yaml } }
+tools: { desk: { builtin: supportdesk } }
+agents: { desk: { model: default, instructions: Help., tools: [desk/*], scopes: [crm.read] } }
+policy: { dir: policies }
+`)
+		write(t, filepath.Join(dir, "rules.yaml"), "rules: [{ text: hello }]\n")
+		must(t, program, "4 cases, 0 failed", "policy", "test", "-c", file)
+	})
+	t.Run("docs/local.md", func(t *testing.T) {
+		file := filepath.Join(writeFiles(t, "docs/local.md"), "desk", "behalf.yaml")
+		must(t, program, "helper +crm.read +get_customer", "config", "check", "-c", file)
+		must(t, program, "3 policies are fine", "policy", "check", "-c", file)
+	})
+}
+
+// must runs the program and looks for a pattern in what it prints.
+func must(t *testing.T, program, want string, args ...string) {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), program, args...)
+	c.Env = offline()
+	out, err := c.CombinedOutput()
+	if err != nil || !regexp.MustCompile(want).Match(out) {
+		t.Errorf("behalf %s: %v, want %q in:\n%s", strings.Join(args, " "), err, want, out)
+	}
+}
+
+func TestThePolicyPageNamesEveryAction(t *testing.T) {
+	text := page(t, "docs/policies.md")
+	names := []string{policy.ActionCallTool, policy.ActionActForOther, policy.ActionDecideApproval, policy.ActionJoinSession, policy.ActionRunOffline}
+	for name := range interceptors.Actions() {
+		names = append(names, name)
+	}
+	for _, name := range names {
+		if !strings.Contains(text, "`"+name+"`") {
+			t.Errorf("docs/policies.md does not name the action %s", name)
+		}
+	}
+}
