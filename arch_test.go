@@ -26,7 +26,7 @@ var levels = map[string]int{
 	"tools": 3, "model": 3, "interceptors": 3, "internal/wire": 3,
 	"agents": 2, "agents/team": 2, "agents/agentstest": 2, "policy": 2, "config": 2, "calltoken": 2,
 	"identity": 1, "audit": 1,
-	"fault": 0, "gen": 0,
+	"fault": 0, "gen": 0, "internal/typo": 0,
 }
 
 // rests says which listed package is built on one of its own level, its parent,

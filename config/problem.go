@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/behalf-dev/behalf/internal/typo"
 )
 
 // Problem is one thing that is wrong, where, and what to do about it. Line and
@@ -77,37 +79,11 @@ func nearest(word string, words []string) string {
 		return ""
 	}
 	for _, w := range slices.Sorted(slices.Values(words)) {
-		if d := distance(word, w); d < best && d < len(w) {
+		if d := typo.Distance(word, w); d < best && d < len(w) {
 			best, found = d, w
 		}
 	}
 	return found
-}
-
-// distance is the number of bytes to insert, delete, replace or swap with their
-// neighbour to get from a to b.
-func distance(a, b string) int {
-	d := make([][]int, len(a)+1)
-	for i := range d {
-		d[i] = make([]int, len(b)+1)
-		d[i][0] = i
-	}
-	for j := range d[0] {
-		d[0][j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		for j := 1; j <= len(b); j++ {
-			step := 1
-			if a[i-1] == b[j-1] {
-				step = 0
-			}
-			d[i][j] = min(d[i-1][j]+1, d[i][j-1]+1, d[i-1][j-1]+step)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
-			}
-		}
-	}
-	return d[len(a)][len(b)]
 }
 
 // list joins words as a sentence does.

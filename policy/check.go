@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
+	"strings"
 
+	"github.com/behalf-dev/behalf/internal/typo"
 	"github.com/cedar-policy/cedar-go/types"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
 	"github.com/ohler55/ojg/jp"
@@ -14,6 +17,9 @@ import (
 // notApplicable is the validator's word for a policy that is about other
 // actions; every policy is checked against schemas that it is not about.
 const notApplicable = "unable to find an applicable action given the policy scope constraints"
+
+// unknownAction is how it begins to say that an action does not exist.
+const unknownAction = "unrecognized action `"
 
 // checkAll checks each policy as the schema sees it.
 func (l *loader) checkAll() {
@@ -32,8 +38,8 @@ func (l *loader) checkAll() {
 func (l *loader) checkNames(r *rule) {
 	r.literals(func(uid types.EntityUID) {
 		known := l.schema.knows(uid)
-		if !known && !l.schema.absent {
-			l.add(r.at, fmt.Sprintf("there is no %s", uid))
+		if !known && (!l.schema.absent || uid.Type == typeAction) {
+			l.add(r.at, fmt.Sprintf("there is no %s%s", uid, l.schema.meant(uid)))
 		}
 	})
 	for _, uid := range scopeEntities(r.head().Resource) {
@@ -46,6 +52,8 @@ func (l *loader) checkNames(r *rule) {
 func (s *schema) knows(uid types.EntityUID) bool {
 	id := string(uid.ID)
 	switch uid.Type {
+	case typeAction:
+		return s.actions[id]
 	case typeTool:
 		return s.tools[id] != nil
 	case typeToolset:
@@ -56,6 +64,31 @@ func (s *schema) knows(uid types.EntityUID) bool {
 		return s.chats == nil || s.chats[id]
 	}
 	return true
+}
+
+// meant is the end of a sentence about an entity that does not exist.
+func (s *schema) meant(uid types.EntityUID) string {
+	var names []string
+	switch uid.Type {
+	case typeAction:
+		names = slices.Collect(maps.Keys(s.actions))
+	case typeTool:
+		names = slices.Collect(maps.Keys(s.tools))
+	case typeToolset:
+		names = slices.Collect(maps.Keys(s.toolsets))
+	case typeAgent:
+		names = slices.Collect(maps.Keys(s.agents))
+	case typeGroupChat:
+		names = slices.Collect(maps.Keys(s.chats))
+	}
+	return didYouMean(string(uid.ID), names)
+}
+
+func didYouMean(word string, words []string) string {
+	if meant := typo.Meant(word, words); meant != "" {
+		return "; did you mean " + meant + "?"
+	}
+	return ""
 }
 
 func (s *schema) hasTools(toolset string) bool {
@@ -115,14 +148,17 @@ func matchesTool(scope ast.IsResourceScopeNode, t *toolSchema) bool {
 // checkTypes runs the strict validator for the RPCs and for each tool. That a
 // policy is not about one of them is no problem; that it is about none, is.
 func (l *loader) checkTypes(r *rule, tools []*toolSchema) {
-	foreign := 0
-	report := func(texts []string, where string) {
+	foreign, unknown := 0, false
+	report := func(texts []string, where string, args ...string) {
 		for _, text := range texts {
-			if text == notApplicable {
+			switch {
+			case text == notApplicable:
 				foreign++
-				continue
+			case strings.HasPrefix(text, unknownAction):
+				unknown = true // checkNames has said so
+			default:
+				l.add(r.at, text+where+attributeMeant(text, args))
 			}
-			l.add(r.at, text+where)
 		}
 	}
 	report(l.schema.rpc.policy(r.head()), "")
@@ -136,12 +172,36 @@ func (l *loader) checkTypes(r *rule, tools []*toolSchema) {
 	default:
 		for _, t := range tools {
 			schemas++
-			report(l.checker(t).policy(r.head()), " (for tool "+t.name+")")
+			report(l.checker(t).policy(r.head()), " (for tool "+t.name+")", t.argumentNames()...)
 		}
 	}
-	if foreign == schemas {
+	if foreign == schemas && !unknown {
 		l.add(r.at, "the policy's head can match no action")
 	}
+}
+
+// attribute is how the validator begins to say that the context lacks one.
+var attribute = regexp.MustCompile("^attribute `([^`]+)` in context for .* not found$")
+
+// attributeMeant is the end of a sentence about a field that the context lacks.
+func attributeMeant(text string, args []string) string {
+	m := attribute.FindStringSubmatch(text)
+	if m == nil {
+		return ""
+	}
+	known := slices.Clone(args)
+	for _, name := range contextNames() {
+		known = append(known, string(name))
+	}
+	return didYouMean(m[1], known)
+}
+
+func (t *toolSchema) argumentNames() []string {
+	var names []string
+	for name := range t.args.attributes() {
+		names = append(names, string(name))
+	}
+	return names
 }
 
 // checker is the tool's, made once per load.

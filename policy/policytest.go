@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -108,19 +109,56 @@ func readCases(fsys fs.FS, file string) ([]Case, error) {
 		Cases []yaml.Node `yaml:"cases"`
 	}
 	if err := yaml.Load(src, &doc, yaml.WithKnownFields()); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, misread(file, &yaml.Node{Line: 1, Column: 1}, err)
 	}
 	var cases []Case
 	var errs []error
 	for _, n := range doc.Cases {
 		c, err := readCase(&n, file)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s:%d:%d: %w", file, n.Line, n.Column, err))
+			errs = append(errs, misread(file, &n, err))
 			continue
 		}
 		cases = append(cases, c)
 	}
 	return cases, errors.Join(errs...)
+}
+
+// misread says what is wrong with a case where it is wrong. The decoder speaks of
+// Go types, which no author of a case knows.
+func misread(file string, n *yaml.Node, err error) error {
+	decoded, ok := errors.AsType[*yaml.LoadErrors](err)
+	if one, no := errors.AsType[*yaml.LoadError](err); !ok && no {
+		return fmt.Errorf("%s:%d:%d: %s", file, one.Mark.Line, one.Mark.Column, one.Message)
+	}
+	if !ok {
+		return fmt.Errorf("%s:%d:%d: %w", file, n.Line, n.Column, err)
+	}
+	var errs []error
+	for _, e := range decoded.Errors {
+		errs = append(errs, fmt.Errorf("%s:%d:%d: %s", file, e.Mark.Line, e.Mark.Column, plainly(e.Message)))
+	}
+	return errors.Join(errs...)
+}
+
+// What the decoder says, and the keys that a file of cases can have.
+var (
+	noField  = regexp.MustCompile(`^field (\S+) not found in type `)
+	noFit    = regexp.MustCompile(`(?s)^cannot construct \S+( .*)? into `)
+	caseKeys = []string{
+		"cases", "name", "user", "workload", "scopes", "tenant", "chain", "tier", "session", "time", "action", "tool", "resource", "args", "expect",
+		"subject", "roles", "acr", "auth_age", "type", "id", "owner", "decision", "reason", "duties", "policies",
+	}
+)
+
+func plainly(text string) string {
+	if m := noField.FindStringSubmatch(text); m != nil {
+		return "unknown key " + m[1] + didYouMean(m[1], caseKeys)
+	}
+	if m := noFit.FindStringSubmatch(text); m != nil {
+		return strings.TrimSpace(m[1] + " is not what belongs here")
+	}
+	return text
 }
 
 func readCase(n *yaml.Node, file string) (Case, error) {
@@ -288,12 +326,19 @@ func (r *CaseResult) compare(what, got, want string) {
 	}
 	text := fmt.Sprintf("%s: got %s, want %s", what, got, want)
 	if what == "decision" && r.Decision.Reason != "" {
-		text += fmt.Sprintf(" (%s by %s)", r.Decision.Reason, strings.Join(r.Decision.PolicyIDs, ", "))
+		text += " (" + r.Decision.Reason + by(r.Decision.PolicyIDs) + ")"
 	}
 	if r.Decision.Err != nil {
 		text += ": " + r.Decision.Err.Error()
 	}
 	r.Failures = append(r.Failures, text)
+}
+
+func by(policies []string) string {
+	if len(policies) == 0 {
+		return ": no policy permits it"
+	}
+	return " by " + strings.Join(policies, ", ")
 }
 
 func (r *CaseResult) compareLists(what string, got, want []string) {

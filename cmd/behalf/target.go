@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/behalf-dev/behalf/config"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	"github.com/behalf-dev/behalf/internal/typo"
 	"google.golang.org/grpc"
 )
 
@@ -47,8 +47,8 @@ func findTarget(ctx context.Context, conn *grpc.ClientConn, name string) (target
 
 // didYouMean is the end of a sentence about an unknown word.
 func didYouMean(word string, known []string) string {
-	if near := config.Nearest(word, known); near != "" {
-		return "; did you mean " + near + "?"
+	if meant := typo.Meant(word, known); meant != "" {
+		return "; did you mean " + meant + "?"
 	}
 	return ""
 }
