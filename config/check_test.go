@@ -126,15 +126,22 @@ models: { m: { model: x } }
 agents:
   a: { model: m, instructions: hi, scopes: [x], handoffs: [{ to: b, scopes: [x, y] }] }
   b: { model: m, instructions: hi }
+group_chats:
+  on: { kind: round_robin, participants: [a, b] }
+  off: { kind: round_robin, participants: [a, b], max_turns: 4 }
+  said: { kind: round_robin, participants: [a, b], termination: { mention: DONE } }
 policy: { dir: policies }
 `)
 
 	got := strings.Join(text(c.Notes()), "\n")
 
-	for _, want := range []string{"health and metrics only", "any workload of the trust domain", "no operator_tenant", "does not: y"} {
+	for _, want := range []string{"cross the network in the clear", "any workload of the trust domain", "no operator_tenant", "does not: y", "group_chats.on: has no termination and no max_turns"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("got\n%s\nwant a note with %q", got, want)
 		}
+	}
+	if strings.Count(got, "no termination") != 1 {
+		t.Errorf("got\n%s\nwant a note for one of the chats only", got)
 	}
 }
 

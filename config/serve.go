@@ -35,7 +35,7 @@ func (c *Config) Notes() []Problem {
 	var found []Problem
 	note := func(p place, message, fix string) { found = append(found, c.places.problem(p, message, fix)) }
 	if s := c.Server; s.HTTP != "" && !isLocal(s.HTTP) && s.HTTPTLS == nil {
-		note("server.http", "beyond loopback without http_tls: it serves health and metrics only", "add server.http_tls for JWKS and the console")
+		note("server.http", "beyond loopback without http_tls: health and metrics cross the network in the clear", "add server.http_tls, or listen on loopback")
 	}
 	if c.Server.OperatorTenant == "" {
 		note("server", "no operator_tenant: nobody can reload or lock across tenants", "name the tenant of your operators")
@@ -46,6 +46,11 @@ func (c *Config) Notes() []Problem {
 	for i, g := range c.Identity.Workload.Grants {
 		if domain, ok := strings.CutSuffix(g.ID, "/**"); ok && strings.Count(domain, "/") == 2 {
 			note(place("identity.workload.grants").item(i).key("id"), "any workload of the trust domain may call", "name the paths that need to")
+		}
+	}
+	for _, name := range names(c.GroupChats) {
+		if g := c.GroupChats[name]; g.endless() {
+			note(place("group_chats").key(name), "has no termination and no max_turns, so it goes on for 1000 turns", "say when it is done, or how long it may take")
 		}
 	}
 	ways := map[string]bool{} // whom a participant of any chat can hand off to
@@ -66,6 +71,13 @@ func (c *Config) Notes() []Problem {
 		}
 	}
 	return sorted(found)
+}
+
+// endless reports whether nothing in the file stops a chat. A graph ends where no
+// edge leads on, and an orchestrator when it is content.
+func (g *GroupChat) endless() bool {
+	turns := g.Kind == RoundRobin || g.Kind == Selector || g.Kind == Swarm
+	return turns && g.Termination == nil && g.MaxTurns == 0
 }
 
 // beyond lists what a has and the ceiling does not let through.

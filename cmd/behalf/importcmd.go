@@ -114,6 +114,9 @@ func exportCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if all := slices.Concat(slices.Collect(maps.Keys(cfg.Agents)), slices.Collect(maps.Keys(cfg.GroupChats))); !slices.Contains(all, args[0]) {
+				return wrongInput(fmt.Errorf("%s has no agent or group chat %q%s", near(file), args[0], didYouMean(args[0], all)))
+			}
 			data, notes, err := autogen.Export(cfg, args[0], known)
 			if err != nil {
 				return unusable(err)

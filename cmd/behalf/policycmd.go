@@ -42,7 +42,7 @@ func policyOf(use, short string, do func(io.Writer, *policy.Set, string) error) 
 
 func checkPolicies(out io.Writer, set *policy.Set, _ string) error {
 	for _, w := range set.Warnings() {
-		fmt.Fprintln(out, "warning:", w)
+		fmt.Fprintln(out, wrapped(out, "warning: "+w))
 	}
 	fmt.Fprintf(out, "%d policies are fine (revision %s)\n", len(set.Policies()), set.Revision())
 	return nil
@@ -70,10 +70,10 @@ func testPolicies(out io.Writer, set *policy.Set, dir string) error {
 	cover := policy.CoverageOf(set, results)
 	fmt.Fprintf(out, "\n%d cases, %d failed\n", len(results), failed)
 	if len(cover.Undetermined) > 0 {
-		fmt.Fprintln(out, "no case is decided by:", strings.Join(cover.Undetermined, ", "))
+		fmt.Fprintln(out, wrapped(out, "no case is decided by: "+strings.Join(cover.Undetermined, ", ")))
 	}
 	if len(cover.Unpaired) > 0 {
-		fmt.Fprintln(out, "no pair (denied with it, allowed without) shows:", strings.Join(cover.Unpaired, ", "))
+		fmt.Fprintln(out, wrapped(out, "no pair (denied with it, allowed without) shows: "+strings.Join(cover.Unpaired, ", ")))
 	}
 	if failed > 0 {
 		return errors.New("policy tests failed")

@@ -86,7 +86,7 @@ func checkConfig(out io.Writer, file string) error {
 	}
 	fmt.Fprintln(out)
 	for _, n := range notes {
-		fmt.Fprintln(out, n)
+		fmt.Fprintln(out, wrapped(out, n))
 	}
 	fmt.Fprintf(out, "%s is fine (revision %.16s)\n", file, cfg.Revision())
 	return nil

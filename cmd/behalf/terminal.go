@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/mattn/go-isatty"
 )
@@ -38,6 +39,37 @@ func (p paint) good(text string) string   { return p.wrap("32", text) }
 func (p paint) bad(text string) string    { return p.wrap("1;31", text) }
 func (p paint) marked(text string) string { return p.wrap("33", text) }
 func (p paint) name(text string) string   { return p.wrap("1;36", text) }
+
+// lineWidth is what any terminal has.
+const lineWidth = 80
+
+// wrapped breaks a line between words for a person, with the rest under its
+// beginning; what is read by programs stays one line.
+func wrapped(out any, text string) string {
+	if !onTerminal(out) {
+		return text
+	}
+	return wrap(text, lineWidth)
+}
+
+func wrap(text string, width int) string {
+	var b strings.Builder
+	column := 0
+	for i, word := range strings.Fields(text) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case i > 0 && column+1+n > width:
+			b.WriteString("\n  ")
+			column = 2
+		case i > 0:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += n
+	}
+	return b.String()
+}
 
 // self is how the person started this program, so that the commands we print
 // can be pasted.

@@ -66,6 +66,16 @@ func TestWhoeverWaitsForALineHearsTheEnd(t *testing.T) {
 	}
 }
 
+func TestNotesBreakBetweenWords(t *testing.T) {
+	got := wrap("note: config.yaml:1:1: überlong words stay-as-they-are-whatever", 20)
+	if want := "note:\n  config.yaml:1:1:\n  überlong words\n  stay-as-they-are-whatever"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if text := "one " + strings.Repeat("word ", 40); wrapped(&bytes.Buffer{}, text) != text {
+		t.Error("a line that is no person's was broken")
+	}
+}
+
 func TestPaintIsOnlyForTerminals(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "out"))
 	if err != nil {
