@@ -21,8 +21,6 @@ const (
 	// grace is how long a tool may take to notice that its context has ended.
 	// Go cannot stop it, so after that the gate goes on without it.
 	grace = 250 * time.Millisecond
-	// maxStuck bounds the calls that were given up and still run.
-	maxStuck = 64
 )
 
 // perform makes an allowed call: say so, wait until that is durable, look once
@@ -100,8 +98,9 @@ type ending struct {
 // act calls the tool under its own deadline. A read stops with its caller; a
 // write that has begun does not.
 func (a *attempt) act(ctx context.Context) ending {
-	if a.gate.stuck.Load() >= maxStuck {
-		return failed(fault.New(codes.Unavailable, fault.ToolUnavailable, "too many calls do not stop"))
+	who := callerOf(a.grant, a.tool.Name)
+	if a.gate.registry.stuck.full(who) {
+		return failed(fault.New(codes.Unavailable, fault.ToolUnavailable, "too many calls do not stop; try again when they have"))
 	}
 	base, limit := ctx, a.gate.limits.ReadTimeout
 	if a.tool.Effect == Write {
@@ -109,7 +108,7 @@ func (a *attempt) act(ctx context.Context) ending {
 	}
 	own, cancel := context.WithTimeout(base, limit)
 	defer cancel()
-	ans := a.gate.invoke(own, a.tool, Origin{a.call.SessionID}, a.permit.SentArguments())
+	ans := a.invoke(own, who)
 	switch {
 	case ans.err == nil:
 		return a.succeeded(ctx, ans.result)
@@ -128,18 +127,19 @@ type answer struct {
 
 // invoke calls the tool and waits for it, or for its deadline and a little more.
 // The goroutine ends with the tool; if it is given up it is counted until then.
-func (g *Gate) invoke(ctx context.Context, t *entry, o Origin, args json.RawMessage) answer {
+func (a *attempt) invoke(ctx context.Context, who caller) answer {
 	back := make(chan answer, 1)
 	var over atomic.Bool // who is first: the tool or the gate
+	stuck, tool, from, args := &a.gate.registry.stuck, a.tool, Origin{a.call.SessionID}, a.permit.SentArguments()
 	go func() {
 		ans := answer{err: &panicError{value: "the tool left its goroutine"}}
 		defer func() { // also when the tool calls runtime.Goexit
 			back <- ans
 			if !over.CompareAndSwap(false, true) {
-				g.stuck.Add(-1)
+				stuck.remove(who)
 			}
 		}()
-		ans = protect(ctx, t, o, args)
+		ans = protect(ctx, tool, from, args)
 	}()
 	select {
 	case ans := <-back:
@@ -153,9 +153,9 @@ func (g *Gate) invoke(ctx context.Context, t *entry, o Origin, args json.RawMess
 		return ans
 	case <-timer.C:
 	}
-	g.stuck.Add(1)
+	stuck.add(who)
 	if !over.CompareAndSwap(false, true) {
-		g.stuck.Add(-1)
+		stuck.remove(who)
 		return <-back
 	}
 	return answer{err: errStuck}

@@ -247,24 +247,6 @@ func TestACancelledContextCallsNothing(t *testing.T) {
 	}
 }
 
-func TestCallsThatDoNotStopAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, options{limits: tools.Limits{ReadTimeout: time.Second}, tools: []tools.Tool{raw("t", tools.Read, deaf(time.Hour))}})
-		for range 64 {
-			if fin := w.finished(w.bob(), call("t", "{}")); fin.Reason != string(fault.DeadlineExceeded) {
-				t.Fatalf("got %+v", fin)
-			}
-		}
-		if fin := w.finished(w.bob(), call("look", mine)); fin.Reason != string(fault.ToolUnavailable) || w.effects() != 0 {
-			t.Errorf("got %+v, want TOOL_UNAVAILABLE", fin)
-		}
-		<-time.After(2 * time.Hour)
-		if fin := w.finished(w.bob(), call("look", mine)); fin.Failed {
-			t.Errorf("when they are home: got %+v", fin)
-		}
-	})
-}
-
 func TestResume(t *testing.T) {
 	for name, tc := range map[string]struct {
 		tool     string

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/behalf-dev/behalf/agents"
@@ -30,7 +29,6 @@ type Gate struct {
 	limits   Limits
 	report   func(ctx context.Context, tool string, err error)
 	trace    func(context.Context) string
-	stuck    atomic.Int64 // calls that were given up and still run
 }
 
 var _ agents.Toolbox = (*Gate)(nil)

@@ -17,13 +17,14 @@ var (
 	validOwners  = []Owner{OwnerSubject, OwnerEmail, OwnerTenant}
 )
 
-// Registry holds all tools of one configuration. It is immutable: a reload
-// makes a new one.
+// Registry holds all tools of one configuration. It is immutable but for the
+// count of calls that do not stop: a reload makes a new one.
 type Registry struct {
 	tools    map[string]*entry
 	names    []string            // sorted
 	toolsets map[string][]string // names, sorted
 	notes    []string
+	stuck    stuck
 }
 
 // entry is a tool as the gate needs it, computed once.
