@@ -180,9 +180,10 @@ func (r *Redaction) Args(args json.RawMessage) (sent json.RawMessage, changed bo
 }
 
 // Result gives the result without what must not be seen. A result to which the
-// redaction cannot be applied (not JSON, duplicate keys, a bare text where paths
-// are due) is replaced whole, and the error says why; the returned bytes may
-// always be passed on. Bytes in which no detector finds anything stay as they are.
+// redaction cannot be applied (not JSON, duplicate keys, a bare text or another
+// shape where paths are due) is replaced whole, and the error says why; the
+// returned bytes may always be passed on. Bytes in which no detector finds anything
+// stay as they are.
 func (r *Redaction) Result(result json.RawMessage) (json.RawMessage, error) {
 	if !r.ofResult() {
 		return result, nil
@@ -218,28 +219,17 @@ func (r *Redaction) pathsFit(doc any) error {
 	if len(r.result) == 0 {
 		return nil
 	}
-	switch doc := doc.(type) {
-	case map[string]any, nil:
-	case []any:
-		if len(doc) > 0 && slices.ContainsFunc(r.result, namesMember) {
-			return errors.New("a path names a member, and the result is a list")
-		}
+	switch doc.(type) {
+	case map[string]any, []any, nil:
 	default:
 		return errors.New("a bare value has no paths")
 	}
+	for _, path := range r.result {
+		if !fits(doc, path, false) {
+			return errors.New("the result has another shape than a path")
+		}
+	}
 	return nil
-}
-
-// namesMember reports whether a path begins with the name of a member.
-func namesMember(path jp.Expr) bool {
-	if len(path) > 0 && isRoot(path[0]) {
-		path = path[1:]
-	}
-	if len(path) == 0 {
-		return false
-	}
-	_, child := path[0].(jp.Child)
-	return child
 }
 
 // apply puts the mark wherever a path leads, and looks again: what the library

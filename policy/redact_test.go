@@ -135,15 +135,53 @@ func leaks(doc any) bool {
 	return false
 }
 
-func TestAListWhereAPathNamesAMemberIsTakenOutWhole(t *testing.T) {
-	r, err := NewRedaction([]Duty{{Kind: "redact", Text: "result:$.ssn"}})
-	if err != nil {
-		t.Fatal(err)
+func TestAResultOfAnotherShapeThanAPathIsReplacedWhole(t *testing.T) {
+	for _, c := range []struct{ path, result string }{
+		{"$.ssn", `[{"ssn":"1"}]`},
+		{"$.customer.ssn", `{"customer":[{"ssn":"1"}]}`},
+		{"$.customer.ssn", `{"customer":"ssn 1"}`},
+		{"$.customer.ssn", `{"customer":1}`},
+		{"$.customers[*].ssn", `{"customers":{"ssn":"1"}}`},
+		{"$.customers[*].ssn", `{"customers":{"ssn":{"v":"1"}}}`},
+		{"$.customers[*].ssn", `{"customers":[[{"ssn":"1"}]]}`},
+		{"$.customers[*].ssn", `{"customers":[{"ssn":"1"},"ssn 2"]}`},
+		{"$.customers.*.ssn", `{"customers":{"ssn":"1"}}`},
+		{"$[*].ssn", `{"ssn":"1"}`},
+		{"$[*].ssn", `[[{"ssn":"1"}]]`},
+		{"$.a[0]", `{"a":{"0":"1"}}`},
+		{"$.a[0].ssn", `{"a":[[{"ssn":"1"}]]}`},
+		{"$..customer.ssn", `{"a":[{"customer":[{"ssn":"1"}]}]}`},
+		{"$..customers[*].ssn", `{"a":{"customers":{"ssn":{"v":"1"}}}}`},
+		{"$.name, result:$.customer.ssn", `{"name":"A","customer":[{"ssn":"1"}]}`},
+	} {
+		got, err := redaction(t, "result:"+c.path).Result(json.RawMessage(c.result))
+
+		if err == nil || string(got) != `"[redacted]"` {
+			t.Errorf("%s on %s: got %s (%v), want the mark and a cause", c.path, c.result, got, err)
+		}
 	}
+}
 
-	got, err := r.Result([]byte(`[{"ssn":"078-05-1120"}]`))
+func TestWhatIsNotThereNeedsNoRedaction(t *testing.T) {
+	for _, c := range []struct{ path, result, want string }{
+		{"$.customer.ssn", `{"customer":null}`, `{"customer":null}`},
+		{"$.customer.ssn", `{"customer":[]}`, `{"customer":[]}`},
+		{"$.customer.ssn", `{}`, `{}`},
+		{"$.customers[*].ssn", `{"customers":[]}`, `{"customers":[]}`},
+		{"$.customers[*].ssn", `{"customers":[{"x":1},null]}`, `{"customers":[{"x":1},null]}`},
+		{"$.a[-3].ssn", `{"a":[1,2]}`, `{"a":[1,2]}`},
+		{"$.customer, result:$.customer.ssn", `{"customer":{"ssn":"1"}}`, `{"customer":"[redacted]"}`},
+		{"$.customer.ssn", `{"customer":"[redacted]"}`, `{"customer":"[redacted]"}`},
+		{"$.a[*]", `{"a":{"b":"1"}}`, `{"a":{"b":"[redacted]"}}`},
+		{"$.a.*.ssn", `{"a":{"b":{"ssn":"1"}}}`, `{"a":{"b":{"ssn":"[redacted]"}}}`},
+		{"$..ssn", `{"a":[[{"ssn":"1"}],"x",2]}`, `{"a":[[{"ssn":"[redacted]"}],"x",2]}`},
+		{"$..a.ssn", `{"x":[{"a":{"ssn":"1"}},{"b":"2"}]}`, `{"x":[{"a":{"ssn":"[redacted]"}},{"b":"2"}]}`},
+		{"$..[*].ssn", `{"x":[{"ssn":"1"},2],"y":"z"}`, `{"x":[{"ssn":"[redacted]"},2],"y":"z"}`},
+	} {
+		got, err := redaction(t, "result:"+c.path).Result(json.RawMessage(c.result))
 
-	if err == nil || string(got) != `"[redacted]"` {
-		t.Errorf("got %s and %v, want all of it taken out", got, err)
+		if err != nil || string(got) != c.want {
+			t.Errorf("%s on %s: got %s (%v), want %s", c.path, c.result, got, err, c.want)
+		}
 	}
 }
