@@ -7,6 +7,7 @@ import (
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/internal/wire"
 	"github.com/behalf-dev/behalf/runs"
+	"google.golang.org/protobuf/proto"
 )
 
 type sessionService struct {
@@ -34,6 +35,10 @@ func (s *sessionService) ListSessions(ctx context.Context, r *behalfv1.ListSessi
 	return out, nil
 }
 
+// pageBytes bounds a page beside its number of messages, of which one may have
+// 256 KiB. A page has one message at least.
+const pageBytes = 1 << 20
+
 // GetSession gives the session and a page of its messages, oldest first.
 func (s *sessionService) GetSession(ctx context.Context, r *behalfv1.GetSessionRequest) (*behalfv1.GetSessionResponse, error) {
 	g, after, err := ownList(ctx, r.GetPageToken())
@@ -45,7 +50,7 @@ func (s *sessionService) GetSession(ctx context.Context, r *behalfv1.GetSessionR
 		return nil, err
 	}
 	out := &behalfv1.GetSessionResponse{Session: sessionOf(rec, &st)}
-	size := pageSize(r.GetPageSize())
+	size, bytes := pageSize(r.GetPageSize()), 0
 	for e, err := range s.runs.Messages(ctx, g.Tenant(), r.GetSessionId()) {
 		if err != nil {
 			return nil, err
@@ -53,11 +58,12 @@ func (s *sessionService) GetSession(ctx context.Context, r *behalfv1.GetSessionR
 		if sequence(e.Sequence) <= after {
 			continue
 		}
-		if len(out.GetMessages()) == size {
-			out.NextPageToken = token64(sequence(uint64(out.GetMessages()[size-1].GetSequence())))
+		m, n := wire.Encode(&e), len(out.GetMessages())
+		if bytes += proto.Size(m); n == size || n > 0 && bytes > pageBytes {
+			out.NextPageToken = token64(sequence(uint64(out.GetMessages()[n-1].GetSequence())))
 			break
 		}
-		out.Messages = append(out.Messages, wire.Encode(&e))
+		out.Messages = append(out.Messages, m)
 	}
 	return out, nil
 }

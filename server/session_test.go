@@ -8,6 +8,7 @@ import (
 	"github.com/behalf-dev/behalf/model/modeltest"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 )
 
@@ -127,4 +128,47 @@ func TestGetSessionPagesThroughTheMessages(t *testing.T) {
 	}
 	_, err = a.sessions().GetSession(a.ctx(t), &behalfv1.GetSessionRequest{SessionId: r.GetSessionId(), PageToken: "not ours"})
 	wantError(t, err, codes.InvalidArgument, "ARGUMENT_INVALID")
+}
+
+func TestAPageOfASessionIsBoundInBytes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	a := w.as(alice)
+	session := w.longSession(a, 4)
+
+	seen, token := 0, ""
+	for pages := 1; ; pages++ {
+		page, err := a.sessions().GetSession(a.ctx(t), &behalfv1.GetSessionRequest{SessionId: session, PageSize: 100, PageToken: token})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := proto.Size(page); n > 1<<20+4<<10 || len(page.GetMessages()) == 0 {
+			t.Errorf("got a page of %d bytes with %d messages, want some, and 1 MiB at most", n, len(page.GetMessages()))
+		}
+		seen += len(page.GetMessages())
+		if token = page.GetNextPageToken(); token != "" {
+			continue
+		}
+		if seen != 8 || pages != 2 {
+			t.Errorf("got %d messages on %d pages, want all 8 on 2", seen, pages)
+		}
+		return
+	}
+}
+
+// longSession is one in which c said 350 KiB so many times.
+func (w *world) longSession(c *client, times int) (session string) {
+	w.t.Helper()
+	var parts []*behalfv1.Part
+	for range 5 {
+		parts = append(parts, &behalfv1.Part{Content: &behalfv1.Part_Text{Text: strings.Repeat("hello ", 70<<10/6)}})
+	}
+	for range times {
+		r, err := c.agents().RunAgent(c.ctx(w.t), &behalfv1.RunAgentRequest{Agent: "triage", Parts: parts, SessionId: session})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		session = r.GetSessionId()
+	}
+	return session
 }
