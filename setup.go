@@ -288,7 +288,7 @@ func (s *Server) openServer(context.Context) error {
 		TLS: s.peers.ServerTLS(mode), Identify: who, Guard: s.guard, Runs: &people{s.runs, s}, Tools: &toolbox{gate, s.registry},
 		Catalog: &catalog{s.cfg}, Audit: &auditLog{s}, Admin: &admin{s}, Log: s.opt.log, Metrics: s.opt.metrics, Now: s.opt.now,
 		GrantID: newGrantID, Reflection: s.cfg.Server.Reflection, Version: s.opt.version,
-		Limits: interceptors.Limits{Streams: l.StreamsPerUser, UnaryDeadline: l.UnaryDeadline, RunDeadline: l.RunDeadline, StreamLife: l.StreamLife},
+		Limits: interceptors.Limits{Streams: l.StreamsPerUser, Calls: l.CallsPerUser, UnaryDeadline: l.UnaryDeadline, RunDeadline: l.RunDeadline, StreamLife: l.StreamLife},
 		Transport: server.Transport{
 			Streams: uint32(l.StreamsPerConnection), HeaderBytes: uint32(l.HeaderBytes), MessageBytes: l.MessageBytes, ConnectTimeout: l.ConnectTimeout,
 			Idle: l.ConnectionIdle, Age: l.ConnectionAge, Grace: l.ConnectionGrace, Shutdown: l.Shutdown,

@@ -22,6 +22,7 @@ type TLSFiles struct {
 // Limits bound what callers can make the server hold. 0 means the default.
 type Limits struct {
 	StreamsPerUser       int           `yaml:"streams_per_user" range:"1..10000"`
+	CallsPerUser         int           `yaml:"calls_per_user" range:"1..10000"`
 	StreamsPerConnection int           `yaml:"streams_per_connection" range:"1..100000"`
 	MessageBytes         int           `yaml:"message_bytes" range:"1024..67108864"`
 	HeaderBytes          int           `yaml:"header_bytes" range:"1024..1048576"`

@@ -24,6 +24,8 @@ type call struct {
 	first []func(context.Context, proto.Message) (context.Context, error)
 	send  []func(context.Context) error
 
+	answer any // of a unary call, once its handler has made it
+
 	silent  time.Duration // how long the first message may take; 0: for ever
 	blocked time.Duration // how long one send may wait for the client; 0: for ever
 	stopped time.Duration // the same once its run was told to stop
@@ -105,13 +107,12 @@ type chain struct {
 
 func (ch *chain) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	c := &call{method: info.FullMethod, rule: ch.rules[info.FullMethod]}
-	var resp any
 	err := through(ctx, c, ch.layers, func(ctx context.Context) error {
 		ctx, err := c.received(ctx, req)
 		if err != nil {
 			return err
 		}
-		if resp, err = handler(ctx, req); err != nil {
+		if c.answer, err = handler(ctx, req); err != nil {
 			return err
 		}
 		return c.sending(ctx)
@@ -119,7 +120,7 @@ func (ch *chain) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	if err != nil {
 		return nil, err
 	}
-	return resp, nil
+	return c.answer, nil
 }
 
 func (ch *chain) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {

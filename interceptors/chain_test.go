@@ -168,14 +168,14 @@ func TestTheKeyOfAMapIsNotEchoed(t *testing.T) {
 }
 
 func TestAPersonHasOnlySoManyStreams(t *testing.T) {
-	s := &streams{open: map[string]int{}}
-	if !s.enter("a", 1) || s.enter("a", 1) || !s.enter("b", 1) {
+	s := NewCounts(1)
+	if !s.Enter("a") || s.Enter("a") || !s.Enter("b") {
 		t.Error("the limit of one stream for each person does not hold")
 	}
 
-	s.leave("a")
+	s.Leave("a")
 
-	if !s.enter("a", 1) || len(s.open) != 2 {
+	if !s.Enter("a") || len(s.open) != 2 {
 		t.Error("a closed stream was not given back")
 	}
 }

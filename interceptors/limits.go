@@ -3,6 +3,7 @@ package interceptors
 import (
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"time"
 
@@ -15,8 +16,9 @@ import (
 // (SECURITY 9). Zero values take the defaults.
 type Limits struct {
 	Streams       int           // open streams of one person; default 20
-	UnaryDeadline time.Duration // when the client names none; default 60 s
-	RunDeadline   time.Duration // of unary calls that wait for a run; default 10 min
+	Calls         int           // unary calls of one person whose answer has not left; default 32
+	UnaryDeadline time.Duration // at most, also when the client names a later one; default 60 s
+	RunDeadline   time.Duration // the same of unary calls that wait for a run; default 10 min
 	StreamLife    time.Duration // of a stream that is no conversation; default 15 min
 	FirstMessage  time.Duration // of a stream; default 60 s
 	BlockedSend   time.Duration // after which a client that reads nothing has left; default 10 s
@@ -25,6 +27,7 @@ type Limits struct {
 
 func (l Limits) withDefaults() Limits {
 	set(&l.Streams, 20)
+	set(&l.Calls, 32)
 	set(&l.UnaryDeadline, time.Minute)
 	set(&l.RunDeadline, 10*time.Minute)
 	set(&l.StreamLife, 15*time.Minute)
@@ -41,24 +44,30 @@ func set[T comparable](field *T, value T) {
 	}
 }
 
-// streams counts open streams by person. It is bounded by the connections that
-// the server accepts: a count that falls to zero is forgotten.
-type streams struct {
+// Counts is how many of a thing each has open. A count that falls to zero is
+// forgotten. It may be used by many goroutines.
+type Counts struct {
+	most int // of one
 	mu   sync.Mutex
 	open map[string]int
 }
 
-func (s *streams) enter(who string, limit int) bool {
+// NewCounts lets each have so many.
+func NewCounts(most int) *Counts { return &Counts{most: most, open: map[string]int{}} }
+
+// Enter takes one, which Leave gives back; false if there is none left.
+func (s *Counts) Enter(who string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open[who] >= limit {
+	if s.open[who] >= s.most {
 		return false
 	}
 	s.open[who]++
 	return true
 }
 
-func (s *streams) leave(who string) {
+// Leave gives back what Enter took.
+func (s *Counts) Leave(who string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open[who]--; s.open[who] <= 0 {
@@ -66,28 +75,59 @@ func (s *streams) leave(who string) {
 	}
 }
 
-// limit gives each call a deadline and each person a number of streams.
+var (
+	errManyStreams = fault.New(codes.ResourceExhausted, fault.StreamLimit, "too many open streams; close one and try again").RetryIn(time.Second)
+	errManyCalls   = fault.New(codes.ResourceExhausted, fault.RateLimited, "too many calls at once; read the answers of those that are open and try again").RetryIn(time.Second)
+)
+
+// limit gives each call a deadline and each person a number of streams and calls.
 func limit(l Limits) layer {
 	l = l.withDefaults()
-	open := &streams{open: map[string]int{}}
+	streams, calls := NewCounts(l.Streams), NewCounts(l.Calls)
 	return func(ctx context.Context, c *call, rest next) error {
-		ctx, cancel := deadline(ctx, c, l)
+		ctx, cancel, err := deadline(ctx, c, l)
+		if err != nil {
+			return err
+		}
 		defer cancel()
 		p, known := ctx.Value(principalKey{}).(identity.Principal)
-		if !c.stream || !known {
+		if !known {
 			return rest(ctx)
 		}
 		who := p.Tenant() + "/" + p.Subject()
-		if !open.enter(who, l.Streams) {
-			return fault.New(codes.ResourceExhausted, fault.StreamLimit, "too many open streams; close one and try again").RetryIn(time.Second)
+		if !c.stream {
+			return calls.unary(ctx, c, who, rest)
 		}
-		defer open.leave(who)
+		if !streams.Enter(who) {
+			return errManyStreams
+		}
+		defer streams.Leave(who)
 		c.silent, c.blocked, c.stopped = l.FirstMessage, l.BlockedSend, l.StoppedSend
 		if c.conversation() {
 			return rest(ctx)
 		}
 		return live(ctx, p, rest)
 	}
+}
+
+// unary counts a call until its answer has left.
+func (s *Counts) unary(ctx context.Context, c *call, who string, rest next) error {
+	if !s.Enter(who) {
+		return errManyCalls
+	}
+	leave := func() { s.Leave(who) }
+	answered := false
+	defer func() { // also when it panics
+		if !answered {
+			leave()
+		}
+	}()
+	if err := rest(ctx); err != nil {
+		return err
+	}
+	answered = true
+	c.answer = held(c.answer, leave)
+	return nil
 }
 
 // errExpired is why a stream ends with its caller's credential.
@@ -108,15 +148,41 @@ func live(ctx context.Context, p identity.Principal, rest next) error {
 	return err
 }
 
-func deadline(ctx context.Context, c *call, l Limits) (context.Context, context.CancelFunc) {
-	if _, has := ctx.Deadline(); has && !c.stream || c.conversation() {
-		return context.WithCancel(ctx)
+const (
+	// shortest is what a call needs to be worth beginning.
+	shortest = 100 * time.Millisecond
+	// shaved off a client's deadline is the time to still say why it was missed.
+	shaved = 20 * time.Millisecond
+)
+
+var errTooLate = fault.New(codes.DeadlineExceeded, fault.DeadlineExceeded, "the deadline leaves less than 100 ms; give the call more time")
+
+// deadline is the smaller of what the client and what the method's rule allows:
+// nobody keeps a call by naming a late deadline (SECURITY 9).
+func deadline(ctx context.Context, c *call, l Limits) (context.Context, context.CancelFunc, error) {
+	client, has := ctx.Deadline()
+	left, own := time.Until(client), life(c, l)
+	if has && left < shortest {
+		return nil, nil, errTooLate
 	}
-	return context.WithTimeout(ctx, life(c, l))
+	if has {
+		own = min(own, left-shaved)
+	}
+	if own == endless {
+		ctx, cancel := context.WithCancel(ctx)
+		return ctx, cancel, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, own)
+	return ctx, cancel, nil
 }
+
+// endless is the life of a conversation, which has no end of its own.
+const endless = time.Duration(math.MaxInt64)
 
 func life(c *call, l Limits) time.Duration {
 	switch {
+	case c.conversation():
+		return endless
 	case c.stream:
 		return l.StreamLife
 	case c.rule != nil && (c.rule.Action == "run_agent" || c.rule.Action == "run_group_chat"):

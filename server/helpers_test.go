@@ -223,7 +223,7 @@ func (w *world) workload(ca *identity.DevCA, path string) *identity.SVID {
 }
 
 // dial connects with the SVID, or without a certificate when it is nil.
-func (w *world) dial(svid *identity.SVID) *grpc.ClientConn {
+func (w *world) dial(svid *identity.SVID, opts ...grpc.DialOption) *grpc.ClientConn {
 	w.t.Helper()
 	source := identitytest.NewSource(w.t, w.acme, "/nobody")
 	source.Use(svid)
@@ -234,7 +234,7 @@ func (w *world) dial(svid *identity.SVID) *grpc.ClientConn {
 	if svid == nil {
 		cfg.GetClientCertificate = nil
 	}
-	conn, err := grpc.NewClient(w.addr, grpc.WithTransportCredentials(credentials.NewTLS(cfg)))
+	conn, err := grpc.NewClient(w.addr, append(opts, grpc.WithTransportCredentials(credentials.NewTLS(cfg)))...)
 	if err != nil {
 		w.t.Fatal(err)
 	}

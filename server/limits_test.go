@@ -1,10 +1,12 @@
 package server_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/behalf-dev/behalf/config"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -84,5 +86,53 @@ func TestOnePersonCannotHoldMoreThan20Streams(t *testing.T) {
 	wantError(t, watch(w.as(alice)), codes.ResourceExhausted, "STREAM_LIMIT") // nor by another connection
 	if err := watch(d); err != nil {
 		t.Errorf("got %v for somebody else, want their own count", err)
+	}
+}
+
+func TestOnePersonCannotHaveMoreCallsAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{edit: func(c *config.Config) { c.Server.Limits.CallsPerUser = 2 }})
+	a, d := w.as(alice), w.as(dave)
+	session := w.longSession(a, 1)
+	// A client that takes 64 KiB and no more, however fast it comes.
+	narrow := &client{w.dial(w.workload(w.acme, "/app"), grpc.WithStaticStreamWindowSize(64<<10), grpc.WithStaticConnWindowSize(1<<20)), a.md}
+	unread := func() context.CancelFunc {
+		ctx, cancel := context.WithCancel(narrow.ctx(t))
+		s, err := narrow.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, behalfv1.SessionService_GetSession_FullMethodName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.SendMsg(&behalfv1.GetSessionRequest{SessionId: session}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.CloseSend(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Header(); err != nil { // the answer is on its way
+			t.Fatal(err)
+		}
+		return cancel
+	}
+	who := func(c *client) error {
+		_, err := c.admin().WhoAmI(c.ctx(t), &behalfv1.WhoAmIRequest{})
+		return err
+	}
+
+	hangUp := unread()
+	if err := who(a); err != nil {
+		t.Errorf("got %v beside one unread answer", err)
+	}
+	unread()
+	err := who(w.as(alice)) // nor by another connection
+	wantError(t, err, codes.ResourceExhausted, "RATE_LIMITED")
+	if err := who(d); err != nil {
+		t.Errorf("got %v for somebody else, want their own count", err)
+	}
+
+	hangUp()
+	for tries := 0; who(a) != nil; tries++ { // the server hears of it a moment later
+		if tries > 1000 {
+			t.Fatal("a call that was given up counts for ever")
+		}
 	}
 }
