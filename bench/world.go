@@ -247,7 +247,7 @@ func writeConfig(dir string, o options) (*config.Config, error) {
 		return nil, err
 	}
 	var y, p strings.Builder
-	fmt.Fprintf(&y, "server: { listen: 127.0.0.1:0 }\nmodels:\n")
+	fmt.Fprintf(&y, "server: { listen: 127.0.0.1:0, limits: { connections_per_peer: %d } }\nmodels:\n", manyStreams)
 	for _, a := range benchAgents() {
 		fmt.Fprintf(&y, "  %s: { base_url: %q, model: %s }\n", a, o.modelURL, scriptOf(a).name())
 	}

@@ -24,6 +24,8 @@ type Limits struct {
 	StreamsPerUser       int           `yaml:"streams_per_user" range:"1..10000"`
 	CallsPerUser         int           `yaml:"calls_per_user" range:"1..10000"`
 	StreamsPerConnection int           `yaml:"streams_per_connection" range:"1..100000"`
+	ConnectionsPerPeer   int           `yaml:"connections_per_peer" range:"1..100000"`
+	HandshakesPerSecond  int           `yaml:"handshakes_per_second" range:"1..100000"`
 	MessageBytes         int           `yaml:"message_bytes" range:"1024..67108864"`
 	HeaderBytes          int           `yaml:"header_bytes" range:"1024..1048576"`
 	ResultBytes          int           `yaml:"result_bytes" range:"256..67108864"`

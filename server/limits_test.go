@@ -136,3 +136,34 @@ func TestOnePersonCannotHaveMoreCallsAtOnce(t *testing.T) {
 		}
 	}
 }
+
+func TestOnePeerHasOnlySoManyConnections(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{edit: func(c *config.Config) { c.Server.Limits.ConnectionsPerPeer = 2 }})
+	svid, token := w.workload(w.acme, "/app"), bearer(w.token(w.idp, alice, nil))
+	who := func(c *client) error {
+		_, err := c.admin().WhoAmI(c.ctx(t), &behalfv1.WhoAmIRequest{})
+		return err
+	}
+	first, second, third := &client{w.dial(svid), token}, &client{w.dial(svid), token}, &client{w.dial(svid), token}
+	for _, c := range []*client{first, second} {
+		if err := who(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	if err := who(third); status.Code(err) != codes.Unavailable {
+		t.Errorf("got %v on a third connection, want none", err)
+	}
+	if err := who(w.as(erin)); err != nil {
+		t.Errorf("got %v for another peer, want its own count", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for tries := 0; who(&client{w.dial(svid), token}) != nil; tries++ { // the server hears of it a moment later
+		if tries > 1000 {
+			t.Fatal("a connection that was closed counts for ever")
+		}
+	}
+}

@@ -14,7 +14,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -50,12 +49,15 @@ type Config struct {
 type Server struct {
 	grpc   *grpc.Server
 	health *health.Server
+	door   *door
 	grace  time.Duration
 }
 
 // Transport bounds what one connection may cost (SECURITY 9). Zero values take
 // the defaults.
 type Transport struct {
+	Connections    int           // of one SPIFFE ID at once; default 64
+	Handshakes     int           // of one address a second; default 50
 	Streams        uint32        // at once on one connection; default 100
 	HeaderBytes    uint32        // of all metadata of a call; default 16 KiB
 	MessageBytes   int           // of one request, decompressed; default 1 MiB
@@ -68,6 +70,8 @@ type Transport struct {
 }
 
 func (t Transport) withDefaults() Transport {
+	t.Connections = cmp.Or(t.Connections, 64)
+	t.Handshakes = cmp.Or(t.Handshakes, 50)
 	t.Streams = cmp.Or(t.Streams, 100)
 	t.HeaderBytes = cmp.Or(t.HeaderBytes, 16<<10)
 	t.MessageBytes = cmp.Or(t.MessageBytes, 1<<20)
@@ -87,7 +91,7 @@ func New(c Config) (*Server, error) {
 		return nil, errors.New("server: TLS is required; there is no plaintext mode")
 	}
 	limits := c.Transport.withDefaults()
-	s := &Server{health: health.NewServer(), grace: limits.Shutdown}
+	s := &Server{health: health.NewServer(), grace: limits.Shutdown, door: newDoor(limits, c.TLS)}
 	// The rules must exist before the server that enforces them, so the same
 	// services are registered once on a server that never listens.
 	probe := grpc.NewServer()
@@ -101,14 +105,16 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	s.grpc = grpc.NewServer(append(chain, limits.options(c.TLS)...)...)
+	s.grpc = grpc.NewServer(append(chain, limits.options(s.door)...)...)
 	c.register(s.grpc, s.health)
 	for name := range s.grpc.GetServiceInfo() {
 		s.health.SetServingStatus(name, healthpb.HealthCheckResponse_SERVING)
 	}
 	metrics.InitializeMetrics(s.grpc)
-	if err := c.Metrics.Register(metrics); err != nil {
-		return nil, fmt.Errorf("server: register metrics: %w", err)
+	for _, m := range []prometheus.Collector{metrics, s.door.refused} {
+		if err := c.Metrics.Register(m); err != nil {
+			return nil, fmt.Errorf("server: register metrics: %w", err)
+		}
 	}
 	return s, nil
 }
@@ -120,9 +126,9 @@ func (c Config) chain(rules map[string]*interceptors.Rule, m *grpcprom.ServerMet
 	}
 }
 
-func (l Transport) options(t *tls.Config) []grpc.ServerOption {
+func (l Transport) options(d *door) []grpc.ServerOption {
 	return []grpc.ServerOption{
-		grpc.Creds(credentials.NewTLS(t)),
+		grpc.Creds(d),
 		grpc.MaxConcurrentStreams(l.Streams),
 		grpc.MaxHeaderListSize(l.HeaderBytes),
 		grpc.ConnectionTimeout(l.ConnectTimeout),
@@ -166,7 +172,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		defer close(stopped)
 		s.stop()
 	})
-	err := s.grpc.Serve(l)
+	err := s.grpc.Serve(s.door.behind(l))
 	if stop() { // Serve failed by itself
 		return fmt.Errorf("serve: %w", err)
 	}
