@@ -149,7 +149,7 @@ func (c *checker) modelOf(p place, model string) {
 		c.missing(p.key("model"), "name one of models")
 		return
 	}
-	c.refer(p.key("model"), "models", "model", model, names(c.Models))
+	c.refer(p.key("model"), "models", "model", model, namesOf(c.Models))
 }
 
 func (c *checker) human(p place) {
@@ -165,7 +165,7 @@ func (c *checker) society(p place, name string, a Agent) {
 	switch {
 	case a.GroupChat == "":
 		c.missing(at, "name the group chat that it speaks for")
-	case c.refer(at, "group_chats", "group chat", a.GroupChat, names(c.GroupChats)) && c.leads(a.GroupChat, name):
+	case c.refer(at, "group_chats", "group chat", a.GroupChat, namesOf(c.GroupChats)) && c.leads(a.GroupChat, name):
 		c.bad(at, "contains this agent in turn", "remove one of them")
 	}
 }
@@ -208,7 +208,7 @@ func (c *checker) executor(p place, refs []string) {
 
 func (c *checker) toolset(p place, set string) {
 	if !c.spoilt["tools"] && !c.said(place("tools").key(set)) {
-		c.bad(p, "there is no toolset "+quote(set)+" in tools", didYouMean(set, names(c.Tools)))
+		c.bad(p, "there is no toolset "+quote(set)+" in tools", c.suggest(set, namesOf(c.Tools)))
 	}
 }
 
@@ -248,5 +248,5 @@ func (c *checker) speaker(p place, who string) bool {
 	if c.spoilt["group_chats"] || c.said(place("group_chats").key(who)) {
 		return true
 	}
-	return c.refer(p, "agents", "agent or group chat", who, append(names(c.Agents), names(c.GroupChats)...))
+	return c.refer(p, "agents", "agent or group chat", who, func() []string { return append(names(c.Agents), names(c.GroupChats)...) })
 }

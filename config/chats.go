@@ -219,7 +219,7 @@ func (c *Config) Offers(agent string, chats ...string) []Handoff {
 
 func (c *checker) member(p place, who string, participants []string) {
 	if !slices.Contains(participants, who) {
-		c.bad(p, c.show(p)+" is not a participant", didYouMean(who, participants))
+		c.bad(p, c.show(p)+" is not a participant", c.suggest(who, these(participants)))
 	}
 }
 

@@ -29,7 +29,7 @@ func (c *checker) all() {
 // missing reports a key that is required, unless something below it was taken
 // out.
 func (c *checker) missing(p place, fix string) {
-	if c.isThin(p) {
+	if c.full() || c.isThin(p) {
 		return
 	}
 	if c.has(p) {
@@ -72,21 +72,26 @@ func (c *checker) said(p place) bool { return c.has(p) || c.spoilt[p] }
 
 // refer reports a name that is not in a section. A section that could not be
 // read is not held against those who refer to it.
-func (c *checker) refer(p place, section, what, name string, names []string) bool {
-	if slices.Contains(names, name) || c.spoilt[place(section)] || c.said(place(section).key(name)) {
+func (c *checker) refer(p place, section, what, name string, names func() []string) bool {
+	if c.spoilt[place(section)] || c.said(place(section).key(name)) || !c.full() && slices.Contains(names(), name) {
 		return true
 	}
-	c.bad(p, "there is no "+what+" "+c.show(p)+" in "+section, didYouMean(name, names))
+	c.bad(p, "there is no "+what+" "+c.show(p)+" in "+section, c.suggest(name, names))
 	return false
 }
 
 // unique reports values that are in a list twice.
 func (c *checker) unique(p place, values []string) {
+	seen := map[string]bool{}
 	for i, v := range values {
-		if slices.Index(values, v) < i {
+		if seen[v] {
 			c.bad(p.item(i), "is in the list twice", "keep one of them")
 		}
+		seen[v] = true
 	}
 }
+
+// namesOf is names for when they are needed.
+func namesOf[T any](m map[string]T) func() []string { return func() []string { return names(m) } }
 
 func names[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }

@@ -55,7 +55,7 @@ func Parse(name string, data []byte, w World) (*Config, error) {
 	if c != nil {
 		c.flawed = true
 	}
-	return nil, &Problems{List: sorted(r.found), Rest: c}
+	return nil, &Problems{List: r.list(name), Rest: c}
 }
 
 // config is what can be read of data, nil if nothing can.

@@ -111,7 +111,7 @@ func (c *checker) grant(p place, g WorkloadGrant) {
 	if domain, _, ok := strings.Cut(strings.TrimPrefix(g.ID, "spiffe://"), "/"); ok {
 		tenants := c.Identity.Workload.Tenants
 		if _, mapped := tenants[domain]; !mapped && !c.said(place("identity.workload.tenants").key(domain)) {
-			c.bad(p.key("id"), "its trust domain is not in identity.workload.tenants, so its workloads are refused", didYouMean(domain, names(tenants)))
+			c.bad(p.key("id"), "its trust domain is not in identity.workload.tenants, so its workloads are refused", c.suggest(domain, namesOf(tenants)))
 		}
 	}
 	for i, issuer := range g.MayPresentUsersFrom {

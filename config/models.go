@@ -58,7 +58,7 @@ func (c *checker) model(p place, name string, m Model) {
 		switch {
 		case f == name:
 			c.bad(at, "is the model itself", "name another one")
-		case c.refer(at, "models", "model", f, names(c.Models)) && reaches(f, name, c.fallbacks):
+		case c.refer(at, "models", "model", f, namesOf(c.Models)) && reaches(f, name, c.fallbacks):
 			c.bad(at, c.show(at)+" falls back to this model in turn", "remove one of them")
 		}
 	}

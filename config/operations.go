@@ -78,6 +78,6 @@ func (c *checker) log() {
 	case strings.HasPrefix(log, "nats://"), strings.HasPrefix(log, "tls://"):
 		c.bad(p, later+"an external NATS cluster", "say embedded or memory")
 	case log != "embedded" && log != "memory":
-		c.bad(p, c.show(p)+" is not a log", didYouMean(c.written[p], []string{"embedded", "memory"}))
+		c.bad(p, c.show(p)+" is not a log", c.suggest(c.written[p], these([]string{"embedded", "memory"})))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/behalf-dev/behalf/internal/typo"
@@ -54,6 +55,47 @@ func (p *Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// mostProblems are reported at once: more are no help, and cost time to find and
+// to read.
+const mostProblems = 100
+
+// findings collects what is wrong, as far as somebody wants to read it.
+type findings struct {
+	found []Problem
+	more  int // found and not kept
+}
+
+func (l *findings) report(p Problem) {
+	if l.full() {
+		l.more++
+		return
+	}
+	l.found = append(l.found, p)
+}
+
+// full reports whether there are so many that nobody needs to hear of another.
+func (l *findings) full() bool { return len(l.found) >= mostProblems }
+
+// list is what was found, in the order of the file.
+func (l *findings) list(file string) []Problem {
+	list := sorted(l.found)
+	if l.more > 0 {
+		list = append(list, Problem{File: file, Message: fmt.Sprintf("has %d more problems at least", l.more), Fix: "mend these first"})
+	}
+	return list
+}
+
+// suggest is didYouMean, as long as anybody wants to know.
+func (l *findings) suggest(word string, words func() []string) string {
+	if l.full() {
+		return ""
+	}
+	return didYouMean(word, words())
+}
+
+// these are words that are at hand.
+func these(words []string) func() []string { return func() []string { return words } }
+
 func sorted(list []Problem) []Problem {
 	slices.SortFunc(list, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Message, b.Message), cmp.Compare(a.Fix, b.Fix))
@@ -61,13 +103,22 @@ func sorted(list []Problem) []Problem {
 	return slices.Compact(list)
 }
 
+// mostCompared and mostListed bound what is done about one wrong word.
+const (
+	mostCompared = 1000
+	mostListed   = 100
+)
+
 // didYouMean suggests the nearest of the words, else lists them.
 func didYouMean(word string, words []string) string {
 	if s := nearest(word, words); s != "" {
 		return "did you mean " + s + "?"
 	}
-	if len(words) == 0 {
+	switch {
+	case len(words) == 0:
 		return "remove it"
+	case len(words) > mostListed:
+		return "it is none of the " + strconv.Itoa(len(words)) + " that are known here"
 	}
 	return "known here: " + strings.Join(slices.Compact(slices.Sorted(slices.Values(words))), ", ")
 }
@@ -75,7 +126,7 @@ func didYouMean(word string, words []string) string {
 // nearest is the word at the smallest distance, if that is small for its length.
 func nearest(word string, words []string) string {
 	best, found := 1+max(1, min(len(word), 24)/3), ""
-	if len(word) > 64 {
+	if len(word) > 64 || len(words) > mostCompared {
 		return ""
 	}
 	for _, w := range slices.Sorted(slices.Values(words)) {

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -161,5 +162,38 @@ func TestNothingIsLeftOfAFileThatIsNoYAML(t *testing.T) {
 
 	if list, ok := errors.AsType[*Problems](err); !ok || list.Rest != nil {
 		t.Errorf("got %v, want problems without a rest", err)
+	}
+}
+
+func TestOnlySoManyProblemsAreReported(t *testing.T) {
+	for name, line := range map[string]string{
+		"unknown keys":   "key%d: 1\n",
+		"duplicate keys": "server: {}\n# %d\n",
+		"wrong names":    "agents: { a: { model: m, instructions: x, handoffs: [",
+	} {
+		var b strings.Builder
+		for i := range 20000 {
+			switch {
+			case name != "wrong names":
+				fmt.Fprintf(&b, line, i)
+			case i == 0:
+				b.WriteString(line)
+			default:
+				fmt.Fprintf(&b, "b%d, ", i)
+			}
+		}
+		if name == "wrong names" {
+			b.WriteString("c] } }\n")
+		}
+
+		_, err := Parse("f.yaml", []byte(b.String()), World{})
+
+		all, ok := errors.AsType[*Problems](err)
+		if !ok || len(all.List) != 101 || len(all.Error()) > 100<<10 {
+			t.Fatalf("%s: got %d bytes, want 100 problems and one line for the rest", name, len(fmt.Sprint(err)))
+		}
+		if last := all.List[100].String(); !strings.Contains(last, "more problems at least; mend these first") {
+			t.Errorf("%s: got %q at the end", name, last)
+		}
 	}
 }

@@ -101,7 +101,7 @@ func (r *reader) text(n *yaml.Node, s slot) bool {
 	n.Tag, n.Style = "!!str", yaml.DoubleQuotedStyle
 	if words := s.tag.Get("enum"); words != "" {
 		if list := strings.Split(words, "|"); !slices.Contains(list, n.Value) {
-			return r.spoil(s.at, r.show(s.at)+" is not one of "+strings.Join(list, ", "), didYouMean(r.written[s.at], list))
+			return r.spoil(s.at, r.show(s.at)+" is not one of "+strings.Join(list, ", "), r.suggest(r.written[s.at], these(list)))
 		}
 	}
 	kind := s.tag.Get("is")

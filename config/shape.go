@@ -17,7 +17,7 @@ type reader struct {
 	places
 	world   World
 	written map[place]string // scalars as the file has them, before references are replaced
-	found   []Problem
+	findings
 }
 
 func newReader(file string, w World) *reader {
@@ -38,7 +38,7 @@ type slot struct {
 // bad reports a problem of p, unless p has one already.
 func (r *reader) bad(p place, message, fix string) {
 	if !r.isSpoilt(p) {
-		r.found = append(r.found, r.problem(p, message, fix))
+		r.report(r.problem(p, message, fix))
 	}
 }
 
@@ -87,7 +87,7 @@ func (r *reader) syntax(err error) {
 	case strings.Contains(message, "found multiple"):
 		message, fix = "the file has several documents", "keep one; remove the lines with ---"
 	}
-	r.found = append(r.found, Problem{File: r.file, Line: at.line, Column: at.column, Message: message, Fix: fix})
+	r.report(Problem{File: r.file, Line: at.line, Column: at.column, Message: message, Fix: fix})
 }
 
 func (r *reader) shape(root *yaml.Node) bool {
@@ -168,13 +168,21 @@ func (r *reader) fields(n *yaml.Node, s slot) bool {
 	return r.pairs(n, s.at, "keys with values", func(key string, p place) (slot, bool) {
 		f, ok := known[key]
 		if !ok {
-			r.spoil(p, "unknown key", didYouMean(key, names))
-			if like := nearest(key, names); like != "" && !hasKey(n, like) {
-				r.spoilt[s.at.key(like)] = true // so that it is not reported as missing
-			}
+			r.unknown(n, s.at, p, key, names)
 		}
 		return slot{p, f.Type, f.Tag}, ok
 	})
+}
+
+func (r *reader) unknown(n *yaml.Node, at, p place, key string, names []string) {
+	full := r.full()
+	r.spoil(p, "unknown key", r.suggest(key, these(names)))
+	if full {
+		return
+	}
+	if like := nearest(key, names); like != "" && !hasKey(n, like) {
+		r.spoilt[at.key(like)] = true // so that it is not reported as missing
+	}
 }
 
 func fieldsOf(t reflect.Type) (known map[string]reflect.StructField, names []string) {
@@ -222,7 +230,7 @@ func (r *reader) pairs(n *yaml.Node, at place, want string, what func(key string
 		p := at.key(k.Value)
 		if line := seen[k.Value]; line > 0 {
 			// Not spoilt: the first one counts and is checked.
-			r.found = append(r.found, Problem{File: r.file, Line: k.Line, Column: k.Column, Message: fmt.Sprintf("%s: duplicate key, first on line %d", p, line), Fix: "keep one of them"})
+			r.report(Problem{File: r.file, Line: k.Line, Column: k.Column, Message: fmt.Sprintf("%s: duplicate key, first on line %d", p, line), Fix: "keep one of them"})
 			continue
 		}
 		seen[k.Value] = k.Line
@@ -251,7 +259,7 @@ func (r *reader) spoilKey(k *yaml.Node, at place, message string) bool {
 	if at != "" {
 		message = string(at) + ": " + message
 	}
-	r.found = append(r.found, Problem{File: r.file, Line: k.Line, Column: k.Column, Message: message, Fix: "write the keys out"})
+	r.report(Problem{File: r.file, Line: k.Line, Column: k.Column, Message: message, Fix: "write the keys out"})
 	r.spoilt[at.key(k.Value)] = true
 	return false
 }

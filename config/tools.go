@@ -138,13 +138,13 @@ func (c *checker) agentTool(p place, what, callee string) {
 		}
 	}
 	if what == "agent" {
-		known := c.refer(p.key("agent"), "agents", what, callee, names(c.Agents))
+		known := c.refer(p.key("agent"), "agents", what, callee, namesOf(c.Agents))
 		if known && c.Agents[callee].Kind == KindHuman {
 			c.bad(p.key("agent"), "is a person, and no tool", "let them take part in a group chat")
 		}
 		return
 	}
-	c.refer(p.key("group_chat"), "group_chats", what, callee, names(c.GroupChats))
+	c.refer(p.key("group_chat"), "group_chats", what, callee, namesOf(c.GroupChats))
 }
 
 // builtin refuses what has no effect on Go functions: who narrows a tool here

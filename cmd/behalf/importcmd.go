@@ -122,7 +122,7 @@ func exportCommand() *cobra.Command {
 				return unusable(err)
 			}
 			tell(c.ErrOrStderr(), notes)
-			return give(c.OutOrStdout(), out, data)
+			return give(c.OutOrStdout(), out, []byte(escaped(string(data))))
 		},
 	}
 	configFlag(c, &file)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -61,7 +62,30 @@ func jsonLine(m proto.Message) (string, error) {
 	}
 	var line bytes.Buffer
 	err = json.Compact(&line, b)
-	return line.String(), err
+	return escaped(line.String()), err
+}
+
+// escaped is JSON that cannot command a terminal or turn its text around. What
+// could is in a string if it is anywhere, where JSON has another way to write it.
+func escaped(text string) string {
+	if !strings.ContainsFunc(text, hidden) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if !hidden(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+	}
+	return b.String()
+}
+
+func hidden(r rune) bool {
+	return r != '\n' && unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
 }
 
 func (s *screen) show(e *behalfv1.Event) {

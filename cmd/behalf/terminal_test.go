@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	"google.golang.org/protobuf/encoding/protojson"
 )
 
 func TestCommandsAreNamedAsTheyWereStarted(t *testing.T) {
@@ -73,6 +76,20 @@ func TestNotesBreakBetweenWords(t *testing.T) {
 	}
 	if text := "one " + strings.Repeat("word ", 40); wrapped(&bytes.Buffer{}, text) != text {
 		t.Error("a line that is no person's was broken")
+	}
+}
+
+func TestJSONCannotCommandATerminal(t *testing.T) {
+	text := "a\x1b[31m\u009b31m\u202eb\u200b\u2028\U000E0041 \U0001F600ü"
+
+	line, err := jsonLine(&behalfv1.TextDelta{Text: text})
+
+	if err != nil || strings.ContainsFunc(line, hidden) || !strings.Contains(line, "\U0001F600ü") {
+		t.Errorf("got %+q (%v), want nothing in it that a terminal obeys, and the rest readable", line, err)
+	}
+	back := &behalfv1.TextDelta{}
+	if err := protojson.Unmarshal([]byte(line), back); err != nil || back.GetText() != text {
+		t.Errorf("got %+q (%v) back, want the same text", back.GetText(), err)
 	}
 }
 

@@ -19,6 +19,7 @@ type exporter struct {
 	known map[string][]string
 	names map[string]string // ours to theirs
 	used  map[string]bool   // theirs
+	last  numbers
 }
 
 // component is an envelope.
@@ -35,7 +36,7 @@ type component struct {
 // known are the names of the tools that each toolset brings, so that toolset/*
 // can be written out; what it does not have is in the notes.
 func Export(cfg *config.Config, target string, known map[string][]string) ([]byte, []Note, error) {
-	e := &exporter{cfg: cfg, known: known, names: map[string]string{}, used: map[string]bool{}}
+	e := &exporter{cfg: cfg, known: known, names: map[string]string{}, used: map[string]bool{}, last: numbers{}}
 	_, agent := cfg.Agents[target]
 	if _, chat := cfg.GroupChats[target]; !chat && !agent {
 		e.bad("", fmt.Sprintf("there is no group chat or agent %q", target), "")
@@ -57,7 +58,7 @@ func Export(cfg *config.Config, target string, known map[string][]string) ([]byt
 	if err := enc.Encode(root); err != nil {
 		return nil, nil, fmt.Errorf("encode the component: %w", err)
 	}
-	return b.Bytes(), e.notes, nil
+	return b.Bytes(), e.all(), nil
 }
 
 func envelope(kind, provider string, values map[string]any) component {
@@ -74,7 +75,7 @@ func (e *exporter) name(ours string) string {
 	if theirs, ok := e.names[ours]; ok {
 		return theirs
 	}
-	theirs := free(strings.ReplaceAll(ours, "-", "_"), func(try string) bool { return e.used[try] })
+	theirs := e.last.free(strings.ReplaceAll(ours, "-", "_"), func(try string) bool { return e.used[try] })
 	e.names[ours], e.used[theirs] = theirs, true
 	if theirs != ours {
 		e.note(Renamed, ours, "is "+theirs+" there; texts that name it are as they were")

@@ -34,7 +34,8 @@ type importer struct {
 	log
 	opt    Options
 	out    config.Config
-	taken  map[string]bool  // names of agents and group chats
+	taken  map[string]bool // names of agents and group chats
+	last   numbers
 	used   map[string]bool  // names of tools that stand for themselves
 	made   map[string]*seat // by identity: what says the same is made once
 	people map[string]*seat // by AutoGen's name, also those that are only handed to
@@ -46,7 +47,7 @@ func Import(file string, data []byte, opt Options) (*Result, error) {
 	im := &importer{
 		log: log{file: file}, opt: opt,
 		out:   config.Config{Models: map[string]config.Model{}, Tools: map[string]config.Toolset{}, Agents: map[string]config.Agent{}, GroupChats: map[string]config.GroupChat{}},
-		taken: map[string]bool{}, used: map[string]bool{}, made: map[string]*seat{}, people: map[string]*seat{},
+		taken: map[string]bool{}, last: numbers{}, used: map[string]bool{}, made: map[string]*seat{}, people: map[string]*seat{},
 	}
 	for _, name := range opt.Taken {
 		im.taken[name] = true
@@ -100,7 +101,7 @@ func (im *importer) result(target string) (*Result, error) {
 		im.bad("", "what it says does not fit together here: "+strings.ReplaceAll(err.Error(), im.file+":", "line "), "")
 		return nil, im.err()
 	}
-	return &Result{Target: target, YAML: text, Config: cfg, Notes: im.notes}, nil
+	return &Result{Target: target, YAML: text, Config: cfg, Notes: im.all()}, nil
 }
 
 // choose finds the component that is meant.

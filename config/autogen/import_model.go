@@ -59,7 +59,7 @@ func (im *importer) model(p *part) string {
 	p.lose("not passed on to the model", "max_retries", "organization", "default_headers", "top_p", "seed", "stop", "n", "user", "frequency_penalty",
 		"presence_penalty", "logit_bias", "response_format", "parallel_tool_calls", "reasoning_effort", "azure_ad_token", "azure_ad_token_provider")
 	p.done()
-	name := free(base, func(try string) bool {
+	name := im.last.free(base, func(try string) bool {
 		old, made := im.out.Models[try]
 		same := made && hasKey != old.APIKey.IsZero()
 		old.APIKey = config.Secret{}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/behalf-dev/behalf/config"
 	"github.com/behalf-dev/behalf/config/autogen"
@@ -180,6 +181,54 @@ func TestNothingInAFileIsAReference(t *testing.T) {
 
 // TestNoOtherServerGetsTheKeyOfAService: a file names the server and, by labels,
 // the model. Neither may choose which of the operator's variables is sent there.
+func TestNothingInAFileHidesInTheResult(t *testing.T) {
+	text := `"x \u001b[31m \u009b \u202e \u2066 \u200b \u00ad \u061c \ufeff \u2028 \udb40\udc41 y\n#"`
+	for _, file := range []string{
+		strings.Replace(agent(""), `"description":"d"`, `"description":`+text, 1),
+		strings.Replace(agent(""), `"system_message":"s"`, `"system_message":`+text, 1),
+		agent(`,"structured_message_factory":{"provider":"autogen_agentchat.messages.StructuredMessageFactory","config":{"input_model":"M",
+			"json_schema":{"type":"object","title":` + text + `,"properties":{` + text + `:{"type":"string","description":` + text + `}}}}}`),
+	} {
+		r, err := autogen.Import("a.json", []byte(file), autogen.Options{})
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		if strings.ContainsFunc(string(r.YAML), func(c rune) bool {
+			return c != '\n' && unicode.IsControl(c) || unicode.In(c, unicode.Cf, unicode.Zl, unicode.Zp)
+		}) {
+			t.Errorf("got %+q, want everything to be seen", r.YAML)
+		}
+		a := r.Config.Agents[r.Target]
+		said := a.Description + a.Instructions
+		if a.Output != nil {
+			said += string(a.Output.Schema)
+		}
+		if !strings.Contains(said, "\u202e") && !strings.Contains(said, `\u202e`) {
+			t.Errorf("got %+q, want the text as it was", said)
+		}
+	}
+}
+
+func TestWhatIsSaidAboutAFileIsBounded(t *testing.T) {
+	var unknown, same strings.Builder
+	for i := range 20000 {
+		fmt.Fprintf(&unknown, `, "k%d": 1`, i)
+	}
+	for i := range 3000 {
+		fmt.Fprintf(&same, `%s, `, strings.Replace(agent(""), `"d"`, fmt.Sprintf(`"d%d"`, i), 1))
+	}
+
+	r, err := autogen.Import("a.json", []byte(agent(unknown.String())), autogen.Options{})
+	if err != nil || len(r.Notes) != 1001 || !strings.Contains(r.Notes[1000].Text, "more notes") {
+		t.Errorf("got %d notes (%v), want a thousand and one for the rest", len(r.Notes), err)
+	}
+	_, err = autogen.Import("a.json", []byte(team(strings.TrimSuffix(same.String(), ", "), "")), autogen.Options{})
+	all, ok := errors.AsType[*config.Problems](err)
+	if !ok || len(all.List) != 101 || !strings.Contains(all.List[100].Message, "more problems") {
+		t.Errorf("got %d bytes, want a hundred problems and one for the rest", len(fmt.Sprint(err)))
+	}
+}
+
 func TestNoOtherServerGetsTheKeyOfAService(t *testing.T) {
 	for more, want := range map[string]string{
 		``: "${env:OPENAI_API_KEY}",

@@ -137,7 +137,7 @@ func (im *importer) nested(p *part, as override, t config.Toolset) string {
 	if base == "" {
 		base = "tool"
 	}
-	name := free(base, func(try string) bool {
+	name := im.last.free(base, func(try string) bool {
 		old, made := im.out.Tools[try]
 		return im.used[try] || made && (old.Callee() != t.Callee() || old.Description != t.Description || old.Result != t.Result)
 	})

@@ -3,7 +3,6 @@ package autogen
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -43,14 +42,21 @@ func clean(said string) string {
 // cleanTool makes the name of a tool: a-z, 0-9 and _.
 func cleanTool(said string) string { return strings.ReplaceAll(clean(said), "-", "_") }
 
-// free is the first of name, name_2, name_3… that is not taken.
-func free(name string, taken func(string) bool) string {
-	for n, try := 2, name; ; n++ {
-		if !taken(try) {
-			return try
+// numbers are those that names were last given with.
+type numbers map[string]int
+
+// free is the first of name, name_2, name_3… that is not taken. After a hundred it
+// goes on behind the last one given: a file may call everything by one name.
+func (last numbers) free(name string, taken func(string) bool) string {
+	try := name
+	for n := 2; taken(try); n++ {
+		if n == 100 {
+			n = max(n, last[name]+1)
 		}
 		try = name + "_" + strconv.Itoa(n)
+		last[name] = max(n, last[name])
 	}
+	return try
 }
 
 // claim gives an agent or group chat a name of its own. A team leaves the names
@@ -60,7 +66,7 @@ func (im *importer) claim(p *part, said string) string {
 	if said == im.opt.Name {
 		inside = nil
 	}
-	name := free(cmp.Or(clean(said), "agent"), func(try string) bool { return im.taken[try] || slices.Contains(inside, try) })
+	name := im.last.free(cmp.Or(clean(said), "agent"), func(try string) bool { return im.taken[try] || inside[try] })
 	im.taken[name] = true
 	if name != said && p.left["name"] != nil {
 		im.note(Renamed, p.at, fmt.Sprintf("%q is %s here; texts that name it are as they were", said, name))
@@ -69,7 +75,7 @@ func (im *importer) claim(p *part, said string) string {
 }
 
 // inside are the names of participants, as far as they can be seen from outside.
-func (p *part) inside() []string {
+func (p *part) inside() map[string]bool {
 	var list []struct {
 		Config struct {
 			Name string `json:"name"`
@@ -78,9 +84,9 @@ func (p *part) inside() []string {
 	if json.Unmarshal(p.left["participants"], &list) != nil {
 		return nil // said later
 	}
-	names := make([]string, len(list))
-	for i, one := range list {
-		names[i] = clean(one.Config.Name)
+	names := map[string]bool{}
+	for _, one := range list {
+		names[clean(one.Config.Name)] = true
 	}
 	return names
 }

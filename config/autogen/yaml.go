@@ -1,12 +1,14 @@
 package autogen
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/behalf-dev/behalf/config"
 	"go.yaml.in/yaml/v4"
@@ -15,7 +17,25 @@ import (
 // encode writes what a configuration says, in the order of its types, without
 // what it does not say. `${` in texts is escaped: only secrets are references.
 func encode(c *config.Config) ([]byte, error) {
-	return yaml.Dump(said(reflect.ValueOf(c).Elem()), yaml.WithIndent(2))
+	b, err := yaml.Dump(said(reflect.ValueOf(c).Elem()), yaml.WithIndent(2))
+	return escape(b), err
+}
+
+// escape writes out what shows as nothing or turns the text around, which would let
+// a file look other than it is. It is in quotes wherever it is: see isPrintable.
+func escape(text []byte) []byte {
+	var b bytes.Buffer
+	for _, r := range string(text) {
+		switch {
+		case !unicode.Is(unicode.Cf, r):
+			b.WriteRune(r)
+		case r > 0xFFFF:
+			fmt.Fprintf(&b, `\U%08X`, r)
+		default:
+			fmt.Fprintf(&b, `\u%04X`, r)
+		}
+	}
+	return b.Bytes()
 }
 
 // value is nil for what is not said. Behind a pointer also zero is said.
@@ -125,7 +145,9 @@ func isPrintable(s string) bool {
 			return false
 		}
 	}
-	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\n' || r > '~' && r < 0xA1 || r > 0x2027 })
+	return !strings.ContainsFunc(s, func(r rune) bool {
+		return r < ' ' && r != '\n' || r > '~' && r < 0xA1 || r > 0x2027 || unicode.Is(unicode.Cf, r)
+	})
 }
 
 // isWord is what needs no quotes.
