@@ -51,25 +51,13 @@ func (e Entry) Check() error {
 			return fmt.Errorf("%w: reservation %q", ErrEntry, r.Bucket)
 		}
 	}
-	return nil
+	return e.checkApproval()
 }
 
-// exhaust makes the entry the denial that is sealed when a bucket is empty.
-func (e Entry) exhaust() {
-	e.Record.Decision, e.Record.Reason = Deny, string(fault.RateLimited)
-}
-
-// Claim makes the entry's reservations, and makes its record a denial if one of
-// them does not fit. The caller seals the record either way.
-func (e Entry) Claim(l Ledger, now time.Time) (*Exhausted, error) {
-	if len(e.Reserve) == 0 {
-		return nil, nil
-	}
-	full, err := Reserve(l, now, e.Reserve)
-	if full != nil {
-		e.exhaust()
-	}
-	return full, err
+// exhaust makes the entry the denial that is sealed when something that it claims
+// is not to be had.
+func (e Entry) exhaust(full *Exhausted) {
+	e.Record.Decision, e.Record.Reason = Deny, cmp.Or(full.Reason, string(fault.RateLimited))
 }
 
 // Reserve takes all reservations from their buckets, or none and says which did
@@ -128,7 +116,7 @@ func (b *book) take(now int64, r Reservation) *Exhausted {
 		b.giveBack(now, r)
 		return nil
 	}
-	if full := b.fits(now, r); full != nil || r.Cost == 0 {
+	if full := b.fits(now, r); full != nil || r.Cost == 0 || r.Probe {
 		return full
 	}
 	g := max(int64(r.Window)/slots, 1)
@@ -155,7 +143,7 @@ func (b *book) fits(now int64, r Reservation) *Exhausted {
 	if r.Cost <= r.Limit && used <= r.Limit-r.Cost {
 		return nil
 	}
-	full := &Exhausted{Bucket: r.Bucket, RetryAfter: r.Window}
+	full := &Exhausted{Bucket: r.Bucket, Reason: r.Reason, RetryAfter: r.Window}
 	if r.Cost > r.Limit {
 		return full // it will never fit; the window is as good an answer as any
 	}

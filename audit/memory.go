@@ -22,6 +22,7 @@ type Memory struct {
 	rows    []Row
 	records []Record
 	spends  map[string][]Spend
+	asked   []Approval
 }
 
 // NewMemory makes an empty sink. now is the clock of reservations; nil means

@@ -82,12 +82,18 @@ type Reservation struct {
 	Cost   int64
 	Limit  int64
 	Window time.Duration
+	Reason string // of the denial when it does not fit; empty: RATE_LIMITED
+	// Probe takes nothing: there must be room for Cost, that is all.
+	Probe bool
 }
 
-// Entry is one append: a record and what must be reserved with it. If a bucket
-// cannot cover its reservation, nothing is reserved and the record is sealed as
-// a denial with reason RATE_LIMITED; Receipt.Wait then returns *Exhausted.
+// Entry is one append: a record and what must be had with it. If a bucket cannot
+// cover its reservation, or an approval is not to be taken, nothing is taken and
+// the record is sealed as a denial with that reason; Receipt.Wait then returns
+// *Exhausted.
 type Entry struct {
 	Record  *Record
 	Reserve []Reservation
+	Ask     *Ask  // nil: the call waits for nobody
+	Take    *Take // nil: it needs no approval
 }

@@ -59,10 +59,12 @@ func (r *Receipt) Wait(ctx context.Context) error {
 	}
 }
 
-// Exhausted says that a reservation did not fit. The denial is recorded.
+// Exhausted says that something which an entry claims was not to be had: room in a
+// bucket, or an approval. The denial is recorded.
 type Exhausted struct {
 	Bucket     string
+	Reason     string // ErrorReason name; empty: RATE_LIMITED
 	RetryAfter time.Duration
 }
 
-func (e *Exhausted) Error() string { return "reservation exhausted: " + e.Bucket }
+func (e *Exhausted) Error() string { return "exhausted: " + e.Bucket + " " + e.Reason }

@@ -51,6 +51,14 @@ func (t *Tx) Row(query string, args []any, dest ...any) error {
 	return t.w.row(query, args...).Scan(dest...)
 }
 
+// one is Row for a reader of rows.
+func (t *Tx) one(query string, args ...any) scanner {
+	if t.err != nil {
+		return badRow{t.err}
+	}
+	return t.w.row(query, args...)
+}
+
 // Each calls f for each row of the answer. f only scans.
 func (t *Tx) Each(f func(*sql.Rows) error, query string, args ...any) error {
 	if t.err != nil {

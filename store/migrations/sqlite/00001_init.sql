@@ -157,7 +157,30 @@ CREATE INDEX memories_owner ON memories (tenant, issuer, subject, number, sessio
 CREATE UNIQUE INDEX memories_same ON memories (tenant, issuer, subject, session, digest);
 CREATE INDEX memories_session ON memories (tenant, session) WHERE session <> '';
 
+-- Approvals. body is what was asked, as JSON, and never changes; the columns are
+-- where it stands.
+CREATE TABLE approvals (
+    id       TEXT    NOT NULL PRIMARY KEY,
+    tenant   TEXT    NOT NULL,
+    asker    TEXT    NOT NULL,
+    call_id  TEXT    NOT NULL,
+    run      TEXT    NOT NULL, -- that waits; empty for a direct call
+    state    TEXT    NOT NULL, -- pending, approved, denied, consumed
+    created  INTEGER NOT NULL,
+    expires  INTEGER NOT NULL,
+    decided  INTEGER NOT NULL,
+    answer   TEXT    NOT NULL, -- who decided and what they said, as JSON
+    used_by  TEXT    NOT NULL,
+    told     INTEGER NOT NULL, -- the run knows how it ended
+    body     TEXT    NOT NULL,
+    UNIQUE (tenant, call_id)
+) STRICT;
+CREATE INDEX approvals_tenant  ON approvals (tenant, created, id);
+CREATE INDEX approvals_pending ON approvals (tenant, asker, expires) WHERE state = 'pending';
+CREATE INDEX approvals_untold  ON approvals (expires) WHERE told = 0 AND run <> '';
+
 -- +goose Down
+DROP TABLE approvals;
 DROP TABLE memories;
 DROP TABLE sessions;
 DROP TABLE requests;
