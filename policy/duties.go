@@ -55,6 +55,8 @@ func (d Duty) fulfillable() bool {
 	case kindRate:
 		_, err := parseRate(d.Text)
 		return err == nil
+	case kindApprove:
+		return checkApprove(d.Text) == nil
 	case kindRedact:
 		_, err := parseRedact(d.Text)
 		return err == nil

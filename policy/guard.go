@@ -17,8 +17,12 @@ type GuardConfig struct {
 	// DigestKey gives a tenant's secret for the digests in its records; required.
 	// A tenant without a key cannot be recorded, so nothing happens in it.
 	DigestKey func(tenant string) []byte
-	Clock     func() time.Time // default time.Now
-	Timeout   time.Duration    // for a row to become durable; default 5 s
+	// Approvals are those that Sink keeps; nil: what needs an approval is denied.
+	Approvals    Approvals
+	ApprovalLife time.Duration    // from the question to the call; default 24 h
+	MaxPending   int              // approvals of one person; default 20
+	Clock        func() time.Time // default time.Now
+	Timeout      time.Duration    // for a row to become durable; default 5 s
 	// OnAlarm hears of what an operator must look at: policy that cannot be
 	// evaluated, audit that cannot be written. It must not block.
 	OnAlarm func(context.Context, Alarm)
@@ -54,6 +58,12 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 	}
 	if c.Timeout <= 0 {
 		c.Timeout = 5 * time.Second
+	}
+	if c.ApprovalLife <= 0 {
+		c.ApprovalLife = 24 * time.Hour
+	}
+	if c.MaxPending <= 0 {
+		c.MaxPending = 20
 	}
 	if c.OnAlarm == nil {
 		c.OnAlarm = func(context.Context, Alarm) {}
@@ -112,8 +122,12 @@ func (g *Guard) begin(ctx context.Context, q *Query, can ability) (*Permit, erro
 	if !p.decision.Allow {
 		return nil, g.deny(ctx, e, q, p.decision)
 	}
+	if err := g.consent(ctx, p); err != nil {
+		return nil, err
+	}
 	p.row = recordOf(q, q.Time)
 	addDecision(p.row, p.decision)
+	p.row.Approver = p.approver
 	shown := p.sent
 	if q.Action != ActionCallTool {
 		shown = viewOf(e, q) // duties to redact belong to the call itself
@@ -121,8 +135,8 @@ func (g *Guard) begin(ctx context.Context, q *Query, can ability) (*Permit, erro
 	if err := g.addArguments(p.row, p.sent, shown); err != nil {
 		return nil, g.cannotRecord(ctx, q, err)
 	}
-	p.counted = len(reserve) > 0
-	p.receipt = p.append(p.row, reserve)
+	p.claims = len(reserve) > 0 || p.take != nil
+	p.receipt = p.append(p.row, reserve, p.take)
 	return p, nil
 }
 
@@ -138,7 +152,7 @@ func (p *Permit) arm(can ability) (reserve []audit.Reservation, err error) {
 	if p.sent, _, err = p.redact.counted(p.guard, placeArgs).Args(p.query.Arguments); err != nil {
 		return nil, err
 	}
-	return reservations(p.decision, bucketOwner(p.query))
+	return reservations(p.decision, p.query)
 }
 
 var errUnmet = errors.New("a redaction is due where nobody can apply it")

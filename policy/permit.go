@@ -20,11 +20,13 @@ import (
 // Wait and Settled may be called from several goroutines; everything else
 // belongs to the goroutine that makes the call.
 type Permit struct {
-	guard   *Guard
-	query   *Query
-	redact  *Redaction
-	sent    json.RawMessage
-	counted bool // against a rate
+	guard    *Guard
+	query    *Query
+	redact   *Redaction
+	sent     json.RawMessage
+	claims   bool        // the row takes something that may not be to be had
+	take     *audit.Take // the approval that goes with the decision; nil: none
+	approver string
 
 	mu       sync.Mutex // guards what follows
 	engine   *Engine
@@ -38,9 +40,9 @@ type Permit struct {
 }
 
 // append gives the sink its own copy: sealing writes into the record.
-func (p *Permit) append(row *audit.Record, reserve []audit.Reservation) *audit.Receipt {
+func (p *Permit) append(row *audit.Record, reserve []audit.Reservation, take *audit.Take) *audit.Receipt {
 	own := *row
-	return p.guard.config.Sink.Append(audit.Entry{Record: &own, Reserve: reserve})
+	return p.guard.config.Sink.Append(audit.Entry{Record: &own, Reserve: reserve, Take: take})
 }
 
 // Decision is what the engine said.
@@ -49,6 +51,10 @@ func (p *Permit) Decision() Decision {
 	defer p.mu.Unlock()
 	return p.decision
 }
+
+// Uncertain reports whether the decision may still turn into a denial where it is
+// recorded: it reserves something, or uses up an approval.
+func (p *Permit) Uncertain() bool { return p.claims }
 
 // Call names the call in both rows.
 func (p *Permit) Call() string { return p.query.Call }
@@ -68,7 +74,7 @@ func (p *Permit) Wait(ctx context.Context) error {
 		return p.begin()
 	}
 	if full, ok := errors.AsType[*audit.Exhausted](err); ok {
-		return p.lose(rateLimited(full).With("policy_revision", p.Decision().Revision).With("decision_id", p.query.Call), settled)
+		return p.lose(exhausted(full).With("policy_revision", p.Decision().Revision).With("decision_id", p.query.Call), settled)
 	}
 	if ctx.Err() != nil {
 		return p.lose(ended(ctx), unknown)
@@ -160,7 +166,7 @@ func (p *Permit) renew(ctx context.Context, e *Engine, d Decision, now time.Time
 	row.Time, row.Duties = now.UnixNano(), nil
 	addDecision(&row, d)
 	p.row, p.engine, p.decision = &row, e, d
-	p.receipt, p.waited = p.append(&row, nil), false
+	p.receipt, p.waited = p.append(&row, nil, nil), false
 	p.mu.Unlock()
 	return p.Wait(ctx)
 }
@@ -187,7 +193,7 @@ func (p *Permit) finish(res Result) {
 	if p.outcome != nil {
 		return
 	}
-	p.outcome = p.append(outcomeOf(p.row, res, p.started, p.guard.config.Clock()), nil)
+	p.outcome = p.append(outcomeOf(p.row, res, p.started, p.guard.config.Clock()), nil, nil)
 	if p.outcome == nil {
 		p.outcome = audit.NewReceipt()
 		p.outcome.Settle(errNoReceipt)

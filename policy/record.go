@@ -24,9 +24,12 @@ func recordOf(q *Query, now time.Time) *audit.Record {
 	r := &audit.Record{
 		Time: now.UnixNano(), Tenant: g.Tenant(),
 		Agent: g.Agent(), Chain: g.Chain(), GrantID: g.ID(), Scopes: g.Scopes().Names(), Tier: string(g.Tier()),
-		SessionID: q.Session, RunID: q.Run, TraceID: q.Trace, CallID: q.Call,
+		SessionID: q.Session, RunID: q.Run, TraceID: q.Trace, CallID: q.Call, ApprovalID: q.Approval,
 		Action: q.Action, Resource: entityName(q.Resource), Tool: q.Tool, DescriptorHash: q.DescriptorHash,
 		Governed: true,
+	}
+	if q.Resource.Type == string(typeApproval) {
+		r.ApprovalID = q.Resource.ID
 	}
 	if r.Tenant == "" {
 		r.Tenant = "system"
@@ -103,8 +106,9 @@ func policyOf(bucket string) string {
 
 // reservations takes one from the bucket of each rate duty. The bucket is of the
 // policy and the person, so that nobody uses up another's.
-func reservations(d Decision, who string) ([]audit.Reservation, error) {
+func reservations(d Decision, q *Query) ([]audit.Reservation, error) {
 	var all []audit.Reservation
+	who := bucketOwner(q)
 	for _, duty := range d.Duties {
 		if duty.Kind != kindRate {
 			continue

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/behalf-dev/behalf/audit"
@@ -45,6 +46,26 @@ func refusalFor(reason fault.Reason) *fault.Error {
 		return fault.New(codes.Unavailable, reason, "policy could not decide this call, so it was not made; do not repeat it unchanged, tell your administrator")
 	case fault.StepUpRequired:
 		return fault.New(codes.PermissionDenied, reason, "this needs a stronger proof of who you are; sign in again the stronger way and repeat the call")
+	case fault.ApprovalDenied:
+		return fault.New(codes.PermissionDenied, reason, "the call was not approved; do not repeat it")
+	case fault.ApprovalExpired:
+		return fault.New(codes.FailedPrecondition, reason, "the approval has expired; repeat the call without it to ask anew")
+	case fault.ApprovalConsumed:
+		return fault.New(codes.FailedPrecondition, reason, "the approval was used before and serves one call; repeat the call without it to ask anew")
+	case fault.ApprovalDigestMismatch:
+		return fault.New(codes.FailedPrecondition, reason, "the approval was given for another call; repeat exactly the call that was approved, or leave the approval out to ask anew")
+	case fault.ApprovalRequired:
+		return fault.New(codes.FailedPrecondition, reason, "nobody has approved this call yet; repeat it when somebody has")
+	case fault.NotFound:
+		return fault.New(codes.NotFound, reason, "there is no such approval")
+	case fault.SessionBusy:
+		return fault.New(codes.FailedPrecondition, reason, "the same call is being made already; wait for it")
+	case fault.StreamLimit:
+		return fault.New(codes.ResourceExhausted, reason, "too many of your calls wait for an approval; wait until one is decided")
+	case fault.BudgetExhausted:
+		return fault.New(codes.ResourceExhausted, reason, "your budget for this is used up; repeat it when the wait named in the details is over")
+	case fault.RateLimited:
+		return fault.New(codes.ResourceExhausted, reason, "you have made this call as often as you may; repeat it when the wait named in the details is over")
 	case fault.CredentialExpired:
 		return fault.New(codes.Unauthenticated, reason, "the credential has expired; present a fresh one")
 	}
@@ -57,8 +78,9 @@ func unrecorded(err error) *fault.Error {
 	return fault.New(codes.Unavailable, fault.AuditUnavailable, "the call could not be recorded, so it was not made; repeat it later").Because(err)
 }
 
-func rateLimited(e *audit.Exhausted) *fault.Error {
-	return fault.New(codes.ResourceExhausted, fault.RateLimited, "you have made this call as often as you may; repeat it when the wait named in the details is over").
+// exhausted is the answer when the sink did not give what the decision needed.
+func exhausted(e *audit.Exhausted) *fault.Error {
+	return refusalFor(cmp.Or(fault.Reason(e.Reason), fault.RateLimited)).
 		RetryIn(e.RetryAfter).Because(&Denied{PolicyIDs: []string{policyOf(e.Bucket)}, Err: e})
 }
 
