@@ -71,6 +71,8 @@ type ToolCall struct {
 	// Refused says that the call makes no sense: it is not made. The toolbox puts
 	// that on record and answers with a failed result.
 	Refused *fault.Error
+	// ApprovalID is the approval that the caller of a direct call brings along.
+	ApprovalID string
 	// Ordinal counts the earlier calls of the same tool in the same reply.
 	Ordinal int
 }

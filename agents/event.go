@@ -190,13 +190,14 @@ type (
 		ApprovalID string
 		Tool       string
 		Digest     string
-		Approver   string // a Cedar entity, e.g. Role::"manager"
+		Approvers  []string // Cedar entities, e.g. Role::"manager": all of them
 		Expires    time.Time
 	}
 	// ApprovalDecided ends that wait.
 	ApprovalDecided struct {
 		ApprovalID string
 		Approved   bool
+		Expired    bool // nobody decided in time
 		Approver   Speaker
 		Comment    string
 	}

@@ -121,7 +121,7 @@ var historian = scriptOf(
 	agents.Message{Role: agents.RoleAssistant, Text: "let me look", Thought: "hm", Calls: []agents.CallRequest{{ID: "c1", Tool: "refund", Arguments: `{"order":7}`}}, Usage: agents.Usage{PromptTokens: 10, CompletionTokens: 4, ModelCalls: 1}},
 	agents.ToolCallRequested{Tool: "refund", Arguments: `{"order":7}`, ModelCallID: "c1"},
 	agents.ToolCallDecided{Decision: agents.Waiting, Reason: "APPROVAL_REQUIRED", PolicyIDs: []string{"p1"}, Duties: []string{`approve("Role::\"manager\"")`}},
-	agents.ApprovalRequested{ApprovalID: "apr_1", Tool: "refund", Digest: "d", Approver: `Role::"manager"`},
+	agents.ApprovalRequested{ApprovalID: "apr_1", Tool: "refund", Digest: "d", Approvers: []string{`Role::"manager"`}},
 	agents.ApprovalDecided{ApprovalID: "apr_1", Approved: true, Approver: agents.Speaker{Tenant: "acme", Subject: "ben", Name: "Ben"}, Comment: "ok"},
 	agents.ToolCallDecided{Decision: agents.Allowed, PolicyIDs: []string{"p1", "p2"}},
 	agents.ToolCallFinished{Result: `{"ok":true}`, Duration: 1_500_000},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/fault"
@@ -51,6 +52,9 @@ func (a *attempt) run(ctx context.Context) (agents.ToolCallFinished, error) {
 	}
 	var err error
 	if a.permit, err = a.gate.guard.Begin(ctx, &a.query); err != nil {
+		if w, ok := errors.AsType[*policy.Awaiting](err); ok {
+			return a.wait(w, err)
+		}
 		return a.denied(ctx, err)
 	}
 	return a.perform(ctx)
@@ -69,6 +73,7 @@ func (a *attempt) open(ctx context.Context) (err error) {
 		a.tool = nil // what is not in the list, or of another kind, might as well not exist
 	}
 	a.query = a.ask(ctx, policy.ActionCallTool)
+	a.query.Approval = a.call.ApprovalID
 	if !a.call.Resumed {
 		return nil
 	}
@@ -80,6 +85,7 @@ func (a *attempt) open(ctx context.Context) (err error) {
 	if err != nil {
 		return fault.New(codes.Unavailable, fault.AuditUnavailable, "it is not known whether this call was made before").Because(err)
 	}
+	a.query.Again = a.begun
 	return nil
 }
 
@@ -208,6 +214,21 @@ func (a *attempt) refuse(ctx context.Context, f *fault.Error) (agents.ToolCallFi
 	return a.denied(ctx, a.gate.guard.Refuse(ctx, &a.query, f))
 }
 
+// wait pauses an agent's call until somebody has decided its approval. A direct
+// call is told to come back.
+func (a *attempt) wait(w *policy.Awaiting, err error) (agents.ToolCallFinished, error) {
+	if a.gate.agent == "" {
+		return agents.ToolCallFinished{}, err
+	}
+	q := &w.Approval
+	waits := agents.ToolCallDecided{Decision: agents.Waiting, Reason: string(fault.ApprovalRequired), PolicyIDs: q.PolicyIDs}
+	if !a.waited() && !a.emit(waits) {
+		return agents.ToolCallFinished{}, errGone
+	}
+	a.emit(agents.ApprovalRequested{ApprovalID: q.ID, Tool: q.Tool, Digest: q.SentDigest, Approvers: q.Approvers, Expires: time.Unix(0, q.Expires).UTC()})
+	return agents.ToolCallFinished{}, errPaused
+}
+
 // denied ends a call that is not made. Err is the guard's: a denial that is on
 // record, or the reason why nothing may act any more.
 func (a *attempt) denied(ctx context.Context, err error) (agents.ToolCallFinished, error) {
@@ -246,11 +267,26 @@ func (a *attempt) outcomeUnknown(ctx context.Context) (agents.ToolCallFinished, 
 
 // decided yields the decision. A resumed call has one in the transcript already:
 // saying the same again would make the rest of a run depend on where it was cut.
+// One that waited has only that.
 func (a *attempt) decided(d agents.ToolCallDecided) bool {
-	if a.call.Resumed && (d.Decision == agents.Allowed || !a.begun) {
+	if a.call.Resumed && !a.waited() && (d.Decision == agents.Allowed || !a.begun) {
 		return true
 	}
 	return a.emit(d)
+}
+
+// waited reports whether the newest decision in the transcript is to wait.
+func (a *attempt) waited() bool {
+	if a.call.Transcript == nil {
+		return false
+	}
+	events := a.call.Transcript.Since(0)
+	for i := len(events) - 1; i >= 0; i-- {
+		if d, ok := events[i].Body.(agents.ToolCallDecided); ok && events[i].CallID == a.call.ID {
+			return d.Decision == agents.Waiting
+		}
+	}
+	return false
 }
 
 // event is a body in its place: of this call, by the agent that acts.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -29,7 +28,7 @@ func (a *attempt) perform(ctx context.Context) (agents.ToolCallFinished, error) 
 	d := a.permit.Decision()
 	// A reservation may still fail; what cannot turn into a denial any more is
 	// said at once, so that the log and the audit log are written side by side.
-	if slices.ContainsFunc(d.Duties, func(duty policy.Duty) bool { return duty.Kind == "rate" }) {
+	if a.permit.Uncertain() {
 		if err := a.permit.Wait(ctx); err != nil {
 			return a.denied(ctx, err)
 		}

@@ -68,7 +68,7 @@ func waits(body agents.Body) string {
 		}
 		return "result " + b.Result
 	case agents.ApprovalRequested:
-		return fmt.Sprintf("waits for approval %s of %s by %s", b.ApprovalID, b.Tool, b.Approver)
+		return fmt.Sprintf("waits for approval %s of %s by %s", b.ApprovalID, b.Tool, strings.Join(b.Approvers, ", "))
 	case agents.InputRequested:
 		return strings.TrimSpace(fmt.Sprintf("waits for input %s %s", b.InputRequestID, b.Prompt))
 	case agents.InputReceived:

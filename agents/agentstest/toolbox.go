@@ -176,7 +176,7 @@ func (p *performance) wait() {
 		return
 	}
 	if p.past.decision == agents.Waiting || p.emit(agents.ToolCallDecided{Decision: agents.Waiting, Reason: string(fault.ApprovalRequired)}) {
-		p.emit(agents.ApprovalRequested{ApprovalID: approvalID(p.call), Tool: p.call.Name, Approver: `Role::"manager"`})
+		p.emit(agents.ApprovalRequested{ApprovalID: approvalID(p.call), Tool: p.call.Name, Approvers: []string{`Role::"manager"`}})
 	}
 }
 

@@ -71,11 +71,11 @@ func decodeCallOrPause(in *behalfv1.Event) (agents.Body, error) {
 		f := b.ToolCallFinished
 		return agents.ToolCallFinished{Failed: f.GetFailed(), Result: f.GetResultJson(), Reason: decodeReason(f.GetReason()), Duration: decodeDuration(f.GetDuration())}, nil
 	case *behalfv1.Event_ApprovalRequested:
-		return decodeApprovalRequested(b.ApprovalRequested)
+		return decodeApprovalRequested(b.ApprovalRequested), nil
 	case *behalfv1.Event_ApprovalDecided:
 		d := b.ApprovalDecided
 		approved := d.GetDecision() == behalfv1.ApprovalDecision_APPROVAL_DECISION_APPROVE && !d.GetExpired()
-		return agents.ApprovalDecided{ApprovalID: d.GetApprovalId(), Approved: approved, Approver: decodeSpeaker(d.GetApprover()), Comment: d.GetComment()}, nil
+		return agents.ApprovalDecided{ApprovalID: d.GetApprovalId(), Approved: approved, Expired: d.GetExpired(), Approver: decodeSpeaker(d.GetApprover()), Comment: d.GetComment()}, nil
 	case *behalfv1.Event_InputRequested:
 		r := b.InputRequested
 		return agents.InputRequested{InputRequestID: r.GetInputRequestId(), Prompt: r.GetPrompt(), From: r.GetFrom()}, nil
@@ -160,16 +160,10 @@ func decodeDecided(in *behalfv1.ToolCallDecided) (agents.Body, error) {
 	return agents.ToolCallDecided{Decision: decision, Reason: decodeReason(in.GetReason()), PolicyIDs: in.GetPolicyIds(), Duties: in.GetDuties()}, nil
 }
 
-func decodeApprovalRequested(in *behalfv1.ApprovalRequested) (agents.Body, error) {
-	out := agents.ApprovalRequested{ApprovalID: in.GetApprovalId(), Tool: in.GetTool(), Digest: in.GetArgumentsDigest(), Expires: decodeTime(in.GetExpiresAt())}
-	switch roles := in.GetApproverRoles(); len(roles) {
-	case 0:
-	case 1:
-		out.Approver = roles[0]
-	default: // to keep one of them would ask for less than was decided
-		return nil, fmt.Errorf("approval with several approver roles: %w", ErrUnknown)
+func decodeApprovalRequested(in *behalfv1.ApprovalRequested) agents.Body {
+	return agents.ApprovalRequested{
+		ApprovalID: in.GetApprovalId(), Tool: in.GetTool(), Digest: in.GetArgumentsDigest(), Approvers: in.GetApproverRoles(), Expires: decodeTime(in.GetExpiresAt()),
 	}
-	return out, nil
 }
 
 func decodeRunFinished(in *behalfv1.RunFinished) agents.Body {

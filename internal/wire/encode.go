@@ -102,9 +102,9 @@ func encodeCallOrPause(out *behalfv1.Event, e *agents.Event) {
 	case agents.ToolCallFinished:
 		out.Body = &behalfv1.Event_ToolCallFinished{ToolCallFinished: &behalfv1.ToolCallFinished{Failed: b.Failed, ResultJson: b.Result, Reason: encodeReason(b.Reason), Duration: encodeDuration(b.Duration)}}
 	case agents.ApprovalRequested:
-		out.Body = &behalfv1.Event_ApprovalRequested{ApprovalRequested: &behalfv1.ApprovalRequested{ApprovalId: b.ApprovalID, Tool: b.Tool, ArgumentsDigest: b.Digest, ApproverRoles: nonEmpty(b.Approver), ExpiresAt: encodeTime(b.Expires)}}
+		out.Body = &behalfv1.Event_ApprovalRequested{ApprovalRequested: &behalfv1.ApprovalRequested{ApprovalId: b.ApprovalID, Tool: b.Tool, ArgumentsDigest: b.Digest, ApproverRoles: b.Approvers, ExpiresAt: encodeTime(b.Expires)}}
 	case agents.ApprovalDecided:
-		out.Body = &behalfv1.Event_ApprovalDecided{ApprovalDecided: &behalfv1.ApprovalDecided{ApprovalId: b.ApprovalID, Decision: approvals.code(b.Approved), Approver: encodeSpeaker(b.Approver), Comment: b.Comment}}
+		out.Body = &behalfv1.Event_ApprovalDecided{ApprovalDecided: encodeApprovalDecided(b)}
 	case agents.InputRequested:
 		out.Body = &behalfv1.Event_InputRequested{InputRequested: &behalfv1.InputRequested{InputRequestId: b.InputRequestID, Prompt: b.Prompt, From: b.From}}
 	case agents.InputReceived:
@@ -209,9 +209,10 @@ func encodeTime(t time.Time) *timestamppb.Timestamp {
 	return timestamppb.New(t)
 }
 
-func nonEmpty(s string) []string {
-	if s == "" {
-		return nil
+func encodeApprovalDecided(b agents.ApprovalDecided) *behalfv1.ApprovalDecided {
+	out := &behalfv1.ApprovalDecided{ApprovalId: b.ApprovalID, Approver: encodeSpeaker(b.Approver), Comment: b.Comment, Expired: b.Expired}
+	if !b.Expired {
+		out.Decision = approvals.code(b.Approved)
 	}
-	return []string{s}
+	return out
 }

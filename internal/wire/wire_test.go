@@ -44,6 +44,10 @@ func TestEveryFieldOfEveryBodySurvivesTheRoundTrip(t *testing.T) {
 		t.Run(string(name), func(t *testing.T) {
 			for seed := range uint64(200) {
 				want := event(zero, rand.New(rand.NewPCG(seed, 7)))
+				if d, ok := want.Body.(agents.ApprovalDecided); ok && d.Expired {
+					d.Approved = false // nobody decided
+					want.Body = d
+				}
 
 				got, err := roundTrip(&want)
 				if err != nil {
@@ -95,7 +99,6 @@ func TestDecodeRefusesWhatItDoesNotKnow(t *testing.T) {
 		"no target kind":  {Body: &behalfv1.Event_RunStarted{RunStarted: &behalfv1.RunStarted{}}},
 		"later tier":      {Body: &behalfv1.Event_RunStarted{RunStarted: &behalfv1.RunStarted{TargetKind: 1, Tier: 9}}},
 		"empty part":      {Body: &behalfv1.Event_Message{Message: &behalfv1.Message{Role: 1, Kind: 1, Parts: []*behalfv1.Part{{}}}}},
-		"two approvers":   {Body: &behalfv1.Event_ApprovalRequested{ApprovalRequested: &behalfv1.ApprovalRequested{ApproverRoles: []string{"a", "b"}}}},
 	} {
 		if _, err := wire.Decode(in); !errors.Is(err, wire.ErrUnknown) {
 			t.Errorf("%s: got error %v, want ErrUnknown", name, err)
