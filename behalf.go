@@ -24,24 +24,25 @@ import (
 
 // Server is the whole service in one value. Make it with New, run it once.
 type Server struct {
-	cfg      *config.Config
-	opt      options
-	started  time.Time
-	registry *tools.Registry
-	absent   []string // toolsets whose tools are not known, while the config has problems
-	store    *store.Store
-	guard    *policy.Guard
-	log      runs.Log
-	runs     *runs.Engine
-	peers    *identity.Peers
-	verifier *identity.Verifier
-	grpc     *server.Server
-	listener net.Listener
-	http     net.Listener
-	agents   map[string]agents.Agent
-	chats    map[string]agents.Agent
-	stages   []stage
-	closeLog func()
+	cfg       *config.Config
+	opt       options
+	started   time.Time
+	registry  *tools.Registry
+	absent    []string // toolsets whose tools are not known, while the config has problems
+	store     *store.Store
+	guard     *policy.Guard
+	log       runs.Log
+	runs      *runs.Engine
+	approvals *approvals
+	peers     *identity.Peers
+	verifier  *identity.Verifier
+	grpc      *server.Server
+	listener  net.Listener
+	http      net.Listener
+	agents    map[string]agents.Agent
+	chats     map[string]agents.Agent
+	stages    []stage
+	closeLog  func()
 
 	witness     *audit.Witness
 	auditPublic ed25519.PublicKey

@@ -90,7 +90,8 @@ func (s *Server) openGuard(set *policy.Set) func(context.Context) error {
 			return err
 		}
 		s.guard, err = policy.NewGuard(policy.GuardConfig{
-			Sink: s.store, DigestKey: s.digestKey, Clock: s.opt.now, OnRedacted: s.opt.meters.redacted,
+			Sink: s.store, Approvals: s.store, ApprovalLife: s.cfg.Policy.ApprovalLife, MaxPending: s.cfg.Server.Limits.ApprovalsPerUser,
+			DigestKey: s.digestKey, Clock: s.opt.now, OnRedacted: s.opt.meters.redacted,
 			OnAlarm: func(ctx context.Context, a policy.Alarm) {
 				s.opt.log.ErrorContext(ctx, "guard alarm", slog.String("reason", string(a.Reason)), slog.String("tenant", a.Tenant),
 					slog.String("action", a.Action), slog.Any("cause", a.Err))
@@ -157,6 +158,8 @@ func (s *Server) openRuns(ctx context.Context) error {
 	}
 	s.stage("audit of the last process", func(ctx context.Context) error { return s.abandon(ctx, open) })
 	s.stage("runs", s.runs.Run)
+	s.approvals = newApprovals(s)
+	s.stage("approvals", s.approvals.run)
 	return nil
 }
 
@@ -286,7 +289,7 @@ func (s *Server) openServer(context.Context) error {
 	l := s.cfg.Server.Limits
 	s.grpc, err = server.New(server.Config{
 		TLS: s.peers.ServerTLS(mode), Identify: who, Guard: s.guard, Runs: &people{s.runs, s}, Tools: &toolbox{gate, s.registry},
-		Catalog: &catalog{s.cfg}, Audit: &auditLog{s}, Admin: &admin{s}, Log: s.opt.log, Metrics: s.opt.metrics, Now: s.opt.now,
+		Catalog: &catalog{s.cfg}, Audit: &auditLog{s}, Approvals: s.approvals, Admin: &admin{s}, Log: s.opt.log, Metrics: s.opt.metrics, Now: s.opt.now,
 		GrantID: newGrantID, Reflection: s.cfg.Server.Reflection, Version: s.opt.version,
 		Limits: interceptors.Limits{Streams: l.StreamsPerUser, Calls: l.CallsPerUser, UnaryDeadline: l.UnaryDeadline, RunDeadline: l.RunDeadline, StreamLife: l.StreamLife},
 		Transport: server.Transport{

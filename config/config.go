@@ -133,6 +133,7 @@ func (c *Config) defaults(w World) {
 	set(&c.Runs.Log, "embedded")
 	set(&c.Runs.Dir, resolve(w.Dir, ".behalf/runs"))
 	set(&c.Runs.OfflineMax, 24*time.Hour)
+	set(&c.Policy.ApprovalLife, 24*time.Hour)
 }
 
 func set[T comparable](field *T, value T) {

@@ -7,7 +7,8 @@ import (
 
 // Policy is where the Cedar policies are.
 type Policy struct {
-	Dir string `yaml:"dir" is:"dir"`
+	Dir          string        `yaml:"dir" is:"dir"`
+	ApprovalLife time.Duration `yaml:"approval_life" range:"1m..720h"` // from the question to the call
 }
 
 // Audit is how the record is kept.

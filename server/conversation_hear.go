@@ -69,7 +69,7 @@ func (c *conversation) act(m *behalfv1.ConverseRequest) error {
 	case *behalfv1.ConverseRequest_Refresh:
 		return c.refresh(r.Refresh.GetAccessToken())
 	case *behalfv1.ConverseRequest_Decision:
-		return fault.New(codes.Unimplemented, fault.Unimplemented, "decisions on approvals are not implemented yet")
+		return c.decide(r.Decision)
 	case *behalfv1.ConverseRequest_Open:
 		return fault.New(codes.InvalidArgument, fault.ArgumentInvalid, "the conversation is open already; use another stream for another one")
 	}
@@ -166,6 +166,30 @@ func (c *conversation) answer(in *behalfv1.ConversationInput) error {
 		return nil
 	})
 	return nil
+}
+
+// decide answers an approval, as ApprovalService.DecideApproval does. The person
+// of a conversation is often the one who asked, and then may not.
+func (c *conversation) decide(d *behalfv1.ConversationDecision) error {
+	c.mu.Lock()
+	g := c.grant
+	c.mu.Unlock()
+	q := &policy.Query{Grant: g, Action: policy.ActionDecideApproval, Resource: policy.Entity{Type: "Approval", ID: d.GetApprovalId()}, Trace: interceptors.Trace(c.ctx)}
+	a, err := c.approvals.Approval(c.ctx, c.tenant, d.GetApprovalId())
+	if err == nil && !concerns(g, &a) {
+		err = notFound("approval")
+	}
+	if errors.Is(err, fault.NotFound) {
+		return c.guard.Refuse(c.ctx, q, fault.From(err))
+	}
+	if err != nil {
+		return err
+	}
+	q.Resource, q.Run, q.Session = policy.ApprovalEntity(&a), a.RunID, a.SessionID
+	return c.governed(q, func(ctx context.Context) error {
+		_, err := c.approvals.DecideApproval(ctx, a.ID, d.GetDecision() == behalfv1.ApprovalDecision_APPROVAL_DECISION_APPROVE, d.GetComment())
+		return err
+	})
 }
 
 // superseded reports whether an answer came to nothing because the client

@@ -29,6 +29,8 @@ type conversationService struct {
 	guard    interceptors.Guard
 	identify Identifier
 	silence  time.Duration
+
+	approvals Approvals
 }
 
 type conversationStream = grpc.BidiStreamingServer[behalfv1.ConverseRequest, behalfv1.ConverseResponse]

@@ -412,7 +412,7 @@ func TestAConversationRefusesWhatItDoesNotUnderstand(t *testing.T) {
 			k.send(&behalfv1.ConverseRequest{Request: &behalfv1.ConverseRequest_Decision{Decision: &behalfv1.ConversationDecision{
 				ApprovalId: "apr_" + strings.Repeat("a", 26), Decision: behalfv1.ApprovalDecision_APPROVAL_DECISION_APPROVE,
 			}}})
-		}, codes.Unimplemented, "UNIMPLEMENTED"},
+		}, codes.NotFound, "NOT_FOUND"},
 		"two turns at once": {func(k *talk) { open(k); k.say("a"); k.until(beginning); k.say("b") }, codes.FailedPrecondition, "SESSION_BUSY"},
 	} {
 		t.Run(name, func(t *testing.T) {

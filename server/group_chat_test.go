@@ -193,7 +193,7 @@ func (r *room) server(p plan, engine *runs.Engine) *server.Server {
 		around = p.around(engine)
 	}
 	return ok(server.New(server.Config{
-		TLS: peers.ServerTLS(identity.CertificateRequired), Identify: who, Guard: r.guard, Runs: around, Catalog: roomCatalog{},
+		TLS: peers.ServerTLS(identity.CertificateRequired), Identify: who, Guard: r.guard, Runs: around, Catalog: roomCatalog{}, Approvals: noApprovals{},
 		Log: slog.New(slog.NewTextHandler(r.log, nil)), Metrics: prometheus.NewRegistry(), Now: r.clock.Now,
 		GrantID: func() string { return ok(runs.NewID(runs.GrantPrefix, random{}))(r.t) },
 		Limits:  interceptors.Limits{FirstMessage: p.first}, Transport: server.Transport{Silence: p.silence},

@@ -17,8 +17,9 @@ import (
 // asked. Objects are looked up in the caller's tenant only, so that another
 // tenant's is as absent as one that never was.
 type resolver struct {
-	runs    Runs
-	catalog Catalog
+	runs      Runs
+	catalog   Catalog
+	approvals Approvals
 }
 
 // Named implements interceptors.Resolver.
@@ -36,6 +37,8 @@ func (r *resolver) Named(g identity.Grant, rule *interceptors.Rule, m proto.Mess
 		t.Entity.ID = named(m, runID.GetRunId)
 	case "session":
 		t.Entity.ID = named(m, sessionID.GetSessionId)
+	case "approval":
+		t.Entity.ID = named(m, approvalID.GetApprovalId)
 	case "tool":
 		t.Entity.ID = named(m, toolName.GetTool)
 	}
@@ -47,6 +50,8 @@ type (
 	runID     interface{ GetRunId() string }
 	sessionID interface{ GetSessionId() string }
 	toolName  interface{ GetTool() string }
+
+	approvalID interface{ GetApprovalId() string }
 )
 
 // named reads a name, empty for a request that has no such field.
@@ -72,6 +77,8 @@ func (r *resolver) Resolve(ctx context.Context, g identity.Grant, rule *intercep
 		err = r.run(ctx, g, &t)
 	case "session":
 		err = r.session(ctx, g, &t)
+	case "approval":
+		err = r.approval(ctx, g, &t)
 	case "tool": // which ones there are is the gate's to say
 		err = r.own(ctx, g, m, &t)
 	default:
@@ -86,8 +93,6 @@ func unbuilt(method string) bool {
 	switch method {
 	case behalfv1.AdminService_Lock_FullMethodName, behalfv1.AdminService_Unlock_FullMethodName, behalfv1.AdminService_ListLocks_FullMethodName,
 		behalfv1.AdminService_ExplainDecision_FullMethodName,
-		behalfv1.ApprovalService_ListApprovals_FullMethodName, behalfv1.ApprovalService_GetApproval_FullMethodName,
-		behalfv1.ApprovalService_DecideApproval_FullMethodName,
 		behalfv1.ToolService_ReportToolCall_FullMethodName, behalfv1.ToolService_Delegate_FullMethodName:
 		return true
 	}
@@ -165,6 +170,19 @@ func runEntity(rec runs.RunRecord) policy.Entity {
 // sessionEntity is a session as every door shows it to policy.
 func sessionEntity(tenant string, o runs.Owner, id, target string) policy.Entity {
 	return policy.Entity{Type: "Session", ID: id, Owner: owner(tenant, o), Parents: parents(target)}
+}
+
+// approval is there for who asked for it and for those who may be asked.
+func (r *resolver) approval(ctx context.Context, g identity.Grant, t *interceptors.Target) error {
+	a, err := r.approvals.Approval(ctx, g.Tenant(), t.Entity.ID)
+	if err != nil {
+		return err
+	}
+	if !concerns(g, &a) {
+		return notFound("approval")
+	}
+	t.Entity, t.Run, t.Session = policy.ApprovalEntity(&a), a.RunID, a.SessionID
+	return nil
 }
 
 // parents are what a session and its runs are of. An agent and a group chat

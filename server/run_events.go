@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/fault"
@@ -106,7 +107,8 @@ func waiting(run *runs.Run, e *agents.Event) error {
 	f := fault.New(codes.FailedPrecondition, fault.InputRequired, "the run waits; follow it with WatchRun")
 	switch b := e.Body.(type) {
 	case agents.ApprovalRequested:
-		f = fault.New(codes.FailedPrecondition, fault.ApprovalRequired, "a tool call needs an approval; the run waits for it, follow it with WatchRun").With("approval_id", b.ApprovalID)
+		f = fault.New(codes.FailedPrecondition, fault.ApprovalRequired, "a tool call needs an approval; the run waits for it, follow it with WatchRun").With("approval_id", b.ApprovalID).
+			With("expires_at", b.Expires.UTC().Format(time.RFC3339))
 	case agents.InputRequested:
 		f = fault.New(codes.FailedPrecondition, fault.InputRequired, "the run waits for an answer; give it with SendInput").With("input_request_id", b.InputRequestID)
 	case agents.CredentialRequired:

@@ -34,6 +34,7 @@ type Config struct {
 	Tools      Tools
 	Catalog    Catalog
 	Audit      AuditLog
+	Approvals  Approvals
 	Admin      Admin
 	Log        *slog.Logger
 	Metrics    *prometheus.Registry
@@ -121,7 +122,7 @@ func New(c Config) (*Server, error) {
 
 func (c Config) chain(rules map[string]*interceptors.Rule, m *grpcprom.ServerMetrics, messageBytes int) interceptors.Config {
 	return interceptors.Config{
-		Rules: rules, Identify: c.Identify, Guard: c.Guard, Resolve: &resolver{c.Runs, c.Catalog},
+		Rules: rules, Identify: c.Identify, Guard: c.Guard, Resolve: &resolver{c.Runs, c.Catalog, c.Approvals},
 		Metrics: m, Log: c.Log, Now: c.Now, GrantID: c.GrantID, Limits: c.Limits, MessageBytes: messageBytes,
 	}
 }
@@ -155,9 +156,9 @@ func (c Config) register(g *grpc.Server, h *health.Server) {
 	behalfv1.RegisterAdminServiceServer(g, &adminService{admin: c.Admin, version: c.Version})
 	behalfv1.RegisterGroupChatServiceServer(g, &groupChatService{runs: c.Runs, catalog: c.Catalog, rights: may})
 	behalfv1.RegisterConversationServiceServer(g, &conversationService{
-		runs: c.Runs, guard: c.Guard, identify: c.Identify, silence: c.Transport.withDefaults().Silence,
+		runs: c.Runs, guard: c.Guard, approvals: c.Approvals, identify: c.Identify, silence: c.Transport.withDefaults().Silence,
 	})
-	behalfv1.RegisterApprovalServiceServer(g, behalfv1.UnimplementedApprovalServiceServer{})
+	behalfv1.RegisterApprovalServiceServer(g, &approvalService{approvals: c.Approvals})
 	healthpb.RegisterHealthServer(g, h)
 	if c.Reflection {
 		reflection.RegisterV1(g)

@@ -61,12 +61,10 @@ func (s *toolService) CallTool(ctx context.Context, r *behalfv1.CallToolRequest)
 	switch {
 	case r.GetGrantId() != "":
 		return nil, notBuilt("grant_id")
-	case r.GetApprovalId() != "":
-		return nil, notBuilt("approval_id")
 	case r.GetRequestId() != "":
 		return nil, notBuilt("request_id")
 	}
-	call := agents.ToolCall{ID: s.tools.NewCall(), SessionID: r.GetSessionId(), Name: r.GetTool(), Arguments: r.GetArgumentsJson()}
+	call := agents.ToolCall{ID: s.tools.NewCall(), SessionID: r.GetSessionId(), Name: r.GetTool(), Arguments: r.GetArgumentsJson(), ApprovalID: r.GetApprovalId()}
 	call.RunID, _, _ = strings.Cut(call.ID, "/")
 	res, err := s.tools.Direct(ctx, call)
 	if err != nil {

@@ -464,7 +464,11 @@ type Approval struct {
 	// Who decided; absent while pending.
 	Approver *User `protobuf:"bytes,19,opt,name=approver,proto3" json:"approver,omitempty"`
 	// What the approver said about it; may be empty.
-	Comment       string `protobuf:"bytes,20,opt,name=comment,proto3" json:"comment,omitempty"`
+	Comment string `protobuf:"bytes,20,opt,name=comment,proto3" json:"comment,omitempty"`
+	// Whether the caller could decide it: it is pending, they are not the requester, they
+	// are in all of approver_roles, and policy permits it, if need be after they have
+	// proved themselves anew.
+	MayDecide     bool `protobuf:"varint,21,opt,name=may_decide,json=mayDecide,proto3" json:"may_decide,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -639,6 +643,13 @@ func (x *Approval) GetComment() string {
 	return ""
 }
 
+func (x *Approval) GetMayDecide() bool {
+	if x != nil {
+		return x.MayDecide
+	}
+	return false
+}
+
 var File_behalf_v1_approval_service_proto protoreflect.FileDescriptor
 
 const file_behalf_v1_approval_service_proto_rawDesc = "" +
@@ -666,7 +677,7 @@ const file_behalf_v1_approval_service_proto_rawDesc = "" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\bdecision\x12\"\n" +
 	"\acomment\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80 R\acomment\"I\n" +
 	"\x16DecideApprovalResponse\x12/\n" +
-	"\bapproval\x18\x01 \x01(\v2\x13.behalf.v1.ApprovalR\bapproval\"\x85\x06\n" +
+	"\bapproval\x18\x01 \x01(\v2\x13.behalf.v1.ApprovalR\bapproval\"\xa4\x06\n" +
 	"\bApproval\x12\x1f\n" +
 	"\vapproval_id\x18\x01 \x01(\tR\n" +
 	"approvalId\x12.\n" +
@@ -694,7 +705,9 @@ const file_behalf_v1_approval_service_proto_rawDesc = "" +
 	"\n" +
 	"decided_at\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\tdecidedAt\x12+\n" +
 	"\bapprover\x18\x13 \x01(\v2\x0f.behalf.v1.UserR\bapprover\x12\x18\n" +
-	"\acomment\x18\x14 \x01(\tR\acomment*\xbc\x01\n" +
+	"\acomment\x18\x14 \x01(\tR\acomment\x12\x1d\n" +
+	"\n" +
+	"may_decide\x18\x15 \x01(\bR\tmayDecide*\xbc\x01\n" +
 	"\rApprovalState\x12\x1e\n" +
 	"\x1aAPPROVAL_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16APPROVAL_STATE_PENDING\x10\x01\x12\x1b\n" +
