@@ -23,7 +23,8 @@ func chatCommand() *cobra.Command {
 		Use:   "chat TARGET",
 		Short: "Talk with an agent or a group chat, line by line, in one session",
 		Long: `Talks with an agent or a group chat, line by line, in one session. When the run waits for you, the next line
-is your answer; that is so after a restart too, with --session. Ctrl-D or Ctrl-C ends it.
+is your answer; that is so after a restart too, with --session. When it waits for another person's approval, it
+goes on by itself when they have decided. Ctrl-D or Ctrl-C ends it.
 
 If the lines come from elsewhere than a terminal, the exit code is 1 when one of them could not be answered.`,
 		Example: "  behalf chat triage --as alice",
@@ -169,6 +170,9 @@ func (t *talk) line(ctx context.Context) (string, error) {
 
 // answer sends the next line to the run that waits for it.
 func (t *talk) answer(ctx context.Context, asked *behalfv1.Event) error {
+	if asked.GetApprovalRequested() != nil {
+		return t.decide(ctx, asked)
+	}
 	text, err := t.line(ctx)
 	if errors.Is(err, io.EOF) {
 		return errNoAnswer

@@ -110,6 +110,10 @@ func (s *screen) show(e *behalfv1.Event) {
 		s.decided(e.GetCallId(), b.ToolCallDecided)
 	case *behalfv1.Event_ToolCallFinished:
 		s.finished(e.GetCallId(), b.ToolCallFinished)
+	case *behalfv1.Event_ApprovalRequested:
+		s.approval(b.ApprovalRequested)
+	case *behalfv1.Event_ApprovalDecided:
+		s.answered(b.ApprovalDecided)
 	case *behalfv1.Event_InputRequested:
 		s.line("? %s asks you: %s", clean(b.InputRequested.GetFrom()), clean(b.InputRequested.GetPrompt()))
 	case *behalfv1.Event_HandedOff:
@@ -137,6 +141,10 @@ func (s *screen) decided(call string, d *behalfv1.ToolCallDecided) {
 		s.line("  %s %s  by %s%s", s.paint.good("✓ allowed"), tool, because, duties)
 		return
 	}
+	if d.GetDecision() == behalfv1.Decision_DECISION_WAIT {
+		s.line("  %s %s  by %s", s.paint.marked("… waits"), tool, because)
+		return
+	}
 	s.tally.denied++
 	s.tally.because = append(s.tally.because, d.GetPolicyIds()...)
 	if because != "" {
@@ -146,6 +154,25 @@ func (s *screen) decided(call string, d *behalfv1.ToolCallDecided) {
 		because += "  " + s.paint.dim(clean(call))
 	}
 	s.line("  %s %s  %s%s", s.paint.bad("✗ DENIED"), tool, word(d.GetReason().String(), "ERROR_REASON_"), because)
+}
+
+func (s *screen) approval(q *behalfv1.ApprovalRequested) {
+	s.line("? %s must be approved by %s: %s approvals approve %s", clean(q.GetTool()), clean(strings.Join(q.GetApproverRoles(), " and ")), self(), clean(q.GetApprovalId()))
+}
+
+func (s *screen) answered(d *behalfv1.ApprovalDecided) {
+	comment := ""
+	if d.GetComment() != "" {
+		comment = ": " + clean(d.GetComment())
+	}
+	switch {
+	case d.GetExpired():
+		s.line("! nobody approved in time")
+	case d.GetDecision() == behalfv1.ApprovalDecision_APPROVAL_DECISION_APPROVE:
+		s.line("! approved by %s%s", clean(d.GetApprover().GetSubject()), comment)
+	default:
+		s.line("! refused by %s%s", clean(d.GetApprover().GetSubject()), comment)
+	}
 }
 
 func (s *screen) finished(call string, f *behalfv1.ToolCallFinished) {

@@ -125,10 +125,11 @@ func follow(next events, s *screen, answer func(*behalfv1.Event) error) (last *b
 		}
 		s.show(e)
 		last = e
-		if e.GetInputRequested() == nil {
+		switch {
+		case e.GetApprovalRequested() != nil && answer != nil:
+		case e.GetInputRequested() == nil: // an approval is most often another person's to decide
 			continue
-		}
-		if answer == nil {
+		case answer == nil:
 			return last, nil
 		}
 		if err := answer(e); err != nil {

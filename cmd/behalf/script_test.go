@@ -25,7 +25,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"await": await, "flip": flip, "remember": remember, "listening": listening,
+			"await": await, "flip": flip, "remember": remember, "poll": poll, "listening": listening,
 			"authority": authority, "freeport": freeport, "answers": answers,
 		},
 		Setup: func(e *testscript.Env) error {
@@ -74,6 +74,21 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%s did not come to match %q", args[0], pattern)
 		}
 	}
+}
+
+// poll PATTERN COMMAND… runs a command until its output matches.
+func poll(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: poll PATTERN COMMAND…")
+	}
+	pattern := regexp.MustCompile(args[0])
+	for late := time.Now().Add(30 * time.Second); time.Now().Before(late); {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		if pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+	}
+	ts.Fatalf("%v did not come to print %q", args[1:], args[0])
 }
 
 // flip FILE TEXT changes the first byte of TEXT wherever it stands in FILE.
