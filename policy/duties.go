@@ -41,7 +41,7 @@ func checkDuty(kind, text string) error {
 	case kindRedact:
 		_, err = parseRedact(text)
 	case kindStepUp:
-		err = checkStepUp(text)
+		_, err = parseStepUp(text)
 	default:
 		err = errUnknownDuty
 	}
@@ -55,8 +55,8 @@ func (d Duty) fulfillable() bool {
 	case kindRate:
 		_, err := parseRate(d.Text)
 		return err == nil
-	case kindApprove:
-		return checkApprove(d.Text) == nil
+	case kindApprove, kindStepUp:
+		return checkDuty(d.Kind, d.Text) == nil
 	case kindRedact:
 		_, err := parseRedact(d.Text)
 		return err == nil
@@ -132,21 +132,4 @@ func checkApprove(text string) error {
 		return nil
 	}
 	return errors.New(`want who approves, e.g. Role::\"manager\"`)
-}
-
-// checkStepUp takes "acr:mfa", "max_age:5m" or both with a comma between.
-func checkStepUp(text string) error {
-	for part := range strings.SplitSeq(text, ",") {
-		key, value, _ := strings.Cut(strings.TrimSpace(part), ":")
-		switch {
-		case key == "acr" && value != "" && !strings.ContainsAny(value, " \t\n"):
-		case key == "max_age":
-			if _, err := parseWindow(value); err != nil {
-				return err
-			}
-		default:
-			return errors.New(`want what the person must prove, e.g. "acr:mfa" or "max_age:5m"`)
-		}
-	}
-	return nil
 }

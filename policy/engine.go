@@ -104,7 +104,7 @@ func (e *Engine) decide(q *Query) (d Decision, err error) {
 	if err != nil {
 		return Decision{PolicyIDs: soft.ids}, err
 	}
-	return e.fulfil(hard.ids, soft.ids), nil
+	return e.fulfil(q, hard.ids, soft.ids), nil
 }
 
 func denied(reason fault.Reason, ids []string) Decision {
@@ -113,22 +113,27 @@ func denied(reason fault.Reason, ids []string) Decision {
 
 // fulfil turns the satisfied soft forbids into duties, or into a denial by those
 // that cannot be lifted.
-func (e *Engine) fulfil(permits, forbids []string) Decision {
+func (e *Engine) fulfil(q *Query, permits, forbids []string) Decision {
 	var duties []Duty
-	var standing []string
-	reason := fault.StepUpRequired
+	var standing, weak []string
+	var missing StepUp
 	for _, id := range forbids {
 		r := e.rules[id]
 		duties = append(duties, r.duties...)
 		if len(r.unmet) > 0 {
 			standing = append(standing, id)
 		}
-		if slices.ContainsFunc(r.unmet, func(kind string) bool { return kind != kindStepUp }) {
-			reason = fault.PolicyDenied
+		if need := r.stepUp(q); !need.IsZero() {
+			weak, missing = append(weak, id), missing.and(need)
 		}
 	}
-	if len(standing) > 0 {
-		return denied(reason, standing)
+	switch {
+	case len(standing) > 0:
+		return denied(fault.PolicyDenied, standing)
+	case len(weak) > 0: // whoever comes back stronger is told of nothing else
+		d := denied(fault.StepUpRequired, weak)
+		d.StepUp = missing
+		return d
 	}
 	ids := append(slices.Clip(permits), forbids...)
 	slices.Sort(ids)

@@ -207,7 +207,6 @@ func TestAHardDenialLooksAtNoDuty(t *testing.T) {
 func TestDutiesThatAreNotBuiltDeny(t *testing.T) {
 	for annotation, reason := range map[string]string{
 		`@budget("200000 tokens/24h")`:         "POLICY_DENIED",
-		`@stepup("acr:mfa")`:                   "STEP_UP_REQUIRED",
 		`@rate("1/1m") @budget("5 tokens/1h")`: "POLICY_DENIED",
 	} {
 		e := engine(t, permitAll+`@id("soft") `+annotation+` forbid (principal, action == Action::"call_tool", resource);

@@ -50,6 +50,7 @@ type Decision struct {
 	PolicyIDs []string // all policies that determined the answer, sorted
 	Revision  string   // of the policy set that decided
 	Duties    []Duty   // sorted, without duplicates
+	StepUp    StepUp   // what the person must prove, when Reason is STEP_UP_REQUIRED
 	Err       error    // for the operator: what went wrong when Reason is POLICY_ERROR
 }
 

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"strconv"
 	"strings"
 
 	"github.com/behalf-dev/behalf/audit"
@@ -15,6 +16,12 @@ func refusal(q *Query, d Decision) *fault.Error {
 	f := refusalFor(fault.Reason(d.Reason)).With("policy_revision", d.Revision).With("decision_id", q.Call)
 	if q.Tool != "" {
 		f = f.With("tool", q.Tool)
+	}
+	if d.StepUp.ACR != "" {
+		f = f.With("acr", d.StepUp.ACR)
+	}
+	if d.StepUp.MaxAge > 0 {
+		f = f.With("max_age", strconv.Itoa(int(d.StepUp.MaxAge.Seconds())))
 	}
 	return f.Because(&Denied{PolicyIDs: d.PolicyIDs, Err: d.Err})
 }

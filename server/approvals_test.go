@@ -458,3 +458,47 @@ func TestAConversationDecidesAnApproval(t *testing.T) {
 		t.Errorf("got %d payments, want 1", w.paid.Load())
 	}
 }
+
+func TestAStepUpIsMetByAFreshToken(t *testing.T) {
+	t.Parallel()
+	w := newCashier(t, setup{policies: map[string]string{
+		"pay.cedar": `@id("mfa") @stepup("acr:mfa, max_age:5m") forbid (principal, action == Action::"call_tool", resource == Tool::"pay");`,
+	}})
+	a := w.as(alice)
+	err := a.pay(t, payArgs, "")
+	wantError(t, err, codes.PermissionDenied, "STEP_UP_REQUIRED")
+	if about(err, "acr") != "mfa" || about(err, "max_age") != "300" {
+		t.Errorf("got %v, want what is needed", err)
+	}
+	with := func(acr string, ago time.Duration) *client {
+		return &client{a.ClientConn, bearer(w.token(w.idp, alice, map[string]any{"acr": acr, "auth_time": time.Now().Add(-ago).Unix()}))}
+	}
+
+	wantError(t, with("mfa", 6*time.Minute).pay(t, payArgs, ""), codes.PermissionDenied, "STEP_UP_REQUIRED")
+	wantError(t, with("pwd", time.Minute).pay(t, payArgs, ""), codes.PermissionDenied, "STEP_UP_REQUIRED")
+	if err := with("mfa", time.Minute).pay(t, payArgs, ""); err != nil || w.paid.Load() != 1 {
+		t.Errorf("got %v and %d payments, want one", err, w.paid.Load())
+	}
+}
+
+func TestAStepUpComesBeforeAnybodyIsAsked(t *testing.T) {
+	t.Parallel()
+	w := newCashier(t, setup{policies: map[string]string{
+		"pay.cedar": needsManager + `@id("mfa") @stepup("acr:mfa") forbid (principal, action in [Action::"call_tool", Action::"decide_approval"], resource);`,
+	}})
+	a, b := w.as(alice), w.as(bob)
+	wantError(t, a.pay(t, payArgs, ""), codes.PermissionDenied, "STEP_UP_REQUIRED")
+	strong := func(p person) *client {
+		return &client{a.ClientConn, bearer(w.token(w.idp, p, map[string]any{"acr": "mfa"}))}
+	}
+	approval := about(strong(alice).pay(t, payArgs, ""), "approval_id")
+
+	wantError(t, b.decide(t, approval, true), codes.PermissionDenied, "STEP_UP_REQUIRED") // the approver too
+	if err := strong(bob).decide(t, approval, true); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, a.pay(t, payArgs, approval), codes.PermissionDenied, "STEP_UP_REQUIRED") // decided again at the call
+	if err := strong(alice).pay(t, payArgs, approval); err != nil || w.paid.Load() != 1 {
+		t.Errorf("got %v and %d payments, want one", err, w.paid.Load())
+	}
+}
