@@ -176,7 +176,7 @@ func (s *Server) buildModels() error {
 	}
 	for name, m := range s.opt.models {
 		if m != nil {
-			s.opt.models[name] = s.govern(m)
+			s.opt.models[name] = model.Budgeted(s.govern(m), purse{s})
 		}
 	}
 	return errors.Join(problems...)
@@ -231,13 +231,16 @@ func (s *Server) offline(ctx context.Context, r runs.RunRecord, g identity.Grant
 	return s.ask(ctx, policy.ActionRunOffline, r, g) == nil
 }
 
-// ask puts a question about a run to the guard, on record like any other.
-func (s *Server) ask(ctx context.Context, action string, r runs.RunRecord, g identity.Grant) error {
+// question is one about a run.
+func (s *Server) question(action string, r runs.RunRecord, g identity.Grant) *policy.Query {
 	about := policy.Entity{Type: "Agent", ID: r.Target}
 	if r.Kind == runs.KindGroupChat {
 		about.Type = "GroupChat"
 	}
-	return s.guard.Do(ctx, &policy.Query{
-		Grant: g, Action: action, Resource: about, Session: r.SessionID, Run: r.RunID,
-	}, func(context.Context) (policy.Result, error) { return policy.Result{Outcome: policy.Succeeded}, nil })
+	return &policy.Query{Grant: g, Action: action, Resource: about, Session: r.SessionID, Run: r.RunID}
+}
+
+// ask puts a question about a run to the guard, on record like any other.
+func (s *Server) ask(ctx context.Context, action string, r runs.RunRecord, g identity.Grant) error {
+	return s.guard.Do(ctx, s.question(action, r, g), func(context.Context) (policy.Result, error) { return policy.Result{Outcome: policy.Succeeded}, nil })
 }

@@ -90,7 +90,7 @@ func (s *Server) openGuard(set *policy.Set) func(context.Context) error {
 			return err
 		}
 		s.guard, err = policy.NewGuard(policy.GuardConfig{
-			Sink: s.store, Approvals: s.store, ApprovalLife: s.cfg.Policy.ApprovalLife, MaxPending: s.cfg.Server.Limits.ApprovalsPerUser,
+			Sink: s.store, Buckets: s.store, Approvals: s.store, ApprovalLife: s.cfg.Policy.ApprovalLife, MaxPending: s.cfg.Server.Limits.ApprovalsPerUser,
 			DigestKey: s.digestKey, Clock: s.opt.now, OnRedacted: s.opt.meters.redacted,
 			OnAlarm: func(ctx context.Context, a policy.Alarm) {
 				s.opt.log.ErrorContext(ctx, "guard alarm", slog.String("reason", string(a.Reason)), slog.String("tenant", a.Tenant),
@@ -146,7 +146,7 @@ func (s *Server) openRuns(ctx context.Context) error {
 		return fmt.Errorf("runs.log: %w", err)
 	}
 	s.runs, err = runs.NewEngine(runs.Config{
-		Log: s.log, Queue: queue, Index: s.store, Grants: s.store, Targets: s.target, Resume: s.again, Offline: s.offline, Clock: s.opt.now,
+		Log: s.log, Queue: queue, Index: s.store, Grants: s.store, Targets: s.target, Hold: s.charged, Resume: s.again, Offline: s.offline, Clock: s.opt.now,
 		Logger: s.opt.log, OfflineMax: s.cfg.Runs.OfflineMax,
 	})
 	if err != nil {

@@ -78,6 +78,17 @@ func (m *Memory) append(e Entry) error {
 	return nil
 }
 
+// Reserve makes reservations that belong to no record.
+func (m *Memory) Reserve(_ context.Context, rs []Reservation) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	full, err := Reserve(ledger{m}, m.now(), rs)
+	if full != nil {
+		return full
+	}
+	return err
+}
+
 // Records gives all records in the order of Append.
 func (m *Memory) Records() []Record {
 	m.mu.Lock()

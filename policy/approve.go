@@ -146,7 +146,7 @@ func (g *Guard) wait(ctx context.Context, p *Permit, a *audit.Approval, ask *aud
 	entry := audit.Entry{Record: row, Ask: ask}
 	if ask != nil {
 		var err error
-		if entry.Reserve, err = reservations(p.decision, p.query); err != nil {
+		if entry.Reserve, err = g.reservations(p.decision, p.query); err != nil {
 			return g.cannotRecord(ctx, p.query, err)
 		}
 	}

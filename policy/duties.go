@@ -35,7 +35,7 @@ func checkDuty(kind, text string) error {
 	case kindApprove:
 		err = checkApprove(text)
 	case kindBudget:
-		err = checkBudget(text)
+		_, err = parseBudget(text)
 	case kindRate:
 		_, err = parseRate(text)
 	case kindRedact:
@@ -55,7 +55,7 @@ func (d Duty) fulfillable() bool {
 	case kindRate:
 		_, err := parseRate(d.Text)
 		return err == nil
-	case kindApprove, kindStepUp:
+	case kindApprove, kindBudget, kindStepUp:
 		return checkDuty(d.Kind, d.Text) == nil
 	case kindRedact:
 		_, err := parseRedact(d.Text)
@@ -105,17 +105,6 @@ func parseWindow(text string) (time.Duration, error) {
 		return 0, fmt.Errorf("%q is not a duration between 1s and %dh", text, int(maxWindow.Hours()))
 	}
 	return d, nil
-}
-
-// checkBudget takes "200000 tokens/24h".
-func checkBudget(text string) error {
-	amount, per, ok := strings.Cut(text, " tokens/")
-	if !ok {
-		return errors.New(`want tokens per duration, e.g. "200000 tokens/24h"`)
-	}
-	_, bad := parseAmount(amount)
-	_, late := parseWindow(per)
-	return cmp.Or(bad, late)
 }
 
 // checkApprove takes a role or a person: Role::"manager", User::"acme/bob".

@@ -204,19 +204,6 @@ func TestAHardDenialLooksAtNoDuty(t *testing.T) {
 	}
 }
 
-func TestDutiesThatAreNotBuiltDeny(t *testing.T) {
-	for annotation, reason := range map[string]string{
-		`@budget("200000 tokens/24h")`:         "POLICY_DENIED",
-		`@rate("1/1m") @budget("5 tokens/1h")`: "POLICY_DENIED",
-	} {
-		e := engine(t, permitAll+`@id("soft") `+annotation+` forbid (principal, action == Action::"call_tool", resource);
-@id("other") @rate("9/1m") forbid (principal, action == Action::"call_tool", resource);`)
-
-		wantDecision(t, e.Decide(call("get_customer", `{"id":"c"}`)), false, reason, "soft")
-	}
-}
-
-// softForbids are policies whose order must not matter.
 func softForbids() []string {
 	return []string{
 		permitAll,

@@ -17,6 +17,8 @@ type GuardConfig struct {
 	// DigestKey gives a tenant's secret for the digests in its records; required.
 	// A tenant without a key cannot be recorded, so nothing happens in it.
 	DigestKey func(tenant string) []byte
+	// Buckets are those that Sink keeps; nil: what has a token budget is denied.
+	Buckets Buckets
 	// Approvals are those that Sink keeps; nil: what needs an approval is denied.
 	Approvals    Approvals
 	ApprovalLife time.Duration    // from the question to the call; default 24 h
@@ -116,6 +118,7 @@ func (g *Guard) begin(ctx context.Context, q *Query, can ability) (*Permit, erro
 	e := g.engine.Load()
 	p := &Permit{guard: g, engine: e, query: q, decision: g.decide(e, q), started: q.Time}
 	reserve, err := p.arm(can)
+	p.reserved = reserve
 	if err != nil {
 		p.decision = Decision{Reason: string(fault.PolicyError), PolicyIDs: p.decision.PolicyIDs, Revision: p.decision.Revision, Err: err}
 	}
@@ -152,7 +155,7 @@ func (p *Permit) arm(can ability) (reserve []audit.Reservation, err error) {
 	if p.sent, _, err = p.redact.counted(p.guard, placeArgs).Args(p.query.Arguments); err != nil {
 		return nil, err
 	}
-	return reservations(p.decision, p.query)
+	return p.guard.reservations(p.decision, p.query)
 }
 
 var errUnmet = errors.New("a redaction is due where nobody can apply it")
@@ -183,11 +186,11 @@ var errNoPolicy = errors.New("no policy is loaded")
 func bucketOwner(q *Query) string { return q.Grant.Tenant() + "/" + q.Grant.Principal().Subject() }
 
 // deny records a denial and gives it back once it is durable.
-func (g *Guard) deny(ctx context.Context, e *Engine, q *Query, d Decision) error {
+func (g *Guard) deny(ctx context.Context, e *Engine, q *Query, d Decision, back ...audit.Reservation) error {
 	if d.Reason == string(fault.PolicyError) {
 		g.alarm(ctx, q, fault.PolicyError, d.Err)
 	}
-	if err := g.recordDenial(ctx, e, q, d); err != nil {
+	if err := g.recordDenial(ctx, e, q, d, back); err != nil {
 		return err
 	}
 	return refusal(q, d)
@@ -197,20 +200,21 @@ func (g *Guard) deny(ctx context.Context, e *Engine, q *Query, d Decision) error
 // an unknown tool, bad arguments, a lock) and gives f back once it is durable.
 func (g *Guard) Refuse(ctx context.Context, query *Query, f *fault.Error) error {
 	q, e := g.stamp(query, "call_"), g.engine.Load()
-	if err := g.recordDenial(ctx, e, q, Decision{Reason: string(f.Reason), Revision: g.Revision()}); err != nil {
+	if err := g.recordDenial(ctx, e, q, Decision{Reason: string(f.Reason), Revision: g.Revision()}, nil); err != nil {
 		return err
 	}
 	return f.With("decision_id", q.Call)
 }
 
-func (g *Guard) recordDenial(ctx context.Context, e *Engine, q *Query, d Decision) error {
+// recordDenial records a denial, and gives back what was reserved for the call.
+func (g *Guard) recordDenial(ctx context.Context, e *Engine, q *Query, d Decision, back []audit.Reservation) error {
 	row := recordOf(q, q.Time)
 	addDecision(row, d)
 	if err := g.addArguments(row, q.Arguments, viewOf(e, q)); err != nil {
 		return g.cannotRecord(ctx, q, err)
 	}
 	// A caller who hangs up must not get rid of the record.
-	if err := g.await(context.WithoutCancel(ctx), g.config.Sink.Append(audit.Entry{Record: row})); err != nil {
+	if err := g.await(context.WithoutCancel(ctx), g.config.Sink.Append(audit.Entry{Record: row, Reserve: back})); err != nil {
 		return g.cannotRecord(ctx, q, err)
 	}
 	return nil

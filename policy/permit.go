@@ -27,6 +27,7 @@ type Permit struct {
 	claims   bool        // the row takes something that may not be to be had
 	take     *audit.Take // the approval that goes with the decision; nil: none
 	approver string
+	reserved []audit.Reservation // with the decision
 
 	mu       sync.Mutex // guards what follows
 	engine   *Engine
@@ -138,7 +139,8 @@ func (p *Permit) Recheck(ctx context.Context) error {
 
 // Redecide decides again in any case, as is due when the call has waited for a
 // person. Another answer than before (a denial, other duties) takes the permit
-// away; the same answer is recorded anew. Nothing is reserved twice.
+// away and gives back what was reserved; the same answer is recorded anew. Nothing
+// is reserved twice.
 func (p *Permit) Redecide(ctx context.Context) error {
 	e, q, old := p.guard.engine.Load(), *p.query, p.Decision()
 	q.Time = p.guard.config.Clock()
@@ -152,7 +154,7 @@ func (p *Permit) Redecide(ctx context.Context) error {
 		return p.renew(ctx, e, d, q.Time)
 	}
 	p.Done(ctx, Result{Outcome: Cancelled, Reason: d.Reason})
-	err := p.guard.deny(ctx, e, &q, d)
+	err := p.guard.deny(ctx, e, &q, d, given(p.reserved)...)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lost = err

@@ -104,20 +104,30 @@ func policyOf(bucket string) string {
 	return id
 }
 
-// reservations takes one from the bucket of each rate duty. The bucket is of the
-// policy and the person, so that nobody uses up another's.
-func reservations(d Decision, q *Query) ([]audit.Reservation, error) {
+// reservations takes one from the bucket of each rate duty and each budget of
+// calls. The bucket is of the policy and the person, so that nobody uses up
+// another's.
+func (g *Guard) reservations(d Decision, q *Query) ([]audit.Reservation, error) {
 	var all []audit.Reservation
 	who := bucketOwner(q)
 	for _, duty := range d.Duties {
-		if duty.Kind != kindRate {
-			continue
+		switch duty.Kind {
+		case kindRate:
+			r, err := parseRate(duty.Text)
+			if err != nil {
+				return nil, fmt.Errorf("duty of policy %s: %w", duty.PolicyID, err)
+			}
+			all = append(all, audit.Reservation{Bucket: duty.PolicyID + bucketOf + who, Cost: 1, Limit: r.limit, Window: r.window})
+		case kindBudget:
+			b, err := parseBudget(duty.Text)
+			if err != nil {
+				return nil, fmt.Errorf("duty of policy %s: %w", duty.PolicyID, err)
+			}
+			if b.tokens && g.config.Buckets == nil {
+				return nil, errNoBuckets
+			}
+			all = append(all, b.reservation(duty.PolicyID, who))
 		}
-		r, err := parseRate(duty.Text)
-		if err != nil {
-			return nil, fmt.Errorf("duty of policy %s: %w", duty.PolicyID, err)
-		}
-		all = append(all, audit.Reservation{Bucket: duty.PolicyID + bucketOf + who, Cost: 1, Limit: r.limit, Window: r.window})
 	}
 	return all, nil
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -240,4 +241,21 @@ func (l ledger) Put(bucket string, s audit.Spend, forget int64) error {
 		ON CONFLICT (bucket, ends) DO UPDATE SET cost = excluded.cost,
 			forget = CASE WHEN excluded.forget > spends.forget THEN excluded.forget ELSE spends.forget END`, bucket, s.End, s.Cost, forget)
 	return err
+}
+
+// Reserve makes reservations that belong to no record. What does not fit is
+// *audit.Exhausted, and then nothing is reserved.
+func (s *Store) Reserve(ctx context.Context, rs []audit.Reservation) error {
+	return s.Do(ctx, func(tx *Tx) error {
+		tx.stand() // all fit before the first is written
+		full, err := audit.Reserve(ledger{tx.w}, s.cfg.Clock(), rs)
+		if err != nil {
+			tx.err = err
+			return err
+		}
+		if full != nil {
+			return full
+		}
+		return nil
+	})
 }

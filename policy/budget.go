@@ -1,0 +1,177 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/behalf-dev/behalf/audit"
+	"github.com/behalf-dev/behalf/fault"
+)
+
+// Buckets makes reservations that belong to no record: those of model calls, whose
+// run has one. What does not fit is *audit.Exhausted. When it returns they are
+// durable.
+type Buckets interface {
+	Reserve(ctx context.Context, rs []audit.Reservation) error
+}
+
+// budget is @budget("200000 tokens/24h") or @budget("100 calls/1h").
+type budget struct {
+	rate
+	tokens bool // else calls
+}
+
+func parseBudget(text string) (budget, error) {
+	amount, per, ok := strings.Cut(text, "/")
+	number, unit, two := strings.Cut(amount, " ")
+	if !ok || !two || unit != "tokens" && unit != "calls" {
+		return budget{}, errors.New(`want tokens per duration or calls per duration, e.g. "200000 tokens/24h"`)
+	}
+	r, err := parseRate(number + "/" + per)
+	return budget{r, unit == "tokens"}, err
+}
+
+// reservation of a budget. Its bucket is the policy's and the person's, over all
+// agents, sessions and streams. Tokens are taken by the model calls; any other call
+// only needs that there are some left.
+func (b budget) reservation(policyID, who string) audit.Reservation {
+	unit := "calls"
+	if b.tokens {
+		unit = "tokens"
+	}
+	return audit.Reservation{
+		Bucket: strings.Join([]string{unit, policyID, who}, "\x00"), Cost: 1, Limit: b.limit, Window: b.window,
+		Reason: string(fault.BudgetExhausted), Probe: b.tokens,
+	}
+}
+
+// tokenBudgets are the buckets that model calls of the query's run draw from.
+// Whether the run may happen is another question.
+func (e *Engine) tokenBudgets(q *Query) (all []audit.Reservation, err error) {
+	defer recoverTo(&err)
+	if u := q.Grant.Principal().User; u != nil && u.RolesUnknown {
+		return nil, errRoles
+	}
+	t := e.newTrial()
+	defer t.end()
+	if err := t.prepare(q); err != nil {
+		return nil, err
+	}
+	soft, err := t.authorize(func(s *shelf) *pile { return &s.soft })
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range soft.ids {
+		for _, d := range e.rules[id].duties {
+			if d.Kind != kindBudget {
+				continue
+			}
+			b, err := parseBudget(d.Text)
+			if err != nil {
+				return nil, fmt.Errorf("duty of policy %s: %w", id, err)
+			}
+			if b.tokens {
+				all = append(all, b.reservation(id, bucketOwner(q)))
+			}
+		}
+	}
+	return all, nil
+}
+
+// runKey holds the query of the run that model calls belong to.
+type runKey struct{}
+
+// WithRun binds the question that a run was decided by to its context, so that its
+// model calls are charged to the budgets that apply to it.
+func WithRun(ctx context.Context, q *Query) context.Context {
+	return context.WithValue(ctx, runKey{}, q)
+}
+
+// Spending is what one model call has reserved from the budgets of its person. It
+// belongs to one goroutine.
+type Spending struct {
+	guard    *Guard
+	budgets  []audit.Reservation
+	reserved int64
+}
+
+// Spend reserves tokens from every token budget that applies to the run in ctx, all
+// or none: BUDGET_EXHAUSTED says when to come back. Settle must be called once.
+func (g *Guard) Spend(ctx context.Context, tokens int64) (*Spending, error) {
+	s := &Spending{guard: g}
+	run, _ := ctx.Value(runKey{}).(*Query)
+	e := g.engine.Load()
+	if run == nil || e == nil {
+		return s, nil // without an engine nothing was allowed to run
+	}
+	q := *run
+	q.Time = g.config.Clock()
+	var err error
+	if s.budgets, err = e.tokenBudgets(&q); err != nil {
+		g.alarm(ctx, &q, fault.PolicyError, err)
+		return nil, refusalFor(fault.PolicyError).Because(err)
+	}
+	if len(s.budgets) > 0 && g.config.Buckets == nil {
+		return nil, refusalFor(fault.PolicyDenied).Because(errNoBuckets)
+	}
+	return s, s.More(ctx, tokens)
+}
+
+var errNoBuckets = errors.New("a token budget is due where nothing keeps account")
+
+// More reserves more tokens for the same call.
+func (s *Spending) More(ctx context.Context, tokens int64) error {
+	if len(s.budgets) == 0 {
+		return nil
+	}
+	err := s.take(ctx, tokens, false)
+	if full, ok := errors.AsType[*audit.Exhausted](err); ok {
+		return exhausted(full)
+	}
+	if err != nil {
+		return unrecorded(err)
+	}
+	s.reserved += tokens
+	return nil
+}
+
+// Settle charges what was used instead of what was reserved: the rest goes back,
+// and what was used beyond is charged whether or not it fits.
+func (s *Spending) Settle(ctx context.Context, used int64) {
+	if len(s.budgets) == 0 || used == s.reserved {
+		return
+	}
+	if err := s.take(context.WithoutCancel(ctx), used-s.reserved, true); err != nil {
+		// It stays reserved: too strict is the better mistake.
+		s.guard.config.OnAlarm(ctx, Alarm{Reason: fault.AuditUnavailable, Err: fmt.Errorf("settle a budget: %w", err)})
+	}
+	s.budgets = nil
+}
+
+func (s *Spending) take(ctx context.Context, cost int64, anyway bool) error {
+	rs := make([]audit.Reservation, len(s.budgets))
+	for i, r := range s.budgets {
+		r.Cost, r.Probe = cost, false
+		if anyway {
+			r.Limit = math.MaxInt64
+		}
+		rs[i] = r
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.guard.config.Timeout, errSinkHangs)
+	defer cancel()
+	return s.guard.config.Buckets.Reserve(ctx, rs)
+}
+
+// given is what gives reservations back.
+func given(rs []audit.Reservation) (back []audit.Reservation) {
+	for _, r := range rs {
+		if !r.Probe {
+			r.Cost = -r.Cost
+			back = append(back, r)
+		}
+	}
+	return back
+}
