@@ -28,6 +28,7 @@ type Server struct {
 	opt       options
 	started   time.Time
 	registry  *tools.Registry
+	lanes     *tools.Lanes
 	absent    []string // toolsets whose tools are not known, while the config has problems
 	store     *store.Store
 	guard     *policy.Guard
@@ -101,7 +102,7 @@ func WithIdentity(i Identity) Option { return func(o *options) { o.identity = &i
 // reported together, and nothing is opened before there are none.
 func New(ctx context.Context, cfg *config.Config, opts ...Option) (_ *Server, err error) {
 	s := &Server{cfg: cfg, opt: defaults(opts)}
-	s.started = s.opt.now()
+	s.started, s.lanes = s.opt.now(), tools.NewLanes(cfg.Server.Limits.ToolCallsPerUser)
 	set, err := s.check()
 	if err != nil {
 		return nil, err

@@ -191,7 +191,7 @@ func (c *cast) lacks(model string) agents.Lacks {
 func (c *cast) toolbox(name string, a config.Agent) (agents.Toolbox, error) {
 	gate, err := tools.NewGate(tools.GateConfig{
 		Registry: c.registry, Guard: c.guard, Journal: c.store, Agent: name, Tools: a.Tools,
-		Clock: c.opt.now, Trace: interceptors.Trace, Report: c.reportTool, Limits: tools.Limits{MaxResult: c.cfg.Server.Limits.ResultBytes},
+		Clock: c.opt.now, Trace: interceptors.Trace, Report: c.reportTool, Limits: tools.Limits{MaxResult: c.cfg.Server.Limits.ResultBytes}, Lanes: c.lanes,
 	})
 	if err != nil {
 		return nil, err

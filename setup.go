@@ -147,7 +147,7 @@ func (s *Server) openRuns(ctx context.Context) error {
 	}
 	s.runs, err = runs.NewEngine(runs.Config{
 		Log: s.log, Queue: queue, Index: s.store, Grants: s.store, Targets: s.target, Hold: s.charged, Resume: s.again, Offline: s.offline, Clock: s.opt.now,
-		Logger: s.opt.log, OfflineMax: s.cfg.Runs.OfflineMax,
+		Logger: s.opt.log, OfflineMax: s.cfg.Runs.OfflineMax, WorkersPerPerson: s.cfg.Server.Limits.DetachedRunsPerUser,
 	})
 	if err != nil {
 		return err
@@ -281,7 +281,7 @@ func (s *Server) openServer(context.Context) error {
 	s.stage("refused callers", func(ctx context.Context) error { return s.recordRefusals(ctx, who) })
 	gate, err := tools.NewGate(tools.GateConfig{
 		Registry: s.registry, Guard: s.guard, Tools: s.registry.Names(), Clock: s.opt.now, Trace: interceptors.Trace, Report: s.reportTool,
-		Limits: tools.Limits{MaxResult: s.cfg.Server.Limits.ResultBytes},
+		Limits: tools.Limits{MaxResult: s.cfg.Server.Limits.ResultBytes}, Lanes: s.lanes,
 	})
 	if err != nil {
 		return err

@@ -23,7 +23,9 @@ type TLSFiles struct {
 type Limits struct {
 	StreamsPerUser       int           `yaml:"streams_per_user" range:"1..10000"`
 	CallsPerUser         int           `yaml:"calls_per_user" range:"1..10000"`
-	ApprovalsPerUser     int           `yaml:"approvals_per_user" range:"1..10000"` // pending
+	ToolCallsPerUser     int           `yaml:"tool_calls_per_user" range:"1..10000"`    // in flight
+	DetachedRunsPerUser  int           `yaml:"detached_runs_per_user" range:"1..10000"` // at work
+	ApprovalsPerUser     int           `yaml:"approvals_per_user" range:"1..10000"`     // pending
 	StreamsPerConnection int           `yaml:"streams_per_connection" range:"1..100000"`
 	ConnectionsPerPeer   int           `yaml:"connections_per_peer" range:"1..100000"`
 	HandshakesPerSecond  int           `yaml:"handshakes_per_second" range:"1..100000"`

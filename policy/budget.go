@@ -43,7 +43,7 @@ func (b budget) reservation(policyID, who string) audit.Reservation {
 		unit = "tokens"
 	}
 	return audit.Reservation{
-		Bucket: strings.Join([]string{unit, policyID, who}, "\x00"), Cost: 1, Limit: b.limit, Window: b.window,
+		Bucket: strings.Join([]string{policyID, unit, who}, bucketOf), Cost: 1, Limit: b.limit, Window: b.window,
 		Reason: string(fault.BudgetExhausted), Probe: b.tokens,
 	}
 }

@@ -48,6 +48,8 @@ type Config struct {
 	Timeout    time.Duration // of one stretch of work; 0 means 15 minutes
 	OfflineMax time.Duration // 0 means 24 hours
 	Workers    int           // detached runs at the same time; 0 means 256
+	// WorkersPerPerson are those of one person; 0 means 16. Further runs wait.
+	WorkersPerPerson int
 	// SessionBytes bounds the stored events of a session in which a run may still
 	// begin, and so the memory that a start can take; 0 means 64 MiB. A run that
 	// has begun may go beyond.
@@ -88,6 +90,9 @@ func NewEngine(c Config) (*Engine, error) {
 	}
 	if c.Workers <= 0 {
 		c.Workers = 256
+	}
+	if c.WorkersPerPerson <= 0 {
+		c.WorkersPerPerson = 16
 	}
 	if c.SessionBytes <= 0 {
 		c.SessionBytes = 64 << 20

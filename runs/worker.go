@@ -31,7 +31,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	hands := &hands{taken: map[*Delivery]struct{}{}}
 	var group sync.WaitGroup
 	group.Go(func() { hands.touch(work) })
-	slots := make(chan struct{}, e.cfg.Workers)
+	slots, shares := make(chan struct{}, e.cfg.Workers), newShares(e.cfg.WorkersPerPerson)
 	for e.slot(ctx, slots) {
 		d, err := e.cfg.Queue.Take(ctx)
 		if err != nil {
@@ -41,10 +41,11 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		group.Go(func() {
 			defer func() { <-slots }()
-			e.work(work, hands, d)
+			e.serve(work, hands, shares, d)
 		})
 	}
 	group.Wait()
+	shares.giveBack()
 	return nil
 }
 
@@ -104,6 +105,23 @@ func (h *hands) touch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// serve executes a job, if its person has a share left, and then those that wait
+// for this share.
+func (e *Engine) serve(ctx context.Context, h *hands, s *shares, d Delivery) {
+	rec, err := e.cfg.Index.RunByID(ctx, d.Job.Tenant, d.Job.Run)
+	if err != nil {
+		e.work(ctx, h, d) // which says so
+		return
+	}
+	who := rec.Tenant + "\x00" + rec.Owner.Issuer + "\x00" + rec.Owner.Subject
+	if !s.begin(who, &d, h) {
+		return
+	}
+	for more := true; more; d, more = s.next(who, ctx.Err() == nil) {
+		e.work(ctx, h, d)
 	}
 }
 

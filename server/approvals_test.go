@@ -91,6 +91,13 @@ func newCashier(t *testing.T, set setup, calls ...agents.CallRequest) *cashier {
 		set.policies = map[string]string{"pay.cedar": needsManager}
 	}
 	set.policies["approvals.cedar"] = mayApprove
+	edit := set.edit
+	set.edit = func(cfg *config.Config) {
+		cfg.Server.Limits.ToolCallsPerUser = 200 // many at once is what some tests are about
+		if edit != nil {
+			edit(cfg)
+		}
+	}
 	set.options = append(set.options, behalf.WithClock(c.now.Now))
 	c.world = newWorld(t, set)
 	return c

@@ -50,7 +50,14 @@ func (a *attempt) run(ctx context.Context) (agents.ToolCallFinished, error) {
 	if f := a.check(ctx); f != nil {
 		return a.refuse(ctx, f)
 	}
-	var err error
+	leave, err := a.lane(ctx)
+	if errors.Is(err, errLanes) {
+		return a.refuse(ctx, errLanes)
+	}
+	if err != nil {
+		return agents.ToolCallFinished{}, err
+	}
+	defer leave()
 	if a.permit, err = a.gate.guard.Begin(ctx, &a.query); err != nil {
 		if w, ok := errors.AsType[*policy.Awaiting](err); ok {
 			return a.wait(w, err)
@@ -58,6 +65,23 @@ func (a *attempt) run(ctx context.Context) (agents.ToolCallFinished, error) {
 		return a.denied(ctx, err)
 	}
 	return a.perform(ctx)
+}
+
+// lane waits until the person may have one more call in flight. A direct call does
+// not wait: its caller can. One of an agent needs none.
+func (a *attempt) lane(ctx context.Context) (leave func(), err error) {
+	if a.gate.lanes == nil || a.effect != nil {
+		return func() {}, nil
+	}
+	who := a.grant.Tenant() + "/" + a.grant.Principal().Subject()
+	if a.gate.agent != "" {
+		return a.gate.lanes.enter(ctx, who)
+	}
+	leave, ok := a.gate.lanes.try(who)
+	if !ok {
+		return nil, errLanes
+	}
+	return leave, nil
 }
 
 // open finds out whose call it is, of what, and whether it was begun before.

@@ -27,6 +27,7 @@ type Gate struct {
 	names    []string // of allowed, sorted
 	clock    func() time.Time
 	limits   Limits
+	lanes    *Lanes
 	report   func(ctx context.Context, tool string, err error)
 	trace    func(context.Context) string
 }
@@ -52,6 +53,8 @@ type GateConfig struct {
 	Tools  []string
 	Clock  func() time.Time // nil: time.Now
 	Limits Limits
+	// Lanes bound the calls of one person. Nil: nothing does.
+	Lanes *Lanes
 	// Trace is the id that joins the calls of a request in logs and records.
 	// Nil: none.
 	Trace func(context.Context) string
@@ -79,7 +82,7 @@ func NewGate(c GateConfig) (*Gate, error) {
 	}
 	g := &Gate{
 		registry: c.Registry, guard: c.Guard, journal: c.Journal, agent: c.Agent,
-		allowed: map[string]bool{}, names: names, clock: c.Clock, limits: c.Limits.orDefaults(), trace: c.Trace, report: c.Report,
+		allowed: map[string]bool{}, names: names, clock: c.Clock, limits: c.Limits.orDefaults(), lanes: c.Lanes, trace: c.Trace, report: c.Report,
 	}
 	if c.Agent == "" { // an agent needs the transcript of who calls it
 		g.names = slices.DeleteFunc(g.names, func(n string) bool { return c.Registry.tools[n].nested })

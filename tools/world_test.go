@@ -27,6 +27,7 @@ type world struct {
 	gate     *tools.Gate
 	now      time.Time
 	trace    *trace
+	lanes    *tools.Lanes
 	reports  []error
 	alarms   []policy.Alarm
 	mu       sync.Mutex
@@ -145,7 +146,7 @@ func (w *world) useSink(s audit.Sink) {
 func (w *world) newGate(agent string, refs []string, limits tools.Limits) *tools.Gate {
 	g, err := tools.NewGate(tools.GateConfig{
 		Registry: w.registry, Guard: w.guard, Journal: w.log, Agent: agent, Tools: refs,
-		Clock: func() time.Time { return w.now }, Limits: limits,
+		Clock: func() time.Time { return w.now }, Limits: limits, Lanes: w.lanes,
 		Report: func(_ context.Context, _ string, err error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
