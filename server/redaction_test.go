@@ -42,18 +42,18 @@ type ledger struct {
 	told []string
 }
 
-type payment struct {
+type charge struct {
 	Note string `json:"note"`
 }
 
 func (l *ledger) tools() []tools.Tool {
-	pay := tools.Func("pay", "Pays.", func(_ context.Context, in payment) (map[string]any, error) {
+	pay := tools.Func("pay", "Pays.", func(_ context.Context, in charge) (map[string]any, error) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.told = append(l.told, in.Note)
 		return map[string]any{"card": "5500-0055 5555 5559", "number": 5500005555555559, cardInResult: "by name", "kept": "order 42"}, nil
 	})
-	fail := tools.Func("decline", "Declines.", func(context.Context, payment) (string, error) {
+	fail := tools.Func("decline", "Declines.", func(context.Context, charge) (string, error) {
 		return "", errors.New("card 3566 0020 2036 0505 declined")
 	})
 	return []tools.Tool{pay, fail}
