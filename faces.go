@@ -110,8 +110,11 @@ func (c *catalog) GroupChat(name string) (server.GroupChat, bool) {
 	return out, ok
 }
 
-// admin is what operators reach.
-type admin struct{ s *Server }
+// admin is what operators reach. Locks are the guard's.
+type admin struct {
+	*policy.Guard
+	s *Server
+}
 
 // Reload reads the policies anew and swaps them in one step, so that whoever
 // asks after the answer is decided by the new set. Running runs meet it at their

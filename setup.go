@@ -85,13 +85,13 @@ func lost(private string) error {
 }
 
 func (s *Server) openGuard(set *policy.Set) func(context.Context) error {
-	return func(context.Context) (err error) {
+	return func(ctx context.Context) (err error) {
 		if err := s.opt.meters.register(s.opt.metrics); err != nil {
 			return err
 		}
 		s.guard, err = policy.NewGuard(policy.GuardConfig{
 			Sink: s.store, Buckets: s.store, Approvals: s.store, ApprovalLife: s.cfg.Policy.ApprovalLife, MaxPending: s.cfg.Server.Limits.ApprovalsPerUser,
-			DigestKey: s.digestKey, Clock: s.opt.now, OnRedacted: s.opt.meters.redacted,
+			DigestKey: s.digestKey, Clock: s.opt.now, OnRedacted: s.opt.meters.redacted, Locks: s.store, Operators: s.cfg.Server.OperatorTenant,
 			OnAlarm: func(ctx context.Context, a policy.Alarm) {
 				s.opt.log.ErrorContext(ctx, "guard alarm", slog.String("reason", string(a.Reason)), slog.String("tenant", a.Tenant),
 					slog.String("action", a.Action), slog.Any("cause", a.Err))
@@ -101,7 +101,7 @@ func (s *Server) openGuard(set *policy.Set) func(context.Context) error {
 			return err
 		}
 		s.guard.Swap(policy.NewEngine(set))
-		return nil
+		return s.guard.LoadLocks(ctx)
 	}
 }
 
@@ -289,7 +289,7 @@ func (s *Server) openServer(context.Context) error {
 	l := s.cfg.Server.Limits
 	s.grpc, err = server.New(server.Config{
 		TLS: s.peers.ServerTLS(mode), Identify: who, Guard: s.guard, Runs: &people{s.runs, s}, Tools: &toolbox{gate, s.registry},
-		Catalog: &catalog{s.cfg}, Audit: &auditLog{s}, Approvals: s.approvals, Admin: &admin{s}, Log: s.opt.log, Metrics: s.opt.metrics, Now: s.opt.now,
+		Catalog: &catalog{s.cfg}, Audit: &auditLog{s}, Approvals: s.approvals, Admin: &admin{s.guard, s}, Log: s.opt.log, Metrics: s.opt.metrics, Now: s.opt.now,
 		GrantID: newGrantID, Reflection: s.cfg.Server.Reflection, Version: s.opt.version,
 		Limits: interceptors.Limits{Streams: l.StreamsPerUser, Calls: l.CallsPerUser, UnaryDeadline: l.UnaryDeadline, RunDeadline: l.RunDeadline, StreamLife: l.StreamLife},
 		Transport: server.Transport{

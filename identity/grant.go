@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"iter"
 	"slices"
 	"time"
 
@@ -91,6 +92,9 @@ func (g Grant) Tier() Tier { return g.tier }
 // Chain lists the agents from the outermost to the one that acts; empty for a
 // direct call. The caller may keep and change the slice.
 func (g Grant) Chain() []string { return slices.Clone(g.chain) }
+
+// Agents ranges over the chain without a copy of it.
+func (g Grant) Agents() iter.Seq[string] { return slices.Values(g.chain) }
 
 // Agent is the agent that acts, empty for a direct call.
 func (g Grant) Agent() string {

@@ -2,6 +2,7 @@ package interceptors
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -21,6 +22,7 @@ import (
 type Guard interface {
 	Begin(context.Context, *policy.Query) (*policy.Permit, error)
 	Read(context.Context, *policy.Query) error
+	Locked(*policy.Query) *fault.Error
 	Refuse(context.Context, *policy.Query, *fault.Error) error
 }
 
@@ -31,6 +33,8 @@ type Target struct {
 	Entity  policy.Entity
 	Session string
 	Run     string
+	// Arguments are what the record shows of the request, as JSON; nil: nothing.
+	Arguments json.RawMessage
 }
 
 // Resolver finds the target of a request for a caller.
@@ -50,6 +54,21 @@ type authorizer struct {
 	now     func() time.Time
 	grantID func() string
 	trace   func(context.Context) string
+}
+
+// unlocked refuses who is locked before anything of the call is looked at, and
+// so also where no policy is asked. What a call names may be locked too: that is
+// found when it is decided.
+func (a *authorizer) unlocked(ctx context.Context, c *call, rest next) error {
+	p, known := ctx.Value(principalKey{}).(identity.Principal)
+	if !known {
+		return rest(ctx)
+	}
+	q := &policy.Query{Grant: identity.Root(a.grantID(), p, nil, ""), Action: c.rule.Action, Trace: a.trace(ctx)}
+	if f := a.guard.Locked(q); f != nil {
+		return a.guard.Refuse(ctx, q, f)
+	}
+	return rest(ctx)
 }
 
 func (a *authorizer) layer(ctx context.Context, c *call, rest next) error {
@@ -157,7 +176,7 @@ func note(ctx context.Context, about Target, err error) {
 }
 
 func (a *authorizer) query(ctx context.Context, g identity.Grant, t Target) *policy.Query {
-	return &policy.Query{Grant: g, Action: t.Action, Resource: t.Entity, Time: a.now(), Session: t.Session, Run: t.Run, Trace: a.trace(ctx)}
+	return &policy.Query{Grant: g, Action: t.Action, Resource: t.Entity, Time: a.now(), Session: t.Session, Run: t.Run, Trace: a.trace(ctx), Arguments: t.Arguments}
 }
 
 // refuse puts a denial on record that is made before policy is asked: of a known

@@ -43,7 +43,7 @@ func Options(c Config) ([]grpc.ServerOption, error) {
 		known(c.Rules, pair{logging.UnaryServerInterceptor(logger(c.Log), finishedOnly), logging.StreamServerInterceptor(logger(c.Log), finishedOnly)}),
 		own(c.Rules, status(c.Log)),
 		{recovery.UnaryServerInterceptor(recovered), recovery.StreamServerInterceptor(recovered)},
-		own(c.Rules, identify(c.Identify), limit(c.Limits), decoded, valid(v), auth.layer),
+		own(c.Rules, identify(c.Identify), auth.unlocked, limit(c.Limits), decoded, valid(v), auth.layer),
 	})...), nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +26,9 @@ type GuardConfig struct {
 	MaxPending   int              // approvals of one person; default 20
 	Clock        func() time.Time // default time.Now
 	Timeout      time.Duration    // for a row to become durable; default 5 s
+	Locks        LockStore        // default: locks end with the process
+	// Operators is the tenant whose people may change every lock; empty: none.
+	Operators string
 	// OnAlarm hears of what an operator must look at: policy that cannot be
 	// evaluated, audit that cannot be written. It must not block.
 	OnAlarm func(context.Context, Alarm)
@@ -46,8 +50,10 @@ type Alarm struct {
 
 // Guard is the one enforcement point. It may be used by many goroutines.
 type Guard struct {
-	config GuardConfig
-	engine atomic.Pointer[Engine]
+	config  GuardConfig
+	engine  atomic.Pointer[Engine]
+	locks   atomic.Pointer[lockSet]
+	locking sync.Mutex // held by who changes locks
 }
 
 // NewGuard makes a guard that denies everything until Swap gives it an engine.
@@ -73,7 +79,12 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 	if c.OnRedacted == nil {
 		c.OnRedacted = func(string, string, int) {}
 	}
-	return &Guard{config: c}, nil
+	if c.Locks == nil {
+		c.Locks = noStore{}
+	}
+	g := &Guard{config: c}
+	g.locks.Store(&lockSet{})
+	return g, nil
 }
 
 // Swap makes e decide from now on. Permits already given are decided again by
@@ -115,8 +126,8 @@ const (
 )
 
 func (g *Guard) begin(ctx context.Context, q *Query, can ability) (*Permit, error) {
-	e := g.engine.Load()
-	p := &Permit{guard: g, engine: e, query: q, decision: g.decide(e, q), started: q.Time}
+	e, locks := g.engine.Load(), g.locks.Load() // before the decision: Recheck compares
+	p := &Permit{guard: g, engine: e, locks: locks, query: q, decision: g.decide(e, q), started: q.Time}
 	reserve, err := p.arm(can)
 	p.reserved = reserve
 	if err != nil {
@@ -174,6 +185,9 @@ func (g *Guard) stamp(query *Query, prefix string) *Query {
 func (g *Guard) decide(e *Engine, q *Query) Decision {
 	if e == nil {
 		return Decision{Reason: string(fault.PolicyError), Err: errNoPolicy}
+	}
+	if g.locks.Load().find(q, g.config.Operators, q.Time) != nil {
+		return Decision{Reason: string(fault.PrincipalLocked), Revision: e.Revision()}
 	}
 	if !q.Time.Before(q.Grant.Expires()) {
 		return Decision{Reason: string(fault.CredentialExpired), Revision: e.Revision()}

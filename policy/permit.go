@@ -31,6 +31,7 @@ type Permit struct {
 
 	mu       sync.Mutex // guards what follows
 	engine   *Engine
+	locks    *lockSet
 	decision Decision
 	row      *audit.Record
 	receipt  *audit.Receipt // of the decision
@@ -126,10 +127,11 @@ func ended(ctx context.Context) error {
 	return fault.From(fmt.Errorf("%w: %w", context.Cause(ctx), ctx.Err()))
 }
 
-// Recheck decides again if the policy changed or the credential ended since.
+// Recheck decides again if the policy or the locks changed or the credential
+// ended since.
 func (p *Permit) Recheck(ctx context.Context) error {
 	p.mu.Lock()
-	same := p.guard.engine.Load() == p.engine
+	same := p.guard.engine.Load() == p.engine && p.guard.locks.Load() == p.locks
 	p.mu.Unlock()
 	if same && p.guard.config.Clock().Before(p.query.Grant.Expires()) {
 		return nil
@@ -142,7 +144,7 @@ func (p *Permit) Recheck(ctx context.Context) error {
 // away and gives back what was reserved; the same answer is recorded anew. Nothing
 // is reserved twice.
 func (p *Permit) Redecide(ctx context.Context) error {
-	e, q, old := p.guard.engine.Load(), *p.query, p.Decision()
+	e, locks, q, old := p.guard.engine.Load(), p.guard.locks.Load(), *p.query, p.Decision()
 	q.Time = p.guard.config.Clock()
 	d := p.guard.decide(e, &q)
 	if d.Allow && !slices.Equal(d.Duties, old.Duties) {
@@ -151,6 +153,9 @@ func (p *Permit) Redecide(ctx context.Context) error {
 		d.Revision = revision
 	}
 	if d.Allow {
+		p.mu.Lock()
+		p.locks = locks
+		p.mu.Unlock()
 		return p.renew(ctx, e, d, q.Time)
 	}
 	p.Done(ctx, Result{Outcome: Cancelled, Reason: d.Reason})

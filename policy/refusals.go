@@ -73,6 +73,8 @@ func refusalFor(reason fault.Reason) *fault.Error {
 		return fault.New(codes.ResourceExhausted, reason, "your budget for this is used up; repeat it when the wait named in the details is over")
 	case fault.RateLimited:
 		return fault.New(codes.ResourceExhausted, reason, "you have made this call as often as you may; repeat it when the wait named in the details is over")
+	case fault.PrincipalLocked:
+		return errLocked
 	case fault.CredentialExpired:
 		return fault.New(codes.Unauthenticated, reason, "the credential has expired; present a fresh one")
 	}

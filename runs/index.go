@@ -45,21 +45,25 @@ type SessionRecord struct {
 
 // GrantRecord is what is kept of a grant: public facts, never a token.
 type GrantRecord struct {
-	ID        string
-	Tenant    string
-	Issuer    string
-	Subject   string
-	Workload  string
-	Scopes    []string
-	Roles     []string // only unknownRoles when the issuer left them out
-	Tier      string
-	Chain     []string
-	Email     string
-	Name      string
-	ACR       string
-	AuthTime  int64 // nanoseconds
-	Expires   int64
-	CreatedAt int64
+	ID       string
+	Tenant   string
+	Issuer   string
+	Subject  string
+	Workload string
+	// TokenID and Thumbprint name the credential, so that a lock on it also holds
+	// for a run that goes on without its caller.
+	TokenID    string
+	Thumbprint string
+	Scopes     []string
+	Roles      []string // only unknownRoles when the issuer left them out
+	Tier       string
+	Chain      []string
+	Email      string
+	Name       string
+	ACR        string
+	AuthTime   int64 // nanoseconds
+	Expires    int64
+	CreatedAt  int64
 }
 
 // Kinds of a RunRecord.
@@ -140,6 +144,7 @@ func RecordOf(g identity.Grant, now time.Time) GrantRecord {
 	}
 	if u := p.User; u != nil {
 		r.Issuer, r.Subject, r.Email, r.Name = u.Issuer, u.Subject, u.Email, u.Name
+		r.TokenID, r.Thumbprint = u.TokenID, u.Thumbprint
 		r.Roles, r.ACR, r.AuthTime = slices.Clone(u.Roles), u.ACR, unixNano(u.AuthTime)
 		if u.RolesUnknown {
 			r.Roles = []string{unknownRoles}
@@ -151,8 +156,8 @@ func RecordOf(g identity.Grant, now time.Time) GrantRecord {
 	return r
 }
 
-// Restore makes the grant again, as narrow as it was kept. What names one
-// credential (token id, thumbprints) is not kept and is empty.
+// Restore makes the grant again, as narrow as it was kept. The workload's leaf is
+// not kept: its end bounds the connection, not the run.
 func (r GrantRecord) Restore() identity.Grant {
 	expires, scopes := fromNano(r.Expires), identity.NewScopes(r.Scopes...)
 	var p identity.Principal
@@ -160,6 +165,7 @@ func (r GrantRecord) Restore() identity.Grant {
 		p.User = &identity.User{
 			Issuer: r.Issuer, Subject: r.Subject, Tenant: r.Tenant, Email: r.Email, Name: r.Name,
 			Roles: slices.Clone(r.Roles), Scopes: scopes, ACR: r.ACR, AuthTime: fromNano(r.AuthTime), Expires: expires,
+			TokenID: r.TokenID, Thumbprint: r.Thumbprint,
 		}
 		if slices.Contains(r.Roles, unknownRoles) {
 			p.User.Roles, p.User.RolesUnknown = nil, true

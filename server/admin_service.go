@@ -7,6 +7,7 @@ import (
 	"github.com/behalf-dev/behalf/fault"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/identity"
+	"github.com/behalf-dev/behalf/policy"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
@@ -19,6 +20,10 @@ type Admin interface {
 	Status(ctx context.Context, tenant string) (Status, error)
 	// Operator says whether a person of the tenant may change what is shared by all tenants.
 	Operator(tenant string) bool
+	// Lock, Unlock and Locks are *policy.Guard's.
+	Lock(ctx context.Context, l policy.Lock) (policy.Lock, error)
+	Unlock(ctx context.Context, t policy.LockTarget, tenant string) error
+	Locks() []policy.Lock
 }
 
 // Status is the process as an operator sees it.

@@ -133,7 +133,7 @@ func (m *matrix) requests() map[string]map[string]func() proto.Message {
 	always := func(msg proto.Message) map[string]func() proto.Message {
 		return map[string]func() proto.Message{"": func() proto.Message { return msg }}
 	}
-	target := &behalfv1.LockTarget{Target: &behalfv1.LockTarget_User{User: "acme/alice"}}
+	target := &behalfv1.LockTarget{Target: &behalfv1.LockTarget_User{User: "acme/nobody"}}
 	approval, grantID := "apr_"+strings.Repeat("a", 26), "grt_"+strings.Repeat("a", 26)
 	customer, refund := `{"customer_id":"C-1001"}`, `{"order_id":"O-5001","amount_cents":74900,"reason":"broken"}`
 	return map[string]map[string]func() proto.Message{

@@ -64,10 +64,10 @@ const (
 	cardsOfSpeech = `@id("no-cards-in-speech") @redact("stream:pii:card") forbid (principal, action in [Action::"run_agent", Action::"run_group_chat"], resource);`
 )
 
-// everywhere collects all that leaves a world, or stays behind.
-type everywhere map[string][]byte
+// allOfIt collects all that leaves a world, or stays behind.
+type allOfIt map[string][]byte
 
-func (e everywhere) add(t *testing.T, where string, m proto.Message) {
+func (e allOfIt) add(t *testing.T, where string, m proto.Message) {
 	t.Helper()
 	text, err := protojson.Marshal(m)
 	if err != nil {
@@ -77,7 +77,7 @@ func (e everywhere) add(t *testing.T, where string, m proto.Message) {
 }
 
 // disk adds the log and all files of a world that has stopped.
-func (e everywhere) disk(t *testing.T, w *world) {
+func (e allOfIt) disk(t *testing.T, w *world) {
 	t.Helper()
 	e["the log"] = []byte(w.log.String())
 	err := filepath.WalkDir(w.path("state"), func(path string, d fs.DirEntry, err error) error {
@@ -92,7 +92,7 @@ func (e everywhere) disk(t *testing.T, w *world) {
 }
 
 // clean fails for every canary that is anywhere, in one piece or in groups.
-func (e everywhere) clean(t *testing.T) {
+func (e allOfIt) clean(t *testing.T) {
 	t.Helper()
 	groups := strings.NewReplacer(" ", "", "-", "")
 	for where, text := range e {
@@ -117,7 +117,7 @@ func freePort(t *testing.T) string {
 
 func TestWhatIsRedactedIsNowhere(t *testing.T) {
 	t.Parallel()
-	m, l, found := modeltest.NewServer(t), &ledger{}, everywhere{}
+	m, l, found := modeltest.NewServer(t), &ledger{}, allOfIt{}
 	m.Queue("scripted",
 		modeltest.Reply{
 			Text: "I pay with 4111 1111 1111 1111 – jetzt.", Chunks: 39, Thought: "it is 5105-1051-0510-5100",
@@ -246,7 +246,7 @@ func TestACallsStreamDutyHoldsForTheRestOfTheSession(t *testing.T) {
 // who selects them, an agent that is a tool.
 func TestEverybodyWhoSpeaksInARunIsFiltered(t *testing.T) {
 	t.Parallel()
-	m, found := modeltest.NewServer(t), everywhere{}
+	m, found := modeltest.NewServer(t), allOfIt{}
 	m.Handle("scripted", func(r modeltest.Request) modeltest.Reply {
 		reply := modeltest.Reply{Text: "writer helper reviewer 4111 1111 1111 1111", Chunks: 21}
 		if bytes.Contains(r.Body, []byte("transfer_to_helper")) && !bytes.Contains(r.Body, []byte(`"tool_call_id"`)) {

@@ -24,7 +24,7 @@ type resolver struct {
 
 // Named implements interceptors.Resolver.
 func (r *resolver) Named(g identity.Grant, rule *interceptors.Rule, m proto.Message) interceptors.Target {
-	t := interceptors.Target{Action: rule.Action, Entity: policy.Entity{Type: interceptors.EntityType(rule.Resource)}}
+	t := interceptors.Target{Action: rule.Action, Entity: policy.Entity{Type: interceptors.EntityType(rule.Resource)}, Arguments: lockRecord(g, m)}
 	switch rule.Resource {
 	case "tenant":
 		t.Entity.ID = g.Tenant()
@@ -91,8 +91,7 @@ func (r *resolver) Resolve(ctx context.Context, g identity.Grant, rule *intercep
 // instead of asking policy about something that cannot happen.
 func unbuilt(method string) bool {
 	switch method {
-	case behalfv1.AdminService_Lock_FullMethodName, behalfv1.AdminService_Unlock_FullMethodName, behalfv1.AdminService_ListLocks_FullMethodName,
-		behalfv1.AdminService_ExplainDecision_FullMethodName,
+	case behalfv1.AdminService_ExplainDecision_FullMethodName,
 		behalfv1.ToolService_ReportToolCall_FullMethodName, behalfv1.ToolService_Delegate_FullMethodName:
 		return true
 	}

@@ -24,13 +24,13 @@ func putGrant(tx *Tx, g GrantRecord) error {
 	if err != nil {
 		return err
 	}
-	n, err := tx.Exec(`INSERT INTO grants (id, tenant, issuer, subject, workload, scopes, roles, tier, chain, email, name, acr, auth_time, expires, created)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
-		ON CONFLICT (id) DO UPDATE SET scopes = excluded.scopes, roles = excluded.roles, email = excluded.email, name = excluded.name,
+	n, err := tx.Exec(`INSERT INTO grants (id, tenant, issuer, subject, workload, token_id, thumbprint, scopes, roles, tier, chain, email, name, acr, auth_time, expires, created)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+		ON CONFLICT (id) DO UPDATE SET token_id = excluded.token_id, thumbprint = excluded.thumbprint, scopes = excluded.scopes, roles = excluded.roles, email = excluded.email, name = excluded.name,
 			acr = excluded.acr, auth_time = excluded.auth_time, expires = excluded.expires
 		WHERE grants.tenant = excluded.tenant AND grants.issuer = excluded.issuer AND grants.subject = excluded.subject
 			AND grants.workload = excluded.workload AND grants.tier = excluded.tier AND grants.chain = excluded.chain`,
-		g.ID, g.Tenant, g.Issuer, g.Subject, g.Workload, scopes, roles, g.Tier, chain, g.Email, g.Name, g.ACR, g.AuthTime, g.Expires, g.CreatedAt)
+		g.ID, g.Tenant, g.Issuer, g.Subject, g.Workload, g.TokenID, g.Thumbprint, scopes, roles, g.Tier, chain, g.Email, g.Name, g.ACR, g.AuthTime, g.Expires, g.CreatedAt)
 	if err == nil && n == 0 {
 		return fault.New(codes.PermissionDenied, fault.OwnerMismatch, "this grant was made for somebody else")
 	}
@@ -42,8 +42,8 @@ func putGrant(tx *Tx, g GrantRecord) error {
 func (r *Reader) Grant(ctx context.Context, id string) (GrantRecord, error) {
 	var g GrantRecord
 	var scopes, roles, chain string
-	err := r.db.QueryRowContext(ctx, `SELECT id, tenant, issuer, subject, workload, scopes, roles, tier, chain, email, name, acr, auth_time, expires, created
-		FROM grants WHERE id = $1`, id).Scan(&g.ID, &g.Tenant, &g.Issuer, &g.Subject, &g.Workload, &scopes, &roles, &g.Tier, &chain, &g.Email, &g.Name, &g.ACR, &g.AuthTime, &g.Expires, &g.CreatedAt)
+	err := r.db.QueryRowContext(ctx, `SELECT id, tenant, issuer, subject, workload, token_id, thumbprint, scopes, roles, tier, chain, email, name, acr, auth_time, expires, created
+		FROM grants WHERE id = $1`, id).Scan(&g.ID, &g.Tenant, &g.Issuer, &g.Subject, &g.Workload, &g.TokenID, &g.Thumbprint, &scopes, &roles, &g.Tier, &chain, &g.Email, &g.Name, &g.ACR, &g.AuthTime, &g.Expires, &g.CreatedAt)
 	if err != nil {
 		return GrantRecord{}, missing("grant", err)
 	}

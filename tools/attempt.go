@@ -165,6 +165,9 @@ func (a *attempt) checkArguments(context.Context) *fault.Error {
 
 // checkLive fails closed: a grant without an end has ended.
 func (a *attempt) checkLive(context.Context) *fault.Error {
+	if f := a.gate.guard.Locked(&a.query); f != nil {
+		return f
+	}
 	if !a.gate.clock().Before(a.grant.Expires()) {
 		return errExpired
 	}

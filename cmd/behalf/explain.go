@@ -56,6 +56,7 @@ var hints = map[string]string{ //nolint:gosec // names of reasons are not creden
 	"CREDENTIAL_EXPIRED":  "with `behalf dev` use --as PERSON; else get a new token from your identity provider",
 	"POLICY_DENIED":       "who may read the audit log sees which policy it was: `behalf audit query --call DECISION`",
 	"RATE_LIMITED":        "who may read the audit log sees which policy it was: `behalf audit query --call DECISION`",
+	"PRINCIPAL_LOCKED":    "who may list locks sees which it is, and why: `behalf locks`",
 	"SESSION_BUSY":        "`behalf chat TARGET --session SESSION` follows the run and answers what it asks; `behalf runs cancel RUN` ends it",
 	"POLICY_ERROR":        "`behalf policy check -c FILE` on the server's machine names the policy, its file and line",
 	"NOT_FOUND":           "`behalf agents`, `behalf chats`, `behalf sessions` and `behalf runs` list what there is for you",

@@ -17,9 +17,14 @@ import (
 // look makes a command that asks one question and prints the answer as a table
 // or as JSON.
 func look[R proto.Message](use, short string, ask func(*cobra.Command, *grpc.ClientConn, *clientFlags) (R, error), rows func(R) [][]string) *cobra.Command {
+	return lookAt(use, short, cobra.NoArgs, ask, rows)
+}
+
+// lookAt is look for a command that takes arguments.
+func lookAt[R proto.Message](use, short string, args cobra.PositionalArgs, ask func(*cobra.Command, *grpc.ClientConn, *clientFlags) (R, error), rows func(R) [][]string) *cobra.Command {
 	var f clientFlags
 	c := &cobra.Command{
-		Use: use, Short: short, Args: cobra.NoArgs,
+		Use: use, Short: short, Args: args,
 		RunE: func(c *cobra.Command, _ []string) error {
 			ctx, conn, err := f.dial(c.Context())
 			if err != nil {

@@ -32,6 +32,7 @@ func Run(t *testing.T, dsn func(t *testing.T) string) {
 		"CheckpointsComeByRowsAndAtTheEnd":  checkpointsComeByRowsAndAtTheEnd,
 		"HostileTextIsKept":                 hostileTextIsKept,
 		"GrantsAreBoundToTheirOwner":        grantsAreBoundToTheirOwner,
+		"LocksAreKept":                      locksAreKept,
 		"RunsAreIndexed":                    runsAreIndexed,
 		"RequestIDsAreUniqueForADay":        requestIDsAreUniqueForADay,
 		"SessionsAreIndexed":                sessionsAreIndexed,

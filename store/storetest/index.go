@@ -10,6 +10,7 @@ import (
 
 	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/policy"
 	"github.com/behalf-dev/behalf/store"
 	"github.com/google/go-cmp/cmp"
 )
@@ -26,6 +27,7 @@ func grantsAreBoundToTheirOwner(t *testing.T, dsn string) {
 	}
 	must(t, s.PutGrant(t.Context(), g))
 	refreshed := g
+	refreshed.TokenID, refreshed.Thumbprint = "jti-2", "th"
 	refreshed.Scopes, refreshed.Expires = []string{"crm.read"}, 9
 	must(t, s.PutGrant(t.Context(), refreshed))
 
@@ -46,6 +48,30 @@ func grantsAreBoundToTheirOwner(t *testing.T, dsn string) {
 	}
 	if _, err := s.Grant(t.Context(), "grt_2"); !errors.Is(err, fault.NotFound) {
 		t.Errorf("got %v, want NOT_FOUND", err)
+	}
+}
+
+func locksAreKept(t *testing.T, dsn string) {
+	s := Start(t, store.Config{DSN: dsn})
+	at := func(ns int64) time.Time { return time.Unix(0, ns) }
+	ended := policy.Lock{Target: policy.LockTarget{Kind: policy.LockTenant, Tenant: "globex"}, Reason: "x", Created: at(1), Expires: at(2), ByTenant: "ops"}
+	user := policy.Lock{
+		Target: policy.LockTarget{Kind: policy.LockUser, Tenant: "acme", ID: "alice"}, Reason: "stolen", Created: at(1), Expires: at(90),
+		By: audit.User{Issuer: "idp", Subject: "bob", Email: "bob@x"}, ByTenant: "acme",
+	}
+	tool := policy.Lock{Target: policy.LockTarget{Kind: policy.LockTool, ID: "refund"}, Created: at(3)}
+	for _, l := range []policy.Lock{ended, user, tool} {
+		must(t, s.PutLock(t.Context(), l))
+	}
+	user.Reason, user.Created, user.Expires = "lost", at(4), time.Time{}
+	must(t, s.PutLock(t.Context(), user))
+	must(t, s.DeleteLock(t.Context(), tool.Target))
+	must(t, s.DeleteLock(t.Context(), policy.LockTarget{Kind: policy.LockUser, Tenant: "globex", ID: "alice"}))
+
+	got, err := s.Locks(t.Context())
+
+	if diff := cmp.Diff(got, []policy.Lock{user}); err != nil || diff != "" {
+		t.Errorf("got %v, got, want:\n%s", err, diff)
 	}
 }
 

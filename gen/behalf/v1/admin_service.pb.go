@@ -788,7 +788,8 @@ type Lock struct {
 	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	// Since when.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	// Who locked it.
+	// Who locked it; absent for people of other tenants, unless the caller is of
+	// server.operator_tenant.
 	CreatedBy     *User `protobuf:"bytes,5,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -874,7 +875,10 @@ type LockTarget struct {
 	//	*LockTarget_Tenant
 	//	*LockTarget_TokenId
 	//	*LockTarget_Everything
-	Target        isLockTarget_Target `protobuf_oneof:"target"`
+	Target isLockTarget_Target `protobuf_oneof:"target"`
+	// Not only in the caller's tenant but in all. Needs a person of
+	// server.operator_tenant; goes with workload, agent, tool, session_id and token_id.
+	AllTenants    bool `protobuf:"varint,9,opt,name=all_tenants,json=allTenants,proto3" json:"all_tenants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -988,22 +992,31 @@ func (x *LockTarget) GetEverything() bool {
 	return false
 }
 
+func (x *LockTarget) GetAllTenants() bool {
+	if x != nil {
+		return x.AllTenants
+	}
+	return false
+}
+
 type isLockTarget_Target interface {
 	isLockTarget_Target()
 }
 
 type LockTarget_User struct {
-	// A person, as "tenant/subject".
+	// A person, as "tenant/subject", where the subject has the issuer's
+	// subject_prefix in front if it has one.
 	User string `protobuf:"bytes,1,opt,name=user,proto3,oneof"`
 }
 
 type LockTarget_Workload struct {
-	// A workload, by its SPIFFE ID.
+	// A workload, by its SPIFFE ID: calls that it makes, alone or for a person, in the
+	// caller's tenant.
 	Workload string `protobuf:"bytes,2,opt,name=workload,proto3,oneof"`
 }
 
 type LockTarget_Agent struct {
-	// An agent, anywhere in a chain; inside the caller's tenant.
+	// An agent, anywhere in a chain, or a group chat; inside the caller's tenant.
 	Agent string `protobuf:"bytes,3,opt,name=agent,proto3,oneof"`
 }
 
@@ -1013,7 +1026,7 @@ type LockTarget_Tool struct {
 }
 
 type LockTarget_SessionId struct {
-	// A session.
+	// A session of the caller's tenant.
 	SessionId string `protobuf:"bytes,5,opt,name=session_id,json=sessionId,proto3,oneof"`
 }
 
@@ -1023,7 +1036,8 @@ type LockTarget_Tenant struct {
 }
 
 type LockTarget_TokenId struct {
-	// A token, by its jti or thumbprint.
+	// A token, by its jti or thumbprint (base64url SHA-256 of the whole token); inside
+	// the caller's tenant.
 	TokenId string `protobuf:"bytes,7,opt,name=token_id,json=tokenId,proto3,oneof"`
 }
 
@@ -1337,7 +1351,7 @@ const file_behalf_v1_admin_service_proto_rawDesc = "" +
 	"\n" +
 	"created_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12.\n" +
 	"\n" +
-	"created_by\x18\x05 \x01(\v2\x0f.behalf.v1.UserR\tcreatedBy\"\xc6\x03\n" +
+	"created_by\x18\x05 \x01(\v2\x0f.behalf.v1.UserR\tcreatedBy\"\xdb\x05\n" +
 	"\n" +
 	"LockTarget\x12<\n" +
 	"\x04user\x18\x01 \x01(\tB&\xbaH#r!(\xc0\x022\x1c^[a-z0-9][a-z0-9-]{0,62}/.+$H\x00R\x04user\x125\n" +
@@ -1351,7 +1365,10 @@ const file_behalf_v1_admin_service_proto_rawDesc = "" +
 	"\xbaH\ar\x05 \x01(\x80\x02H\x00R\atokenId\x12)\n" +
 	"\n" +
 	"everything\x18\b \x01(\bB\a\xbaH\x04j\x02\b\x01H\x00R\n" +
-	"everythingB\x0f\n" +
+	"everything\x12\x1f\n" +
+	"\vall_tenants\x18\t \x01(\bR\n" +
+	"allTenants:\xf1\x01\xbaH\xed\x01\x1a\xea\x01\n" +
+	"$all_tenants_where_it_means_something\x12nall_tenants goes with workload, agent, tool, session_id and token_id; the others name their tenants themselves\x1aR!this.all_tenants || !(has(this.user) || has(this.tenant) || has(this.everything))B\x0f\n" +
 	"\x06target\x12\x05\xbaH\x02\b\x01\"\x85\x04\n" +
 	"\x16ExplainDecisionRequest\x125\n" +
 	"\x06action\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9_]{0,63}$R\x06action\x12&\n" +

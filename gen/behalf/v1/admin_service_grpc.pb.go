@@ -52,15 +52,21 @@ type AdminServiceClient interface {
 	// get_status. Records one row.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
 	// Lock stops somebody or something at once: matching calls are refused with
-	// PRINCIPAL_LOCKED, open runs and streams are cut. A lock on the same target replaces
-	// the one before. Needs a person and a permit for lock; targets beyond the caller's
-	// tenant need the operator tenant. Records decision and outcome.
+	// PRINCIPAL_LOCKED, open runs and streams are cut. When it answers the lock is stored
+	// and in force; it survives a restart. A lock on the same target replaces the one
+	// before. Needs a person and a permit for lock. The targets tenant and everything,
+	// people of other tenants, all_tenants, and a lock that was set from another tenant
+	// need a person of server.operator_tenant, else POLICY_DENIED. Such a person may still
+	// lock, unlock and list under a lock on everything or on their tenant. Records
+	// decision, with target, reason and end, and outcome.
 	Lock(ctx context.Context, in *LockRequest, opts ...grpc.CallOption) (*LockResponse, error)
-	// Unlock lifts a lock. Needs a person and a permit for unlock; the same tenants as
-	// Lock. Records decision and outcome. Adds NOT_FOUND.
+	// Unlock lifts a lock. What it cut does not come back. Needs a person and a permit for
+	// unlock; the same tenants as Lock. Records decision and outcome as Lock does. Adds
+	// NOT_FOUND.
 	Unlock(ctx context.Context, in *UnlockRequest, opts ...grpc.CallOption) (*UnlockResponse, error)
-	// ListLocks lists the locks in force that touch the caller's tenant. Needs any
-	// credential and a permit for list_locks. Records one row.
+	// ListLocks lists the locks in force that touch the caller's tenant; a person of
+	// server.operator_tenant sees all. Needs any credential and a permit for list_locks.
+	// Records one row.
 	ListLocks(ctx context.Context, in *ListLocksRequest, opts ...grpc.CallOption) (*ListLocksResponse, error)
 	// ExplainDecision decides without doing anything: no effect, no approval, no budget
 	// taken. Needs any credential and a permit for explain_decision. Records one row, as a
@@ -168,15 +174,21 @@ type AdminServiceServer interface {
 	// get_status. Records one row.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	// Lock stops somebody or something at once: matching calls are refused with
-	// PRINCIPAL_LOCKED, open runs and streams are cut. A lock on the same target replaces
-	// the one before. Needs a person and a permit for lock; targets beyond the caller's
-	// tenant need the operator tenant. Records decision and outcome.
+	// PRINCIPAL_LOCKED, open runs and streams are cut. When it answers the lock is stored
+	// and in force; it survives a restart. A lock on the same target replaces the one
+	// before. Needs a person and a permit for lock. The targets tenant and everything,
+	// people of other tenants, all_tenants, and a lock that was set from another tenant
+	// need a person of server.operator_tenant, else POLICY_DENIED. Such a person may still
+	// lock, unlock and list under a lock on everything or on their tenant. Records
+	// decision, with target, reason and end, and outcome.
 	Lock(context.Context, *LockRequest) (*LockResponse, error)
-	// Unlock lifts a lock. Needs a person and a permit for unlock; the same tenants as
-	// Lock. Records decision and outcome. Adds NOT_FOUND.
+	// Unlock lifts a lock. What it cut does not come back. Needs a person and a permit for
+	// unlock; the same tenants as Lock. Records decision and outcome as Lock does. Adds
+	// NOT_FOUND.
 	Unlock(context.Context, *UnlockRequest) (*UnlockResponse, error)
-	// ListLocks lists the locks in force that touch the caller's tenant. Needs any
-	// credential and a permit for list_locks. Records one row.
+	// ListLocks lists the locks in force that touch the caller's tenant; a person of
+	// server.operator_tenant sees all. Needs any credential and a permit for list_locks.
+	// Records one row.
 	ListLocks(context.Context, *ListLocksRequest) (*ListLocksResponse, error)
 	// ExplainDecision decides without doing anything: no effect, no approval, no budget
 	// taken. Needs any credential and a permit for explain_decision. Records one row, as a

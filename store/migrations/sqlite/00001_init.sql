@@ -80,6 +80,8 @@ CREATE TABLE grants (
     issuer     TEXT    NOT NULL,
     subject    TEXT    NOT NULL,
     workload   TEXT    NOT NULL,
+    token_id   TEXT    NOT NULL,
+    thumbprint TEXT    NOT NULL, -- of the token, which is not kept
     scopes     TEXT    NOT NULL,
     roles      TEXT    NOT NULL,
     tier       TEXT    NOT NULL,
@@ -179,7 +181,23 @@ CREATE INDEX approvals_tenant  ON approvals (tenant, created, id);
 CREATE INDEX approvals_pending ON approvals (tenant, asker, expires) WHERE state = 'pending';
 CREATE INDEX approvals_untold  ON approvals (expires) WHERE told = 0 AND run <> '';
 
+-- What is stopped, by kind, the tenant where it holds ('' for all) and name.
+CREATE TABLE locks (
+    kind       TEXT    NOT NULL,
+    tenant     TEXT    NOT NULL,
+    name       TEXT    NOT NULL,
+    reason     TEXT    NOT NULL,
+    created    INTEGER NOT NULL,
+    expires    INTEGER NOT NULL, -- 0: until it is lifted
+    by_tenant  TEXT    NOT NULL,
+    by_issuer  TEXT    NOT NULL,
+    by_subject TEXT    NOT NULL,
+    by_email   TEXT    NOT NULL,
+    PRIMARY KEY (kind, tenant, name)
+) STRICT, WITHOUT ROWID;
+
 -- +goose Down
+DROP TABLE locks;
 DROP TABLE approvals;
 DROP TABLE memories;
 DROP TABLE sessions;
