@@ -213,6 +213,20 @@ func newModel(c config.Model) (agents.Model, error) {
 	return m, nil
 }
 
+// hold watches a run for as long as it works, and binds its question to the context
+// in which it acts, so that its model calls are charged to the budgets that apply.
+func (s *Server) hold(ctx context.Context, r runs.RunRecord, g identity.Grant) (context.Context, func(), error) {
+	q := s.question(runAction(r), r, g)
+	return s.guard.Hold(policy.WithRun(ctx, q), q)
+}
+
+func runEntity(r runs.RunRecord) policy.Entity {
+	if r.Kind == runs.KindGroupChat {
+		return policy.Entity{Type: "GroupChat", ID: r.Target}
+	}
+	return policy.Entity{Type: "Agent", ID: r.Target}
+}
+
 // again asks policy anew before an interrupted run goes on.
 func (s *Server) again(ctx context.Context, r runs.RunRecord, g identity.Grant) error {
 	return s.ask(ctx, runAction(r), r, g)
@@ -233,11 +247,7 @@ func (s *Server) offline(ctx context.Context, r runs.RunRecord, g identity.Grant
 
 // question is one about a run.
 func (s *Server) question(action string, r runs.RunRecord, g identity.Grant) *policy.Query {
-	about := policy.Entity{Type: "Agent", ID: r.Target}
-	if r.Kind == runs.KindGroupChat {
-		about.Type = "GroupChat"
-	}
-	return &policy.Query{Grant: g, Action: action, Resource: about, Session: r.SessionID, Run: r.RunID}
+	return &policy.Query{Grant: g, Action: action, Resource: runEntity(r), Session: r.SessionID, Run: r.RunID}
 }
 
 // ask puts a question about a run to the guard, on record like any other.

@@ -15,6 +15,7 @@ import (
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/interceptors"
 	"github.com/behalf-dev/behalf/memory"
+	"github.com/behalf-dev/behalf/model"
 	"github.com/behalf-dev/behalf/policy"
 	"github.com/behalf-dev/behalf/tools"
 )
@@ -134,7 +135,7 @@ func (c *cast) assistant(name string, a config.Agent, offers []config.Handoff) (
 		return nil, fmt.Errorf("agents.%s.output: %w", name, err)
 	}
 	cfg := agents.AssistantConfig{
-		Name: name, Description: a.Description, Instructions: a.Instructions, Model: c.opt.models[a.Model], ModelLacks: c.lacks(a.Model),
+		Name: name, Description: a.Description, Instructions: a.Instructions, Model: c.model(a.Model), ModelLacks: c.lacks(a.Model),
 		Toolbox: box, Handoffs: c.handoffs(offers), Window: window(a.Context), Output: out,
 		MaxToolRounds: a.MaxToolRounds, Reflect: a.Reflect, SummaryFormat: a.Summary,
 		MaxTurns: a.MaxTurns, ParallelCalls: a.ParallelCalls,
@@ -174,10 +175,13 @@ func (c *cast) coder(name string, a config.Agent) (agents.Agent, error) {
 		Instructions: a.Instructions, Window: window(a.Context), Retries: a.Retries,
 	}
 	if a.Model != "" {
-		cfg.Model, cfg.ModelLacks = c.opt.models[a.Model], c.lacks(a.Model)
+		cfg.Model, cfg.ModelLacks = c.model(a.Model), c.lacks(a.Model)
 	}
 	return agents.NewCoder(cfg)
 }
+
+// model is a model that is asked only under authority that holds.
+func (c *cast) model(name string) agents.Model { return model.Live(c.opt.models[name], c.guard) }
 
 // lacks is what a model, or one that may answer for it, cannot do.
 func (c *cast) lacks(model string) agents.Lacks {
@@ -243,7 +247,7 @@ func (c *cast) society(name string, a config.Agent) (agents.Agent, error) {
 	}
 	return team.NewSociety(team.SocietyConfig{
 		Name: name, Description: a.Description, Team: team.Member{Agent: chat, Ceiling: c.ceiling(a.GroupChat)},
-		Model: c.opt.models[a.Model], Instruction: a.Instructions, ResponsePrompt: a.Response, Window: window(a.Context),
+		Model: c.model(a.Model), Instruction: a.Instructions, ResponsePrompt: a.Response, Window: window(a.Context),
 	})
 }
 

@@ -146,7 +146,7 @@ func (s *Server) openRuns(ctx context.Context) error {
 		return fmt.Errorf("runs.log: %w", err)
 	}
 	s.runs, err = runs.NewEngine(runs.Config{
-		Log: s.log, Queue: queue, Index: s.store, Grants: s.store, Targets: s.target, Hold: s.charged, Resume: s.again, Offline: s.offline, Clock: s.opt.now,
+		Log: s.log, Queue: queue, Index: s.store, Grants: s.store, Targets: s.target, Hold: s.hold, Resume: s.again, Offline: s.offline, Clock: s.opt.now,
 		Logger: s.opt.log, OfflineMax: s.cfg.Runs.OfflineMax, WorkersPerPerson: s.cfg.Server.Limits.DetachedRunsPerUser,
 	})
 	if err != nil {

@@ -27,7 +27,7 @@ func (c *cast) team(name string, around []string) (*team.Team, error) {
 		return team.NewRoundRobin(cfg)
 	case config.Selector:
 		return team.NewSelector(team.SelectorConfig{
-			Config: cfg, Model: c.opt.models[g.Model], Prompt: g.Prompt, PromptAsUser: g.PromptAsUser,
+			Config: cfg, Model: c.model(g.Model), Prompt: g.Prompt, PromptAsUser: g.PromptAsUser,
 			AllowRepeats: g.AllowRepeatedSpeaker, Attempts: g.MaxAttempts, History: g.History,
 		})
 	case config.Swarm:
@@ -36,7 +36,7 @@ func (c *cast) team(name string, around []string) (*team.Team, error) {
 		return graph(cfg, g)
 	case config.Magentic:
 		return team.NewMagentic(team.MagenticConfig{
-			Config: cfg, Model: c.opt.models[g.Model], ModelLacks: c.lacks(g.Model),
+			Config: cfg, Model: c.model(g.Model), ModelLacks: c.lacks(g.Model),
 			MaxStalls: g.MaxStalls, MaxReplans: g.MaxReplans, Attempts: g.MaxAttempts, FinalPrompt: g.FinalPrompt,
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/behalf-dev/behalf/fault"
@@ -35,6 +36,9 @@ type Grant struct {
 	tier      Tier
 	chain     []string
 	expires   time.Time
+	// fresh is the credential that a refresh put in place, for this grant and all
+	// that were made from it; empty: none yet.
+	fresh *atomic.Pointer[Principal]
 }
 
 // Root makes the grant of a fresh call: the principal's scopes, narrowed by
@@ -43,7 +47,7 @@ func Root(id string, p Principal, narrow *Scopes, tier Tier) Grant {
 	if tier == "" {
 		tier = Interactive
 	}
-	return Grant{id: id, principal: p, scopes: p.Scopes().Narrow(narrow), tier: tier, expires: p.Expires()}
+	return Grant{id: id, principal: p, scopes: p.Scopes().Narrow(narrow), tier: tier, expires: p.Expires(), fresh: &atomic.Pointer[Principal]{}}
 }
 
 // Child makes the grant under which agent acts: the chain grows by agent, the
@@ -72,6 +76,32 @@ func (g Grant) Refresh(p Principal) (Grant, error) {
 	g.scopes = g.scopes.Intersect(p.Scopes())
 	g.expires = p.Expires()
 	return g, nil
+}
+
+// Renew is Refresh for the grant and everything that was made from it, also what
+// is bound to a context already.
+func (g Grant) Renew(p Principal) (Grant, error) {
+	fresh, err := g.Refresh(p)
+	if err == nil && g.fresh != nil {
+		g.fresh.Store(&p)
+	}
+	return fresh, err
+}
+
+// Current is the grant under the newest credential of its person.
+func (g Grant) Current() Grant {
+	if g.fresh == nil {
+		return g
+	}
+	p := g.fresh.Load()
+	if p == nil {
+		return g
+	}
+	fresh, err := g.Refresh(*p)
+	if err != nil {
+		return g
+	}
+	return fresh
 }
 
 // ID is the opaque name of the grant's record (grt_…).
@@ -115,10 +145,10 @@ func WithGrant(ctx context.Context, g Grant) context.Context {
 	return context.WithValue(ctx, grantKey{}, g)
 }
 
-// FromContext gives the grant bound to ctx.
+// FromContext gives the grant bound to ctx, as current as it is.
 func FromContext(ctx context.Context) (Grant, bool) {
 	g, ok := ctx.Value(grantKey{}).(Grant)
-	return g, ok
+	return g.Current(), ok
 }
 
 // Child binds the child grant of ctx's grant for agent. See Grant.Child.

@@ -23,6 +23,7 @@ type Guard interface {
 	Begin(context.Context, *policy.Query) (*policy.Permit, error)
 	Read(context.Context, *policy.Query) error
 	Locked(*policy.Query) *fault.Error
+	Hold(context.Context, *policy.Query) (context.Context, func(), error)
 	Refuse(context.Context, *policy.Query, *fault.Error) error
 }
 
@@ -72,42 +73,77 @@ func (a *authorizer) unlocked(ctx context.Context, c *call, rest next) error {
 }
 
 func (a *authorizer) layer(ctx context.Context, c *call, rest next) error {
-	var about Target
-	var permit *policy.Permit
-	c.first = append(c.first, func(ctx context.Context, m proto.Message) (context.Context, error) {
-		p, known := ctx.Value(principalKey{}).(identity.Principal)
-		if !known {
-			return ctx, nil // a public call
+	v := &verdict{release: func() {}}
+	c.first = append(c.first, func(ctx context.Context, m proto.Message) (context.Context, error) { return a.hear(ctx, c, m, v) })
+	c.each = append(c.each, func(proto.Message) error {
+		if v.held != nil && v.held.Err() != nil {
+			return context.Cause(v.held)
 		}
-		m = terms(m)
-		g := identity.Root(a.grantID(), p, narrowing(m), tier(m))
-		if foreign(g, m) {
-			return ctx, a.refuse(ctx, g, c.rule, a.resolve.Named(g, c.rule, m), errForeign)
-		}
-		ctx = identity.WithGrant(ctx, g)
-		var err error
-		about, permit, err = a.decide(ctx, g, c.rule, m)
-		return context.WithValue(ctx, permitKey{}, permit), err
+		return nil
 	})
 	c.send = append(c.send, func(ctx context.Context) error {
-		if permit == nil {
+		if v.permit == nil {
 			return nil
 		}
-		return permit.Wait(ctx)
+		return v.permit.Wait(ctx)
 	})
 	panicked := true
 	defer func() {
-		if panicked && permit != nil { // the decision must not look as if the process had died
-			permit.Done(context.WithoutCancel(ctx), policy.Result{Outcome: policy.Failed, Reason: string(fault.Internal)})
+		if panicked && v.permit != nil { // the decision must not look as if the process had died
+			v.permit.Done(context.WithoutCancel(ctx), policy.Result{Outcome: policy.Failed, Reason: string(fault.Internal)})
 		}
+		v.release() // here: the records of a call come in the order in which it ends
 	}()
 	err := rest(ctx)
 	panicked = false
-	note(ctx, about, err)
-	if permit == nil {
+	if why := cutBy(v.held); why != nil {
+		err = why
+	}
+	note(ctx, v.about, err)
+	if v.permit == nil {
 		return err
 	}
-	return a.close(ctx, permit, err)
+	return a.close(ctx, v.permit, err)
+}
+
+// verdict is what the first message of a call led to.
+type verdict struct {
+	about   Target
+	permit  *policy.Permit
+	held    context.Context // in which it goes on; nil: it is short
+	release func()
+}
+
+// hear makes the grant of a call, decides it, and holds what may last.
+func (a *authorizer) hear(ctx context.Context, c *call, m proto.Message, v *verdict) (context.Context, error) {
+	p, known := ctx.Value(principalKey{}).(identity.Principal)
+	if !known {
+		return ctx, nil // a public call
+	}
+	m = terms(m)
+	g := identity.Root(a.grantID(), p, narrowing(m), tier(m))
+	if foreign(g, m) {
+		return ctx, a.refuse(ctx, g, c.rule, a.resolve.Named(g, c.rule, m), errForeign)
+	}
+	ctx = identity.WithGrant(ctx, g)
+	q, err := a.decide(ctx, g, c.rule, m, v)
+	ctx = context.WithValue(ctx, permitKey{}, v.permit)
+	if err != nil || !c.lasts() {
+		return ctx, err
+	}
+	held, release, err := a.guard.Hold(ctx, q)
+	if err != nil {
+		return ctx, err
+	}
+	letGo := condemn(held, c.farewell)
+	v.held, v.release = held, func() { letGo(); release() }
+	return held, nil
+}
+
+// lasts reports whether a call goes on for so long that its authority may end
+// meanwhile: a stream, and what waits for a run.
+func (c *call) lasts() bool {
+	return c.stream || c.rule.Action == "run_agent" || c.rule.Action == "run_group_chat"
 }
 
 // close records how the call ended. Before the decision is on record not even an
@@ -139,27 +175,27 @@ func Outcome(err error) policy.Result {
 
 // decide asks the guard as the rule says: before the effect, with one row, or
 // not at all for a caller's own lists. Tool calls are decided at the other door:
-// the gate knows the arguments.
-func (a *authorizer) decide(ctx context.Context, g identity.Grant, r *Rule, m proto.Message) (Target, *policy.Permit, error) {
+// the gate knows the arguments. It gives the query, as far as there is one.
+func (a *authorizer) decide(ctx context.Context, g identity.Grant, r *Rule, m proto.Message, v *verdict) (*policy.Query, error) {
 	if r.Audit == behalfv1.Audit_AUDIT_NONE {
-		return Target{}, nil, nil // no permit is needed
+		return a.query(ctx, g, Target{Action: r.Action}), nil
 	}
 	t, err := a.resolve.Resolve(ctx, g, r, m)
+	v.about = t
 	if err != nil {
-		return t, nil, a.refuse(ctx, g, r, t, err)
-	}
-	if r.Action == policy.ActionCallTool {
-		return t, nil, nil // the gate has its own
+		return nil, a.refuse(ctx, g, r, t, err)
 	}
 	q := a.query(ctx, g, t)
-	if r.Audit == behalfv1.Audit_AUDIT_READ {
-		return t, nil, a.guard.Read(ctx, q)
+	switch {
+	case r.Action == policy.ActionCallTool:
+		return q, nil // the gate has its own
+	case r.Audit == behalfv1.Audit_AUDIT_READ:
+		return q, a.guard.Read(ctx, q)
 	}
-	permit, err := a.guard.Begin(ctx, q)
-	if err != nil || overlaps(r, m) && len(permit.Decision().Duties) == 0 {
-		return t, permit, err
+	if v.permit, err = a.guard.Begin(ctx, q); err != nil || overlaps(r, m) && len(v.permit.Decision().Duties) == 0 {
+		return q, err
 	}
-	return t, permit, permit.Wait(ctx)
+	return q, v.permit.Wait(ctx)
 }
 
 // note gives the call's line in the log what was refused and which policies did

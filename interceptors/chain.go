@@ -26,9 +26,10 @@ type call struct {
 
 	answer any // of a unary call, once its handler has made it
 
-	silent  time.Duration // how long the first message may take; 0: for ever
-	blocked time.Duration // how long one send may wait for the client; 0: for ever
-	stopped time.Duration // the same once its run was told to stop
+	silent   time.Duration // how long the first message may take; 0: for ever
+	blocked  time.Duration // how long one send may wait for the client; 0: for ever
+	stopped  time.Duration // the same once its run was told to stop
+	farewell time.Duration // how long it may last when its authority has ended
 }
 
 // next is the rest of the chain.
@@ -38,8 +39,7 @@ type next func(context.Context) error
 type layer func(ctx context.Context, c *call, rest next) error
 
 // conversation reports whether client and server go on speaking: such a stream
-// has no end of its own, and its handler ends it with its credential, which the
-// client may refresh.
+// has no end of its own but that of its credential, which the client may refresh.
 func (c *call) conversation() bool { return c.both && c.rule != nil && c.rule.Action != "" }
 
 // every runs what each message must pass.

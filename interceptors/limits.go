@@ -2,7 +2,6 @@ package interceptors
 
 import (
 	"context"
-	"errors"
 	"math"
 	"sync"
 	"time"
@@ -23,6 +22,7 @@ type Limits struct {
 	FirstMessage  time.Duration // of a stream; default 60 s
 	BlockedSend   time.Duration // after which a client that reads nothing has left; default 10 s
 	StoppedSend   time.Duration // the same when its run was told to stop; default 100 ms
+	Farewell      time.Duration // of a stream whose authority has ended; default 500 ms
 }
 
 func (l Limits) withDefaults() Limits {
@@ -34,6 +34,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.FirstMessage, time.Minute)
 	set(&l.BlockedSend, 10*time.Second)
 	set(&l.StoppedSend, 100*time.Millisecond)
+	set(&l.Farewell, 500*time.Millisecond)
 	return l
 }
 
@@ -102,11 +103,8 @@ func limit(l Limits) layer {
 			return errManyStreams
 		}
 		defer streams.Leave(who)
-		c.silent, c.blocked, c.stopped = l.FirstMessage, l.BlockedSend, l.StoppedSend
-		if c.conversation() {
-			return rest(ctx)
-		}
-		return live(ctx, p, rest)
+		c.silent, c.blocked, c.stopped, c.farewell = l.FirstMessage, l.BlockedSend, l.StoppedSend, l.Farewell
+		return rest(ctx)
 	}
 }
 
@@ -128,24 +126,6 @@ func (s *Counts) unary(ctx context.Context, c *call, who string, rest next) erro
 	answered = true
 	c.answer = held(c.answer, leave)
 	return nil
-}
-
-// errExpired is why a stream ends with its caller's credential.
-var errExpired = fault.New(codes.Unauthenticated, fault.CredentialExpired, "the credential has expired; come back with a fresh one")
-
-// live ends a stream when the credential that opened it does (SECURITY 1.18).
-// What works in it learns of it as the cause of its context's end.
-func live(ctx context.Context, p identity.Principal, rest next) error {
-	if p.Expires().IsZero() {
-		return rest(ctx)
-	}
-	ctx, cancel := context.WithDeadlineCause(ctx, p.Expires(), errExpired)
-	defer cancel()
-	err := rest(ctx)
-	if errors.Is(context.Cause(ctx), errExpired) {
-		return errExpired
-	}
-	return err
 }
 
 const (

@@ -24,6 +24,7 @@ type watchdog struct {
 	timer   *time.Timer
 	sending bool
 	hurried *fault.Error // why a send may only take a moment; nil: it may take limit
+	final   *fault.Error // the same, for all sends to come
 }
 
 func (w *watchdog) begin() {
@@ -78,7 +79,15 @@ func (w *watchdog) hurry(why *fault.Error) {
 func (w *watchdog) rest() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.hurried = nil
+	w.hurried = w.final
+}
+
+// last is hurry without a rest after it.
+func (w *watchdog) last(why *fault.Error) {
+	w.mu.Lock()
+	w.final = why
+	w.mu.Unlock()
+	w.hurry(why)
 }
 
 var (
@@ -89,6 +98,44 @@ var (
 
 // streamKey holds the call's serverStream for Tie.
 type streamKey struct{}
+
+// condemn ends the call's stream when held does, for the reason that held has:
+// what has a moment to end by itself shows the end of its run. What does not end
+// then is hung up on, because a write that has begun is not cancelled and may take
+// long. The stream's handler lets go of it when it has ended.
+func condemn(held context.Context, d time.Duration) (letGo func()) {
+	s, _ := held.Value(streamKey{}).(*serverStream)
+	if s == nil {
+		return func() {}
+	}
+	var hang *time.Timer // written before done is closed
+	done := make(chan struct{})
+	stop := context.AfterFunc(held, func() {
+		defer close(done)
+		if why := cutBy(held); why != nil {
+			s.watchdog.last(why)
+			hang = time.AfterFunc(d, func() { s.hangUp(why) })
+		}
+	})
+	return func() {
+		if stop() {
+			return
+		}
+		<-done
+		if hang != nil {
+			hang.Stop()
+		}
+	}
+}
+
+// cutBy is why a held context was cut; nil if it was not.
+func cutBy(held context.Context) *fault.Error {
+	if held == nil {
+		return nil
+	}
+	why, _ := errors.AsType[*fault.Error](context.Cause(held))
+	return why
+}
 
 // Tie gives what ties the stream of the call in ctx to a run: while the run
 // works, the end of its context lets no send wait for the client longer than

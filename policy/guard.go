@@ -54,6 +54,7 @@ type Guard struct {
 	engine  atomic.Pointer[Engine]
 	locks   atomic.Pointer[lockSet]
 	locking sync.Mutex // held by who changes locks
+	open    open       // what goes on
 }
 
 // NewGuard makes a guard that denies everything until Swap gives it an engine.
@@ -88,8 +89,11 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 }
 
 // Swap makes e decide from now on. Permits already given are decided again by
-// Recheck.
-func (g *Guard) Swap(e *Engine) { g.engine.Store(e) }
+// Recheck; what is held is decided again here, and cut where e denies it.
+func (g *Guard) Swap(e *Engine) {
+	g.engine.Store(e)
+	g.open.each((*holding).redecide)
+}
 
 // Engine is the engine that decides now, nil before the first Swap.
 func (g *Guard) Engine() *Engine { return g.engine.Load() }

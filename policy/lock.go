@@ -63,10 +63,14 @@ func (s lockSet) find(q *Query, operators string, now time.Time) *Lock {
 	}
 	f.principal(q.Grant.Principal())
 	f.anywhere(LockSession, q.Session)
-	for agent := range q.Grant.Agents() {
-		f.anywhere(LockAgent, agent)
-	}
-	f.resource(q)
+	f.deed(q)
+	return f.found
+}
+
+// findDeed is find for what a query does, no matter for whom and where.
+func (s lockSet) findDeed(q *Query, now time.Time) *Lock {
+	f := finder{s, q.Grant.Tenant(), now, nil}
+	f.deed(q)
 	return f.found
 }
 
@@ -99,7 +103,10 @@ func (f *finder) principal(p identity.Principal) {
 	}
 }
 
-func (f *finder) resource(q *Query) {
+func (f *finder) deed(q *Query) {
+	for agent := range q.Grant.Agents() {
+		f.anywhere(LockAgent, agent)
+	}
 	switch q.Resource.Type {
 	case "Agent", "GroupChat":
 		f.anywhere(LockAgent, q.Resource.ID)

@@ -66,7 +66,8 @@ func (g *Guard) Lock(ctx context.Context, l Lock) (Lock, error) {
 		return Lock{}, unlockable(err)
 	}
 	set[l.Target] = &l
-	g.locks.Store(&set)
+	g.locks.Store(&set) // before what is open is looked at: what begins now finds it
+	g.open.each(func(h *holding) { h.locked(&l) })
 	return l, nil
 }
 

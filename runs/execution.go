@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/behalf-dev/behalf/agents"
-	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/identity"
-	"google.golang.org/grpc/codes"
 )
 
 // execution is one run at work in this process. Its loop is the commit of the
@@ -32,6 +29,7 @@ type execution struct {
 	tie    func(context.Context) func()   // tells whoever holds up yield that the run shall stop
 	left   bool                           // the listener broke off
 	kept   bool                           // the grant is stored
+	alone  bool                           // it is executed without its caller
 	base   context.Context                // for what must be stored also after a cancel
 	step   []agents.Event                 // committed, not yet stored
 	saying []partial
@@ -79,16 +77,30 @@ func (x *execution) run(ctx context.Context, opening []agents.Event) error {
 	}
 	x.mu.Unlock()
 	defer x.refuse()
+	ctx, stop := context.WithTimeoutCause(ctx, x.e.timeout(x.status.Started.Limits), errTimeout)
+	defer stop()
+	for {
+		err := x.work(ctx, opening)
+		if !errors.Is(err, errExtended) {
+			return err
+		}
+		ctx, opening = identity.WithGrant(ctx, x.grant), nil
+	}
+}
+
+// errExtended says that a run goes on under a grant that was extended.
+var errExtended = errors.New("the grant was extended")
+
+// work executes for as long as one credential holds.
+func (x *execution) work(ctx context.Context, opening []agents.Event) error {
 	held, release, refused := x.hold(ctx)
 	defer release()
-	held, stop := context.WithTimeoutCause(held, x.e.timeout(x.status.Started.Limits), errTimeout)
-	defer stop()
 	defer x.tie(held)()
 	for i := range opening {
 		x.show(&opening[i])
 	}
 	if refused != nil {
-		return x.settle(ctx, refused)
+		return x.settleStopped(refused)
 	}
 	for {
 		err := x.settle(held, x.drive(held))
@@ -256,7 +268,7 @@ func (x *execution) keepGrant() error {
 	x.kept = true
 	ctx, cancel := limited(x.base)
 	defer cancel()
-	return x.e.cfg.Grants.PutGrant(ctx, RecordOf(x.grant, x.e.cfg.Clock()))
+	return x.e.cfg.Grants.PutGrant(ctx, RecordOf(x.grant.Current(), x.e.cfg.Clock()))
 }
 
 // show gives an event to the listener, who may break off.
@@ -291,111 +303,3 @@ type lostError struct{ err error }
 
 func (e *lostError) Error() string { return "store the step: " + e.err.Error() }
 func (e *lostError) Unwrap() error { return e.err }
-
-// settle brings a drive to its end in the log: finished, or waiting. Its error
-// is for the listener.
-func (x *execution) settle(ctx context.Context, err error) error {
-	if _, lost := errors.AsType[*lostError](err); lost {
-		return x.settleLost(err)
-	}
-	if !x.status.Open() {
-		return nil
-	}
-	if cause := context.Cause(ctx); cause != nil && (!x.status.Waits() || !onlyLeft(cause)) {
-		return x.settleStopped(cause)
-	}
-	switch {
-	case err != nil && ctx.Err() == nil:
-		return errors.Join(x.finish(agents.StopFailed, fault.From(err).Reason), err)
-	case x.status.Waits():
-		return x.settleWaiting() // also when the client left at the pause: a waiting run goes on
-	}
-	err = errors.New("the agent ended without finish, error or pause")
-	return errors.Join(x.finish(agents.StopFailed, fault.Internal), err)
-}
-
-// onlyLeft reports whether a cause says that nobody listens any more, rather
-// than that the run shall or may not go on.
-func onlyLeft(cause error) bool {
-	why, isFault := errors.AsType[*fault.Error](cause)
-	return !errors.Is(cause, errCancelled) && (!isFault || why.Code == codes.Canceled)
-}
-
-// settleStopped ends a run that was told to stop.
-func (x *execution) settleStopped(cause error) error {
-	why, isFault := errors.AsType[*fault.Error](cause)
-	switch {
-	case errors.Is(cause, errTimeout):
-		return x.finish(agents.StopTimeout, "")
-	case errors.Is(cause, errShutdown):
-		return errors.Join(x.flush(), errShutdown) // open: whoever starts next goes on
-	case isFault && why.Reason == fault.CredentialExpired:
-		x.keepPartial()
-		x.add(agents.Event{Body: agents.CredentialRequired{}})
-		return x.settleWaiting()
-	case isFault && why.Code != codes.Canceled:
-		return errors.Join(x.finish(agents.StopFailed, why.Reason), cause)
-	}
-	return x.finish(agents.StopCancelled, "")
-}
-
-// settleLost ends a run whose step could not be stored. What was not stored did
-// not happen; if somebody else stored something, the run is theirs.
-func (x *execution) settleLost(err error) error {
-	if errors.Is(err, ErrConflict) {
-		return errMoved.Because(err)
-	}
-	ctx, cancel := limited(x.base)
-	defer cancel()
-	fresh, loadErr := x.e.load(ctx, x.key)
-	if loadErr != nil || fresh.status.RunID != x.rec.RunID {
-		return errors.Join(err, loadErr)
-	}
-	x.step, x.session = nil, fresh
-	if !x.status.Open() { // the end was stored after all
-		x.indexState()
-		return nil
-	}
-	if finishErr := x.finish(agents.StopFailed, fault.Internal); finishErr != nil {
-		return errors.Join(err, finishErr)
-	}
-	return err
-}
-
-func (x *execution) settleWaiting() error {
-	if err := x.flush(); err != nil {
-		return x.settleLost(err)
-	}
-	x.indexState()
-	return nil
-}
-
-// finish keeps what was being said and ends the run. It also works when nothing
-// else does any more: it needs only the log.
-func (x *execution) finish(stopReason string, reason fault.Reason) error {
-	x.keepPartial()
-	x.add(agents.Event{Body: agents.RunFinished{StopReason: stopReason, Reason: string(reason)}})
-	if err := x.flush(); err != nil {
-		if errors.Is(err, ErrConflict) {
-			return errMoved.Because(err)
-		}
-		return err
-	}
-	return nil
-}
-
-func (x *execution) keepPartial() {
-	for _, p := range slices.Clone(x.saying) {
-		if ev, ok := p.incomplete(); ok {
-			x.add(ev)
-		}
-	}
-	x.saying = nil
-}
-
-// add stamps and takes an event of the run itself.
-func (x *execution) add(ev agents.Event) {
-	ev.Time, ev.SessionID, ev.RunID = x.e.cfg.Clock().UTC(), x.rec.SessionID, x.rec.RunID
-	x.transcript.Stamp(&ev)
-	x.take(ev)
-}

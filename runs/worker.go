@@ -174,7 +174,7 @@ func (e *Engine) resume(ctx context.Context, j Job) (*execution, error) {
 // perform executes a run without its caller: under the stored grant, if it still
 // holds and policy still agrees.
 func (e *Engine) perform(ctx context.Context, x *execution) error {
-	x.base = context.WithoutCancel(ctx)
+	x.base, x.alone = context.WithoutCancel(ctx), true
 	kept, err := e.cfg.Grants.Grant(ctx, x.status.Started.GrantID)
 	if err != nil {
 		return errors.Join(x.finish(agents.StopFailed, fault.From(err).Reason), err)

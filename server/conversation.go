@@ -14,7 +14,6 @@ import (
 	"github.com/behalf-dev/behalf/policy"
 	"github.com/behalf-dev/behalf/runs"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc/codes"
 )
 
 // conversation is one Converse stream. Two goroutines share it.
@@ -38,7 +37,6 @@ type conversation struct {
 	tenant string
 	turns  chan *turn // from hear to the handler; closed when the client has no more to say
 	silent *time.Timer
-	expiry *time.Timer // nil: the credential has no end
 
 	acting  sync.Mutex     // held by hear while it deals with a message
 	answers errgroup.Group // on their way
@@ -100,9 +98,6 @@ func (c *conversation) have() error {
 func (c *conversation) close() {
 	c.cancel(nil)
 	c.silent.Stop()
-	if c.expiry != nil {
-		c.expiry.Stop()
-	}
 	c.acting.Lock()
 	defer c.acting.Unlock()
 	_ = c.answers.Wait() // they report by themselves
@@ -118,15 +113,6 @@ func (c *conversation) end(err error) {
 	c.mu.Unlock()
 	c.cancel(nil)
 }
-
-// expire ends the conversation with its credential, as the chain does it to other
-// streams. A run at work learns of it and waits for a fresh one.
-func (c *conversation) expire() {
-	c.cancel(errExpired)
-	c.end(errExpired)
-}
-
-var errExpired = fault.New(codes.Unauthenticated, fault.CredentialExpired, "the credential has expired; open the conversation again with a fresh one")
 
 // why is the reason that somebody gave, else err.
 func (c *conversation) why(err error) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"time"
 
 	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/fault"
@@ -200,25 +199,20 @@ func (c *conversation) superseded(t *turn, err error) bool {
 	return t.cancelled && errors.Is(err, fault.RunNotActive)
 }
 
-// refresh takes a fresh credential of the same person: for turns to come, and for
-// a run that waits. A turn at work goes on under the one that it began with.
+// refresh takes a fresh credential of the same person: for the turn at work and
+// those to come, and for a run that waits.
 func (c *conversation) refresh(token string) error {
 	p, err := c.identify.IdentifyToken(c.ctx, interceptors.Connection(c.ctx), identity.NewSecret(token))
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	g, err := c.grant.Refresh(p)
-	if err == nil {
-		c.grant = g
-	}
-	c.mu.Unlock()
+	g, err := c.guard.Refresh(c.ctx, p)
 	if err != nil {
 		return err
 	}
-	if c.expiry != nil {
-		c.expiry.Reset(time.Until(g.Expires()))
-	}
+	c.mu.Lock()
+	c.grant = g
+	c.mu.Unlock()
 	t := c.current()
 	if t == nil {
 		return nil

@@ -26,7 +26,7 @@ type Identifier interface {
 type conversationService struct {
 	behalfv1.UnimplementedConversationServiceServer
 	runs     Runs
-	guard    interceptors.Guard
+	guard    Guard
 	identify Identifier
 	silence  time.Duration
 
@@ -58,9 +58,6 @@ func (s *conversationService) Converse(stream conversationStream) error {
 	c.silent = time.AfterFunc(s.silence, func() {
 		c.end(fault.New(codes.DeadlineExceeded, fault.DeadlineExceeded, "nothing was said for too long; open the conversation again with its session_id"))
 	})
-	if end := g.Expires(); !end.IsZero() {
-		c.expiry = time.AfterFunc(time.Until(end), c.expire)
-	}
 	if err := c.join(); err != nil {
 		c.close()
 		return err

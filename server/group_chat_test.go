@@ -66,7 +66,8 @@ when { resource.owner == principal };
 
 func newRoom(t *testing.T, p plan) *room {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), log: &logBuffer{}, acme: identitytest.NewCAOf(t, acmeDomain), idp: newIssuer(t, acmeIssuer)}
+	w := &world{t: t, dir: t.TempDir(), log: &logBuffer{}, idp: newIssuer(t, acmeIssuer)}
+	w.acme = ok(identity.NewDevCA(identity.DevCAConfig{TrustDomain: acmeDomain, Life: 1000 * time.Hour}))(t) // the room's clock moves by days
 	w.source = identitytest.NewSource(t, w.acme, "/behalf")
 	r := &room{world: w, clock: identitytest.NewClock(), model: modeltest.NewServer(t)}
 	succeed(t, os.MkdirAll(w.path("state"), 0o700))
@@ -224,15 +225,15 @@ func (r *room) rows(action string) (out []string) {
 }
 
 // eventually waits until an outcome that nobody waits for has been written.
-func (r *room) eventually(met func() bool) {
-	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+func (w *world) eventually(met func() bool) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
 	defer cancel()
 	for tick := time.NewTicker(time.Millisecond); !met(); {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			r.t.Fatal("it did not come to be")
+			w.t.Fatal("it did not come to be")
 		}
 	}
 }

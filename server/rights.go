@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"time"
 
 	"github.com/behalf-dev/behalf/identity"
@@ -13,6 +14,8 @@ type Guard interface {
 	interceptors.Guard
 	// Engine is what decides now; nil: nothing is allowed.
 	Engine() *policy.Engine
+	// Refresh replaces the credential of what ctx is held for.
+	Refresh(ctx context.Context, p identity.Principal) (identity.Grant, error)
 }
 
 // rights tells what somebody could do, for lists. Nothing is done by that, so

@@ -40,6 +40,8 @@ func (a *attempt) perform(ctx context.Context) (agents.ToolCallFinished, error) 
 	if err := a.permit.Wait(ctx); err != nil {
 		return a.denied(ctx, err)
 	}
+	ctx, leave := a.gate.guard.Act(ctx, &a.query)
+	defer leave()
 	if err := a.stillAllowed(ctx); err != nil {
 		a.done(ctx, policy.Result{Outcome: policy.Cancelled, Reason: string(fault.From(err).Reason)})
 		return a.denied(ctx, err)
