@@ -46,11 +46,7 @@ func (i *Identifier) Identify(ctx context.Context, state *tls.ConnectionState, m
 		i.count("")
 		return Principal{}, err
 	}
-	p, err := i.identify(ctx, state, credential)
-	if err != nil {
-		i.count(i.claimed(credential))
-	}
-	return p, err
+	return i.identified(ctx, state, credential)
 }
 
 // Refused gives how many calls were refused since it was last asked, by the
@@ -92,7 +88,15 @@ func (i *Identifier) IdentifyToken(ctx context.Context, state *tls.ConnectionSta
 	if credential.IsZero() {
 		return Principal{}, required("present an access token")
 	}
-	return i.identify(ctx, state, credential)
+	return i.identified(ctx, state, credential)
+}
+
+func (i *Identifier) identified(ctx context.Context, state *tls.ConnectionState, credential Secret) (Principal, error) {
+	p, err := i.identify(ctx, state, credential)
+	if err != nil {
+		i.count(i.claimed(credential))
+	}
+	return p, err
 }
 
 func (i *Identifier) identify(ctx context.Context, state *tls.ConnectionState, credential Secret) (Principal, error) {

@@ -62,6 +62,8 @@ func (g *Guard) Lock(ctx context.Context, l Lock) (Lock, error) {
 	case old == nil && len(set) >= maxLocks:
 		return Lock{}, errManyLocks
 	}
+	ctx, cancel := g.untilStored(ctx)
+	defer cancel()
 	if err := g.config.Locks.PutLock(ctx, l); err != nil {
 		return Lock{}, unlockable(err)
 	}
@@ -82,6 +84,8 @@ func (g *Guard) Unlock(ctx context.Context, t LockTarget, tenant string) error {
 	case !g.mayChange(old, tenant):
 		return errNotYours
 	}
+	ctx, cancel := g.untilStored(ctx)
+	defer cancel()
 	if err := g.config.Locks.DeleteLock(ctx, t); err != nil {
 		return unlockable(err)
 	}
@@ -113,6 +117,12 @@ func (g *Guard) Locked(q *Query) *fault.Error {
 		return nil
 	}
 	return errLocked
+}
+
+// untilStored is for a write whose outcome must be known: a caller who hangs up
+// would leave a lock that is stored and not in force.
+func (g *Guard) untilStored(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(context.WithoutCancel(ctx), g.config.Timeout, errSinkHangs)
 }
 
 // inForce is a copy of the set, less what has ended.

@@ -29,14 +29,15 @@ import (
 // nothing any more.
 type conversation struct {
 	*conversationService
-	stream conversationStream
-	ctx    context.Context // of all that the conversation does; a stream's lifetime is not an argument
-	cancel context.CancelCauseFunc
-	open   *behalfv1.OpenConversation
-	to     target
-	tenant string
-	turns  chan *turn // from hear to the handler; closed when the client has no more to say
-	silent *time.Timer
+	stream  conversationStream
+	ctx     context.Context // of all that the conversation does; a stream's lifetime is not an argument
+	cancel  context.CancelCauseFunc
+	open    *behalfv1.OpenConversation
+	to      target
+	tenant  string
+	turns   chan *turn // from hear to the handler; closed when the client has no more to say
+	silent  *time.Timer
+	refused chan *behalfv1.RefreshRefused // from hear to the handler, who sends
 
 	acting  sync.Mutex     // held by hear while it deals with a message
 	answers errgroup.Group // on their way
@@ -47,6 +48,9 @@ type conversation struct {
 	turn    *turn  // the newest
 	err     error  // why the conversation ends
 }
+
+// maxRefused is how many refreshes may be refused while the handler is at work.
+const maxRefused = 16
 
 // maxAnswers is how many answers may be on their way to a run that is at work.
 const maxAnswers = 16
@@ -88,8 +92,26 @@ func (c *conversation) have() error {
 			if err := c.take(t); err != nil {
 				return c.why(err)
 			}
+		case no := <-c.refused:
+			if err := c.stream.Send(&behalfv1.ConverseResponse{Refused: no}); err != nil {
+				return c.why(err)
+			}
 		case <-c.ctx.Done():
 			return c.why(context.Cause(c.ctx))
+		}
+	}
+}
+
+// sayRefused sends what was refused meanwhile.
+func (c *conversation) sayRefused() error {
+	for {
+		select {
+		case no := <-c.refused:
+			if err := c.stream.Send(&behalfv1.ConverseResponse{Refused: no}); err != nil {
+				return err
+			}
+		default:
+			return nil
 		}
 	}
 }
@@ -219,6 +241,9 @@ func (c *conversation) tell(t *turn, e *agents.Event, err error) error {
 		close(t.started)
 	}
 	c.silent.Reset(c.silence)
+	if err := c.sayRefused(); err != nil {
+		return err
+	}
 	return c.stream.Send(&behalfv1.ConverseResponse{Event: wire.Encode(e)})
 }
 

@@ -199,16 +199,32 @@ func (c *conversation) superseded(t *turn, err error) bool {
 	return t.cancelled && errors.Is(err, fault.RunNotActive)
 }
 
+// refuse answers a refresh that came to nothing. What says that nothing works any
+// more ends the conversation.
+func (c *conversation) refuse(err error) error {
+	f := fault.From(err)
+	if f.Reason == fault.AuditUnavailable || f.Reason == fault.Internal || c.ctx.Err() != nil {
+		return err
+	}
+	no := &behalfv1.RefreshRefused{Reason: behalfv1.ErrorReason(enum(behalfv1.ErrorReason_value, "ERROR_REASON_", string(f.Reason))), Message: f.Message}
+	select {
+	case c.refused <- no:
+		return nil
+	default:
+		return err // the client goes on sending what is refused
+	}
+}
+
 // refresh takes a fresh credential of the same person: for the turn at work and
 // those to come, and for a run that waits.
 func (c *conversation) refresh(token string) error {
 	p, err := c.identify.IdentifyToken(c.ctx, interceptors.Connection(c.ctx), identity.NewSecret(token))
 	if err != nil {
-		return err
+		return c.refuse(err)
 	}
 	g, err := c.guard.Refresh(c.ctx, p)
 	if err != nil {
-		return err
+		return c.refuse(err)
 	}
 	c.mu.Lock()
 	c.grant = g

@@ -52,7 +52,7 @@ func (s *conversationService) Converse(stream conversationStream) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	c := &conversation{
 		conversationService: s, stream: stream, ctx: ctx, cancel: cancel, open: first.GetOpen(), to: aim(first.GetOpen()),
-		tenant: g.Tenant(), grant: g, session: first.GetOpen().GetSessionId(), turns: make(chan *turn),
+		tenant: g.Tenant(), grant: g, session: first.GetOpen().GetSessionId(), turns: make(chan *turn), refused: make(chan *behalfv1.RefreshRefused, maxRefused),
 	}
 	c.answers.SetLimit(maxAnswers)
 	c.silent = time.AfterFunc(s.silence, func() {

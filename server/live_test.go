@@ -326,3 +326,69 @@ func TestALockCutsADetachedRun(t *testing.T) {
 		})
 	}
 }
+
+// TestADetachedRunOutlivesItsTokenOnlyByPolicy starts a run that works on when
+// the token of its person has ended.
+func TestADetachedRunOutlivesItsTokenOnlyByPolicy(t *testing.T) {
+	t.Parallel()
+	offline := `@id("offline") permit (principal in Role::"support", action == Action::"run_offline", resource == Agent::"support");`
+	for name, policies := range map[string]map[string]string{"permitted": {"offline.cedar": offline}, "not permitted": nil} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, m := hanging(t, setup{policies: policies})
+			short := &client{w.dial(w.workload(w.acme, "/app")), bearer(w.token(w.idp, alice, map[string]any{"exp": time.Now().Add(4 * time.Second).Unix()}))}
+			run, err := short.runs().CreateRun(short.ctx(t), &behalfv1.CreateRunRequest{Target: &behalfv1.CreateRunRequest_Agent{Agent: "support"}, Input: "hello"})
+			succeed(t, err)
+			s := newStreams(t)
+			a := w.as(alice)
+			s.watch("watch", a, run.GetRunId())
+			m.Always("scripted", modeltest.Reply{Text: "done"}) // the next time that the model is asked
+
+			if policies != nil {
+				if e := a.finished(t, run.GetRunId()).GetRunFinished(); e.GetOutput() != "done" {
+					t.Errorf("got %v, want the run to have gone on", e)
+				}
+				return
+			}
+			w.eventually(func() bool {
+				r, err := a.runs().GetRun(a.ctx(t), &behalfv1.GetRunRequest{RunId: run.GetRunId()})
+				return err == nil && r.GetRun().GetCredentialRequired() && r.GetRun().GetState() == behalfv1.RunState_RUN_STATE_WAITING
+			})
+			if e := a.finished(t, run.GetRunId()).GetRunFinished(); e.GetOutput() != "done" {
+				t.Errorf("got %v, want the run to go on when its person comes back", e)
+			}
+		})
+	}
+}
+
+// TestATurnAtWorkGoesOnUnderTheRefreshedCredential lets a tool be called when the
+// token that the turn began with has ended.
+func TestATurnAtWorkGoesOnUnderTheRefreshedCredential(t *testing.T) {
+	t.Parallel()
+	m := modeltest.NewServer(t)
+	begun, goOn := make(chan string, 1), make(chan struct{})
+	w := newWorld(t, setup{model: m, spies: []tools.Tool{holdTool("slow_read", tools.ReadOnly(), begun, goOn)}})
+	call := modeltest.Reply{Text: "Let me see. ", Calls: []agents.CallRequest{{ID: "c1", Tool: "slow_read", Arguments: "{}"}}}
+	m.Queue("scripted", call, call, modeltest.Reply{Text: "done"})
+	end := time.Now().Add(4 * time.Second)
+	short := &client{w.dial(w.workload(w.acme, "/app")), bearer(w.token(w.idp, alice, map[string]any{"exp": end.Unix()}))}
+	s := newStreams(t)
+	k := s.converse("talk", short, "support")
+	until(t, "the tool", begun)
+	k.refresh(w.token(w.idp, alice, nil))
+
+	<-time.After(time.Until(end.Add(time.Second)))
+	goOn <- struct{}{}
+	until(t, "the second call", begun)
+	goOn <- struct{}{}
+	succeed(t, k.CloseSend())
+
+	if e := until(t, "the end", s.ended); !errors.Is(e.err, io.EOF) {
+		t.Errorf("got %v, want the conversation to come to its end", e.err)
+	}
+	for _, r := range w.as(carol).records(t, &behalfv1.QueryAuditRequest{Tool: "slow_read"}) {
+		if r.GetDecision() == behalfv1.Decision_DECISION_DENY {
+			t.Errorf("got %v, want both calls allowed", r)
+		}
+	}
+}

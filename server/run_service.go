@@ -164,6 +164,9 @@ func (s *runService) SendInput(ctx context.Context, r *behalfv1.SendInputRequest
 			return &behalfv1.SendInputResponse{Sequence: sequence}, err
 		}
 	}
+	if err := ignore(freshen(ctx, s.runs, rec.RunID), fault.RunNotActive); err != nil {
+		return nil, err
+	}
 	sequence, err := s.runs.Answer(ctx, g.Tenant(), rec.RunID, body)
 	if err != nil {
 		return nil, err

@@ -166,7 +166,11 @@ func (*ConverseRequest_Refresh) isConverseRequest_Request() {}
 type ConverseResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The next event of the run. Live deltas have sequence 0; all others are stored.
-	Event         *Event `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
+	// Absent when refused is set.
+	Event *Event `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
+	// Why a refresh came to nothing; the conversation goes on under the credential that
+	// it had. Sent when the run at work has something to say, at the latest.
+	Refused       *RefreshRefused `protobuf:"bytes,2,opt,name=refused,proto3" json:"refused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -208,6 +212,69 @@ func (x *ConverseResponse) GetEvent() *Event {
 	return nil
 }
 
+func (x *ConverseResponse) GetRefused() *RefreshRefused {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+// RefreshRefused says why the newest token was not taken.
+type RefreshRefused struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The reason, as an error would have it: CREDENTIAL_INVALID or CREDENTIAL_EXPIRED,
+	// OWNER_MISMATCH (another person's, or another issuer's), PRINCIPAL_LOCKED.
+	Reason ErrorReason `protobuf:"varint,1,opt,name=reason,proto3,enum=behalf.v1.ErrorReason" json:"reason,omitempty"`
+	// What to do.
+	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefreshRefused) Reset() {
+	*x = RefreshRefused{}
+	mi := &file_behalf_v1_conversation_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefreshRefused) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefreshRefused) ProtoMessage() {}
+
+func (x *RefreshRefused) ProtoReflect() protoreflect.Message {
+	mi := &file_behalf_v1_conversation_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefreshRefused.ProtoReflect.Descriptor instead.
+func (*RefreshRefused) Descriptor() ([]byte, []int) {
+	return file_behalf_v1_conversation_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *RefreshRefused) GetReason() ErrorReason {
+	if x != nil {
+		return x.Reason
+	}
+	return ErrorReason_ERROR_REASON_UNSPECIFIED
+}
+
+func (x *RefreshRefused) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // OpenConversation says with whom and how.
 type OpenConversation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -240,7 +307,7 @@ type OpenConversation struct {
 
 func (x *OpenConversation) Reset() {
 	*x = OpenConversation{}
-	mi := &file_behalf_v1_conversation_service_proto_msgTypes[2]
+	mi := &file_behalf_v1_conversation_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -252,7 +319,7 @@ func (x *OpenConversation) String() string {
 func (*OpenConversation) ProtoMessage() {}
 
 func (x *OpenConversation) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_conversation_service_proto_msgTypes[2]
+	mi := &file_behalf_v1_conversation_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -265,7 +332,7 @@ func (x *OpenConversation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenConversation.ProtoReflect.Descriptor instead.
 func (*OpenConversation) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_conversation_service_proto_rawDescGZIP(), []int{2}
+	return file_behalf_v1_conversation_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *OpenConversation) GetTarget() isOpenConversation_Target {
@@ -371,7 +438,7 @@ type ConversationInput struct {
 
 func (x *ConversationInput) Reset() {
 	*x = ConversationInput{}
-	mi := &file_behalf_v1_conversation_service_proto_msgTypes[3]
+	mi := &file_behalf_v1_conversation_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -383,7 +450,7 @@ func (x *ConversationInput) String() string {
 func (*ConversationInput) ProtoMessage() {}
 
 func (x *ConversationInput) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_conversation_service_proto_msgTypes[3]
+	mi := &file_behalf_v1_conversation_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -396,7 +463,7 @@ func (x *ConversationInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConversationInput.ProtoReflect.Descriptor instead.
 func (*ConversationInput) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_conversation_service_proto_rawDescGZIP(), []int{3}
+	return file_behalf_v1_conversation_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ConversationInput) GetText() string {
@@ -442,7 +509,7 @@ type ConversationDecision struct {
 
 func (x *ConversationDecision) Reset() {
 	*x = ConversationDecision{}
-	mi := &file_behalf_v1_conversation_service_proto_msgTypes[4]
+	mi := &file_behalf_v1_conversation_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -454,7 +521,7 @@ func (x *ConversationDecision) String() string {
 func (*ConversationDecision) ProtoMessage() {}
 
 func (x *ConversationDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_conversation_service_proto_msgTypes[4]
+	mi := &file_behalf_v1_conversation_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -467,7 +534,7 @@ func (x *ConversationDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConversationDecision.ProtoReflect.Descriptor instead.
 func (*ConversationDecision) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_conversation_service_proto_rawDescGZIP(), []int{4}
+	return file_behalf_v1_conversation_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ConversationDecision) GetApprovalId() string {
@@ -500,7 +567,7 @@ type CancelTurn struct {
 
 func (x *CancelTurn) Reset() {
 	*x = CancelTurn{}
-	mi := &file_behalf_v1_conversation_service_proto_msgTypes[5]
+	mi := &file_behalf_v1_conversation_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -512,7 +579,7 @@ func (x *CancelTurn) String() string {
 func (*CancelTurn) ProtoMessage() {}
 
 func (x *CancelTurn) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_conversation_service_proto_msgTypes[5]
+	mi := &file_behalf_v1_conversation_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -525,10 +592,12 @@ func (x *CancelTurn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelTurn.ProtoReflect.Descriptor instead.
 func (*CancelTurn) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_conversation_service_proto_rawDescGZIP(), []int{5}
+	return file_behalf_v1_conversation_service_proto_rawDescGZIP(), []int{6}
 }
 
-// RefreshCredential replaces the person's token, for the same person only.
+// RefreshCredential replaces the person's token, for the same person (issuer and
+// subject) only: for the run at work, for those to come, and for one that waits. What
+// is refused is answered with refused, and changes nothing.
 type RefreshCredential struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The new access token, without "Bearer", at most 16 KiB. The one place outside
@@ -540,7 +609,7 @@ type RefreshCredential struct {
 
 func (x *RefreshCredential) Reset() {
 	*x = RefreshCredential{}
-	mi := &file_behalf_v1_conversation_service_proto_msgTypes[6]
+	mi := &file_behalf_v1_conversation_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -552,7 +621,7 @@ func (x *RefreshCredential) String() string {
 func (*RefreshCredential) ProtoMessage() {}
 
 func (x *RefreshCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_conversation_service_proto_msgTypes[6]
+	mi := &file_behalf_v1_conversation_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -565,7 +634,7 @@ func (x *RefreshCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshCredential.ProtoReflect.Descriptor instead.
 func (*RefreshCredential) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_conversation_service_proto_rawDescGZIP(), []int{6}
+	return file_behalf_v1_conversation_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RefreshCredential) GetAccessToken() string {
@@ -579,7 +648,7 @@ var File_behalf_v1_conversation_service_proto protoreflect.FileDescriptor
 
 const file_behalf_v1_conversation_service_proto_rawDesc = "" +
 	"\n" +
-	"$behalf/v1/conversation_service.proto\x12\tbehalf.v1\x1a\x16behalf/v1/access.proto\x1a\x15behalf/v1/event.proto\x1a\x1bbuf/validate/validate.proto\"\xbf\x02\n" +
+	"$behalf/v1/conversation_service.proto\x12\tbehalf.v1\x1a\x16behalf/v1/access.proto\x1a\x15behalf/v1/error.proto\x1a\x15behalf/v1/event.proto\x1a\x1bbuf/validate/validate.proto\"\xbf\x02\n" +
 	"\x0fConverseRequest\x121\n" +
 	"\x04open\x18\x01 \x01(\v2\x1b.behalf.v1.OpenConversationH\x00R\x04open\x124\n" +
 	"\x05input\x18\x02 \x01(\v2\x1c.behalf.v1.ConversationInputH\x00R\x05input\x12=\n" +
@@ -587,9 +656,13 @@ const file_behalf_v1_conversation_service_proto_rawDesc = "" +
 	"\vcancel_turn\x18\x04 \x01(\v2\x15.behalf.v1.CancelTurnH\x00R\n" +
 	"cancelTurn\x128\n" +
 	"\arefresh\x18\x05 \x01(\v2\x1c.behalf.v1.RefreshCredentialH\x00R\arefreshB\x10\n" +
-	"\arequest\x12\x05\xbaH\x02\b\x01\":\n" +
+	"\arequest\x12\x05\xbaH\x02\b\x01\"o\n" +
 	"\x10ConverseResponse\x12&\n" +
-	"\x05event\x18\x01 \x01(\v2\x10.behalf.v1.EventR\x05event\"\xca\x04\n" +
+	"\x05event\x18\x01 \x01(\v2\x10.behalf.v1.EventR\x05event\x123\n" +
+	"\arefused\x18\x02 \x01(\v2\x19.behalf.v1.RefreshRefusedR\arefused\"Z\n" +
+	"\x0eRefreshRefused\x12.\n" +
+	"\x06reason\x18\x01 \x01(\x0e2\x16.behalf.v1.ErrorReasonR\x06reason\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\xca\x04\n" +
 	"\x10OpenConversation\x126\n" +
 	"\x05agent\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[a-z][a-z0-9_-]{0,63}$H\x00R\x05agent\x12?\n" +
 	"\n" +
@@ -640,43 +713,47 @@ func file_behalf_v1_conversation_service_proto_rawDescGZIP() []byte {
 	return file_behalf_v1_conversation_service_proto_rawDescData
 }
 
-var file_behalf_v1_conversation_service_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_behalf_v1_conversation_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_behalf_v1_conversation_service_proto_goTypes = []any{
 	(*ConverseRequest)(nil),      // 0: behalf.v1.ConverseRequest
 	(*ConverseResponse)(nil),     // 1: behalf.v1.ConverseResponse
-	(*OpenConversation)(nil),     // 2: behalf.v1.OpenConversation
-	(*ConversationInput)(nil),    // 3: behalf.v1.ConversationInput
-	(*ConversationDecision)(nil), // 4: behalf.v1.ConversationDecision
-	(*CancelTurn)(nil),           // 5: behalf.v1.CancelTurn
-	(*RefreshCredential)(nil),    // 6: behalf.v1.RefreshCredential
-	nil,                          // 7: behalf.v1.OpenConversation.LabelsEntry
-	(*Event)(nil),                // 8: behalf.v1.Event
-	(*Scopes)(nil),               // 9: behalf.v1.Scopes
-	(Tier)(0),                    // 10: behalf.v1.Tier
-	(*Limits)(nil),               // 11: behalf.v1.Limits
-	(*Part)(nil),                 // 12: behalf.v1.Part
-	(ApprovalDecision)(0),        // 13: behalf.v1.ApprovalDecision
+	(*RefreshRefused)(nil),       // 2: behalf.v1.RefreshRefused
+	(*OpenConversation)(nil),     // 3: behalf.v1.OpenConversation
+	(*ConversationInput)(nil),    // 4: behalf.v1.ConversationInput
+	(*ConversationDecision)(nil), // 5: behalf.v1.ConversationDecision
+	(*CancelTurn)(nil),           // 6: behalf.v1.CancelTurn
+	(*RefreshCredential)(nil),    // 7: behalf.v1.RefreshCredential
+	nil,                          // 8: behalf.v1.OpenConversation.LabelsEntry
+	(*Event)(nil),                // 9: behalf.v1.Event
+	(ErrorReason)(0),             // 10: behalf.v1.ErrorReason
+	(*Scopes)(nil),               // 11: behalf.v1.Scopes
+	(Tier)(0),                    // 12: behalf.v1.Tier
+	(*Limits)(nil),               // 13: behalf.v1.Limits
+	(*Part)(nil),                 // 14: behalf.v1.Part
+	(ApprovalDecision)(0),        // 15: behalf.v1.ApprovalDecision
 }
 var file_behalf_v1_conversation_service_proto_depIdxs = []int32{
-	2,  // 0: behalf.v1.ConverseRequest.open:type_name -> behalf.v1.OpenConversation
-	3,  // 1: behalf.v1.ConverseRequest.input:type_name -> behalf.v1.ConversationInput
-	4,  // 2: behalf.v1.ConverseRequest.decision:type_name -> behalf.v1.ConversationDecision
-	5,  // 3: behalf.v1.ConverseRequest.cancel_turn:type_name -> behalf.v1.CancelTurn
-	6,  // 4: behalf.v1.ConverseRequest.refresh:type_name -> behalf.v1.RefreshCredential
-	8,  // 5: behalf.v1.ConverseResponse.event:type_name -> behalf.v1.Event
-	9,  // 6: behalf.v1.OpenConversation.scopes:type_name -> behalf.v1.Scopes
-	10, // 7: behalf.v1.OpenConversation.tier:type_name -> behalf.v1.Tier
-	11, // 8: behalf.v1.OpenConversation.limits:type_name -> behalf.v1.Limits
-	7,  // 9: behalf.v1.OpenConversation.labels:type_name -> behalf.v1.OpenConversation.LabelsEntry
-	12, // 10: behalf.v1.ConversationInput.parts:type_name -> behalf.v1.Part
-	13, // 11: behalf.v1.ConversationDecision.decision:type_name -> behalf.v1.ApprovalDecision
-	0,  // 12: behalf.v1.ConversationService.Converse:input_type -> behalf.v1.ConverseRequest
-	1,  // 13: behalf.v1.ConversationService.Converse:output_type -> behalf.v1.ConverseResponse
-	13, // [13:14] is the sub-list for method output_type
-	12, // [12:13] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	3,  // 0: behalf.v1.ConverseRequest.open:type_name -> behalf.v1.OpenConversation
+	4,  // 1: behalf.v1.ConverseRequest.input:type_name -> behalf.v1.ConversationInput
+	5,  // 2: behalf.v1.ConverseRequest.decision:type_name -> behalf.v1.ConversationDecision
+	6,  // 3: behalf.v1.ConverseRequest.cancel_turn:type_name -> behalf.v1.CancelTurn
+	7,  // 4: behalf.v1.ConverseRequest.refresh:type_name -> behalf.v1.RefreshCredential
+	9,  // 5: behalf.v1.ConverseResponse.event:type_name -> behalf.v1.Event
+	2,  // 6: behalf.v1.ConverseResponse.refused:type_name -> behalf.v1.RefreshRefused
+	10, // 7: behalf.v1.RefreshRefused.reason:type_name -> behalf.v1.ErrorReason
+	11, // 8: behalf.v1.OpenConversation.scopes:type_name -> behalf.v1.Scopes
+	12, // 9: behalf.v1.OpenConversation.tier:type_name -> behalf.v1.Tier
+	13, // 10: behalf.v1.OpenConversation.limits:type_name -> behalf.v1.Limits
+	8,  // 11: behalf.v1.OpenConversation.labels:type_name -> behalf.v1.OpenConversation.LabelsEntry
+	14, // 12: behalf.v1.ConversationInput.parts:type_name -> behalf.v1.Part
+	15, // 13: behalf.v1.ConversationDecision.decision:type_name -> behalf.v1.ApprovalDecision
+	0,  // 14: behalf.v1.ConversationService.Converse:input_type -> behalf.v1.ConverseRequest
+	1,  // 15: behalf.v1.ConversationService.Converse:output_type -> behalf.v1.ConverseResponse
+	15, // [15:16] is the sub-list for method output_type
+	14, // [14:15] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_behalf_v1_conversation_service_proto_init() }
@@ -685,6 +762,7 @@ func file_behalf_v1_conversation_service_proto_init() {
 		return
 	}
 	file_behalf_v1_access_proto_init()
+	file_behalf_v1_error_proto_init()
 	file_behalf_v1_event_proto_init()
 	file_behalf_v1_conversation_service_proto_msgTypes[0].OneofWrappers = []any{
 		(*ConverseRequest_Open)(nil),
@@ -693,7 +771,7 @@ func file_behalf_v1_conversation_service_proto_init() {
 		(*ConverseRequest_CancelTurn)(nil),
 		(*ConverseRequest_Refresh)(nil),
 	}
-	file_behalf_v1_conversation_service_proto_msgTypes[2].OneofWrappers = []any{
+	file_behalf_v1_conversation_service_proto_msgTypes[3].OneofWrappers = []any{
 		(*OpenConversation_Agent)(nil),
 		(*OpenConversation_GroupChat)(nil),
 	}
@@ -703,7 +781,7 @@ func file_behalf_v1_conversation_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_behalf_v1_conversation_service_proto_rawDesc), len(file_behalf_v1_conversation_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
