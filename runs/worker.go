@@ -19,7 +19,9 @@ import (
 // whoever starts next.
 func (e *Engine) Run(ctx context.Context) error {
 	if !e.cfg.Shared {
-		if err := e.recover(ctx); err != nil {
+		if err := e.recover(ctx); err != nil && ctx.Err() != nil {
+			return nil // whoever starts next begins anew
+		} else if err != nil {
 			return fmt.Errorf("recover runs: %w", err)
 		}
 	}
