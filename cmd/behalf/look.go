@@ -60,10 +60,14 @@ func lookAt[R proto.Message](use, short string, args cobra.PositionalArgs, ask f
 // ofPerson marks a command whose answer depends on the person it is asked for.
 const ofPerson = "of a person"
 
+func asked(c *cobra.Command) *cobra.Command {
+	c.Annotations = map[string]string{ofPerson: "yes"}
+	return c
+}
+
 // own marks a list that is each person's own, and gives it a length.
 func own(c *cobra.Command) *cobra.Command {
-	c.Annotations = map[string]string{ofPerson: "yes"}
-	c.Flags().Int32("limit", 100, "at most so many, up to 1000")
+	asked(c).Flags().Int32("limit", 100, "at most so many, up to 1000")
 	return c
 }
 
@@ -124,7 +128,7 @@ func nobody(u *behalfv1.User) string {
 }
 
 func chatsCommand() *cobra.Command {
-	return look("chats", "List the group chats",
+	return asked(look("chats", "List the group chats that you may run",
 		func(c *cobra.Command, conn *grpc.ClientConn, _ *clientFlags) (*behalfv1.ListGroupChatsResponse, error) {
 			return behalfv1.NewGroupChatServiceClient(conn).ListGroupChats(c.Context(), &behalfv1.ListGroupChatsRequest{PageSize: everything})
 		},
@@ -135,11 +139,11 @@ func chatsCommand() *cobra.Command {
 				rows = append(rows, []string{g.GetName(), kind, orDash(g.GetParticipants()), g.GetDescription()})
 			}
 			return rows
-		})
+		}))
 }
 
 func agentsCommand() *cobra.Command {
-	return look("agents", "List the agents",
+	return asked(look("agents", "List the agents that you may run",
 		func(c *cobra.Command, conn *grpc.ClientConn, _ *clientFlags) (*behalfv1.ListAgentsResponse, error) {
 			return behalfv1.NewAgentServiceClient(conn).ListAgents(c.Context(), &behalfv1.ListAgentsRequest{PageSize: everything})
 		},
@@ -149,7 +153,7 @@ func agentsCommand() *cobra.Command {
 				rows = append(rows, []string{a.GetName(), orDash(a.GetTools()), ceiling(a.GetScopes()), a.GetDescription()})
 			}
 			return rows
-		})
+		}))
 }
 
 func ceiling(s *behalfv1.Scopes) string {

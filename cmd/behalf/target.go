@@ -7,6 +7,8 @@ import (
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/internal/typo"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // target is what can be run: an agent or a group chat.
@@ -19,7 +21,7 @@ type target struct {
 const everything = 1000
 
 // findTarget asks the server what a name is; agents and group chats never share
-// one.
+// one. The lists have what the caller may run.
 func findTarget(ctx context.Context, conn *grpc.ClientConn, name string) (target, error) {
 	chats, err := behalfv1.NewGroupChatServiceClient(conn).ListGroupChats(ctx, &behalfv1.ListGroupChatsRequest{PageSize: everything})
 	if err != nil {
@@ -42,7 +44,26 @@ func findTarget(ctx context.Context, conn *grpc.ClientConn, name string) (target
 		}
 		known = append(known, a.GetName())
 	}
-	return target{}, wrongInput(fmt.Errorf("there is no agent or group chat %q%s\n  next      `%[3]s agents` and `%[3]s chats` list what there is", name, didYouMean(name, known), self()))
+	return unlisted(ctx, conn, name, known)
+}
+
+// unlisted finds what a name is that the caller may not run. If there is such a
+// thing the server shall say no, with its reason and on record.
+func unlisted(ctx context.Context, conn *grpc.ClientConn, name string, known []string) (target, error) {
+	_, noAgent := behalfv1.NewAgentServiceClient(conn).GetAgent(ctx, &behalfv1.GetAgentRequest{Agent: name})
+	if !absent(noAgent) {
+		return target{name, false}, nil
+	}
+	_, noChat := behalfv1.NewGroupChatServiceClient(conn).GetGroupChat(ctx, &behalfv1.GetGroupChatRequest{GroupChat: name})
+	if !absent(noChat) {
+		return target{name, true}, nil
+	}
+	return target{}, wrongInput(fmt.Errorf("there is no agent or group chat %q%s\n  next      `%[3]s agents` and `%[3]s chats` list what you may run", name, didYouMean(name, known), self()))
+}
+
+// absent reports that a name is nobody's, or cannot be anybody's.
+func absent(err error) bool {
+	return status.Code(err) == codes.NotFound || status.Code(err) == codes.InvalidArgument
 }
 
 // didYouMean is the end of a sentence about an unknown word.
