@@ -44,9 +44,14 @@ func TestEveryFieldOfEveryBodySurvivesTheRoundTrip(t *testing.T) {
 		t.Run(string(name), func(t *testing.T) {
 			for seed := range uint64(200) {
 				want := event(zero, rand.New(rand.NewPCG(seed, 7)))
-				if d, ok := want.Body.(agents.ApprovalDecided); ok && d.Expired {
-					d.Approved = false // nobody decided
-					want.Body = d
+				switch b := want.Body.(type) {
+				case agents.ApprovalDecided:
+					b.Approved = b.Approved && !b.Expired // else nobody decided
+					want.Body = b
+				case agents.Message:
+					for i := range b.Calls {
+						b.Calls[i].Written = "" // lives in memory only
+					}
 				}
 
 				got, err := roundTrip(&want)
