@@ -97,7 +97,7 @@ type ListApprovalsRequest struct {
 	State ApprovalState `protobuf:"varint,1,opt,name=state,proto3,enum=behalf.v1.ApprovalState" json:"state,omitempty"`
 	// Only those of this run; empty: of all.
 	RunId string `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	// At most so many, 1 to 1000. 0 means 100. Fewer may come back, with more to follow.
+	// At most so many, 1 to 1000. 0 means 50. Fewer may come back, with more to follow.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The next_page_token of the answer before; empty for the first page. The other
 	// fields must be the same as then.

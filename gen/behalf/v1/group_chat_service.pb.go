@@ -145,7 +145,7 @@ func (GroupChatKind) EnumDescriptor() ([]byte, []int) {
 // ListGroupChatsRequest asks for a page of group chats, in order of name.
 type ListGroupChatsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most so many, 1 to 1000. 0 means 100. Fewer may come back, with more to follow.
+	// At most so many, 1 to 1000. 0 means 50. Fewer may come back, with more to follow.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The next_page_token of the answer before; empty for the first page. The other
 	// fields must be the same as then.

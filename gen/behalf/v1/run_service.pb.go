@@ -357,7 +357,7 @@ type ListRunsRequest struct {
 	SessionId string `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	// Only those in one of these states; empty: in any.
 	States []RunState `protobuf:"varint,2,rep,packed,name=states,proto3,enum=behalf.v1.RunState" json:"states,omitempty"`
-	// At most so many, 1 to 1000. 0 means 100. Fewer may come back, with more to follow.
+	// At most so many, 1 to 1000. 0 means 50. Fewer may come back, with more to follow.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The next_page_token of the answer before; empty for the first page. The other
 	// fields must be the same as then.

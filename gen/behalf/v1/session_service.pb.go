@@ -28,7 +28,7 @@ const (
 // ListSessionsRequest asks for a page of the caller's sessions.
 type ListSessionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most so many, 1 to 1000. 0 means 100. Fewer may come back, with more to follow.
+	// At most so many, 1 to 1000. 0 means 50. Fewer may come back, with more to follow.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The next_page_token of the answer before; empty for the first page. The other
 	// fields must be the same as then.
@@ -141,7 +141,7 @@ type GetSessionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Which one.
 	SessionId string `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
-	// At most so many, 1 to 1000. 0 means 100. Fewer may come back, with more to follow.
+	// At most so many, 1 to 1000. 0 means 50. Fewer may come back, with more to follow.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The next_page_token of the answer before; empty for the first page. The other
 	// fields must be the same as then.

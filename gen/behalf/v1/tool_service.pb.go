@@ -142,7 +142,7 @@ type ListToolsRequest struct {
 	Toolset string `protobuf:"bytes,1,opt,name=toolset,proto3" json:"toolset,omitempty"`
 	// A grant from Delegate to look with; empty: the caller's own authority.
 	GrantId string `protobuf:"bytes,2,opt,name=grant_id,json=grantId,proto3" json:"grant_id,omitempty"`
-	// At most so many, 1 to 1000. 0 means 100. Fewer may come back, with more to follow.
+	// At most so many, 1 to 1000. 0 means 50. Fewer may come back, with more to follow.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The next_page_token of the answer before; empty for the first page. The other
 	// fields must be the same as then.
