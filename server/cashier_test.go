@@ -91,7 +91,7 @@ func newCashier(t *testing.T, set setup, calls ...agents.CallRequest) *cashier {
 	set.policies["approvals.cedar"] = mayApprove
 	edit := set.edit
 	set.edit = func(cfg *config.Config) {
-		cfg.Server.Limits.ToolCallsPerUser = 200 // many at once is what some tests are about
+		cfg.Server.Limits.CallsPerUser, cfg.Server.Limits.ToolCallsPerUser = 200, 200 // many at once is what some tests are about
 		if edit != nil {
 			edit(cfg)
 		}

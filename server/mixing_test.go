@@ -98,6 +98,7 @@ func TestTwoPeopleInOneTeamNeverMix(t *testing.T) {
 		options:  []behalf.Option{behalf.WithModel("default", loyal{})},
 		policies: map[string]string{"mixing.cedar": `@id("mixing") permit (principal in Role::"support", action in [Action::"run_group_chat", Action::"call_tool"], resource);`},
 		edit: func(c *config.Config) {
+			c.Server.Limits.CallsPerUser = sessions
 			for name, tool := range map[string]string{"boss": "ask_clerk", "clerk": "note", "aide": "note", "helper": "note"} {
 				c.Agents[name] = config.Agent{Kind: config.KindAssistant, Model: "default", Tools: []string{tool}}
 			}
