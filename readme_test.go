@@ -51,7 +51,7 @@ func runReadme(t *testing.T, program string) {
 	startDev(t, program)
 	want := []string{
 		"behalf.v1.AgentService", `"subject": "alice"`, "ERROR_REASON_POLICY_DENIED", "large-refunds-need-a-manager",
-		`\"ssn\":\"[redacted]\"`, `"textDelta"`, "✓ allowed refund_order", "rows, unbroken", "9 policies are fine", "0 failed",
+		`\"ssn\":\"[redacted]\"`, `"textDelta"`, "✓ allowed refund_order", "rows, unbroken", "10 policies are fine", "0 failed",
 	}
 	var all bytes.Buffer
 	for i, block := range blocks(t, devMark) {

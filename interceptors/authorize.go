@@ -276,7 +276,17 @@ func foreign(g identity.Grant, m proto.Message) bool {
 
 var errForeign = fault.New(codes.PermissionDenied, fault.TenantMismatch, "the request names a tenant that is not yours; leave `tenant` empty or name your own")
 
+// question reports whether what a request says of scopes and tier is about
+// another call than itself.
+func question(m proto.Message) bool {
+	_, asks := m.(*behalfv1.ExplainDecisionRequest)
+	return asks
+}
+
 func narrowing(m proto.Message) *identity.Scopes {
+	if question(m) {
+		return nil
+	}
 	r, ok := m.(interface{ GetScopes() *behalfv1.Scopes })
 	if !ok || r.GetScopes() == nil {
 		return nil
@@ -287,10 +297,15 @@ func narrowing(m proto.Message) *identity.Scopes {
 
 func tier(m proto.Message) identity.Tier {
 	r, ok := m.(interface{ GetTier() behalfv1.Tier })
-	if !ok {
+	if !ok || question(m) {
 		return identity.Interactive
 	}
-	switch r.GetTier() {
+	return Tier(r.GetTier())
+}
+
+// Tier is a tier of the wire.
+func Tier(t behalfv1.Tier) identity.Tier {
+	switch t {
 	case behalfv1.Tier_TIER_BACKGROUND:
 		return identity.Background
 	case behalfv1.Tier_TIER_API:

@@ -64,6 +64,9 @@ func Actions() map[string][]string {
 			case r.Action == runTarget:
 				add("run_agent", EntityType("agent"))
 				add("run_group_chat", EntityType("group_chat"))
+			case r.Action == "explain_decision":
+				add(ExplainForOther, EntityType(r.Resource))
+				fallthrough
 			default:
 				add(r.Action, EntityType(r.Resource))
 			}
@@ -83,8 +86,29 @@ func EntityType(resource string) string {
 	return b.String()
 }
 
+// ExplainForOther is what a question about somebody else is decided as.
+const ExplainForOther = "explain_for_other"
+
 // runTarget is decided as run_agent or run_group_chat, by what the request names.
 const runTarget = "run_target"
+
+// NeedsPerson reports whether an action is only that of RPCs which no workload
+// may call alone.
+func NeedsPerson(action string) bool {
+	found := false
+	for _, s := range services() {
+		for i := range s.Methods().Len() {
+			r := declared(s.Methods().Get(i))
+			if r == nil || r.Action != action {
+				continue
+			}
+			if found = true; r.Caller != behalfv1.Caller_CALLER_USER {
+				return false
+			}
+		}
+	}
+	return found
+}
 
 func ruleOf(service, method string) *Rule {
 	switch {

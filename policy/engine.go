@@ -93,14 +93,14 @@ func (e *Engine) decide(q *Query) (d Decision, err error) {
 	if err := t.prepare(q); err != nil {
 		return Decision{}, err
 	}
-	hard, err := t.authorize(func(s *shelf) *pile { return &s.hard })
+	hard, err := t.authorize(hardOf)
 	if err != nil {
 		return Decision{PolicyIDs: hard.ids}, err
 	}
 	if !hard.allow {
 		return denied(fault.PolicyDenied, hard.ids), nil
 	}
-	soft, err := t.authorize(func(s *shelf) *pile { return &s.soft })
+	soft, err := t.authorize(softOf)
 	if err != nil {
 		return Decision{PolicyIDs: soft.ids}, err
 	}

@@ -135,7 +135,7 @@ func (g *Guard) begin(ctx context.Context, q *Query, can ability) (*Permit, erro
 	reserve, err := p.arm(can)
 	p.reserved = reserve
 	if err != nil {
-		p.decision = Decision{Reason: string(fault.PolicyError), PolicyIDs: p.decision.PolicyIDs, Revision: p.decision.Revision, Err: err}
+		p.decision = failed(p.decision, err)
 	}
 	if !p.decision.Allow {
 		return nil, g.deny(ctx, e, q, p.decision)

@@ -47,6 +47,7 @@ type Set struct {
 	schema   *schema
 	revision string
 	warnings []string
+	dir      string // what files' names begin with
 }
 
 // Revision names the set's content: policies and schema, not their layout in
@@ -99,7 +100,7 @@ func Load(c Config) (*Set, error) {
 	}
 	slices.SortFunc(l.rules, func(a, b *rule) int { return cmp.Compare(a.id, b.id) })
 	slices.Sort(l.warnings)
-	return &Set{rules: l.rules, schema: sch, revision: revisionOf(l.rules, sch), warnings: l.warnings}, nil
+	return &Set{rules: l.rules, schema: sch, revision: revisionOf(l.rules, sch), warnings: l.warnings, dir: l.name("") + "/"}, nil
 }
 
 type loader struct {

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/json"
+	"strconv"
 	"time"
 
 	"github.com/behalf-dev/behalf/identity"
@@ -60,6 +61,9 @@ type Duty struct {
 	Text     string // as written
 	PolicyID string
 }
+
+// String is the duty as it is written: @rate("60/1m").
+func (d Duty) String() string { return "@" + d.Kind + "(" + strconv.Quote(d.Text) + ")" }
 
 // ToolSchema is what the engine must know of a tool to type its arguments.
 type ToolSchema struct {

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -55,7 +54,7 @@ func addDecision(r *audit.Record, d Decision) {
 	}
 	r.PolicyIDs, r.PolicyRevision = d.PolicyIDs, d.Revision
 	for _, duty := range d.Duties {
-		r.Duties = append(r.Duties, "@"+duty.Kind+"("+strconv.Quote(duty.Text)+")")
+		r.Duties = append(r.Duties, duty.String())
 	}
 	slices.Sort(r.Duties)
 	r.Duties = slices.Compact(r.Duties)

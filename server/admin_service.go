@@ -38,6 +38,7 @@ type Status struct {
 type adminService struct {
 	behalfv1.UnimplementedAdminServiceServer
 	admin   Admin
+	explain *Explainer
 	version string
 }
 
@@ -66,7 +67,7 @@ func (s *adminService) ReloadConfig(ctx context.Context, _ *behalfv1.ReloadConfi
 		return nil, err
 	}
 	if !s.admin.Operator(g.Tenant()) {
-		return nil, fault.New(codes.PermissionDenied, fault.PolicyDenied, "only people of server.operator_tenant may reload what all tenants share")
+		return nil, errNoOperator
 	}
 	policyRevision, configRevision, err := s.admin.Reload(ctx)
 	if err != nil {
@@ -88,6 +89,16 @@ func (s *adminService) GetStatus(ctx context.Context, _ *behalfv1.GetStatusReque
 		Version: s.version, PolicyRevision: st.PolicyRevision, ConfigRevision: st.ConfigRevision,
 		AuditHeadSequence: st.AuditHead, OpenRuns: int32(min(st.OpenRuns, 1<<30)), StartedAt: timestamppb.New(st.Started),
 	}, nil
+}
+
+// ExplainDecision answers what would be decided. That the question may be asked,
+// and by whom it was, is decided and on record by now.
+func (s *adminService) ExplainDecision(ctx context.Context, r *behalfv1.ExplainDecisionRequest) (*behalfv1.ExplainDecisionResponse, error) {
+	g, err := grant(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.explain.Explain(ctx, g, r)
 }
 
 // grant is the caller's identity. The chain has bound it; without it nothing acts.

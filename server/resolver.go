@@ -17,7 +17,7 @@ import (
 // asked. Objects are looked up in the caller's tenant only, so that another
 // tenant's is as absent as one that never was.
 type resolver struct {
-	runs      Runs
+	runs      Objects
 	catalog   Catalog
 	approvals Approvals
 }
@@ -28,6 +28,12 @@ func (r *resolver) Named(g identity.Grant, rule *interceptors.Rule, m proto.Mess
 	switch rule.Resource {
 	case "tenant":
 		t.Entity.ID = g.Tenant()
+		if q, ok := m.(*behalfv1.ExplainDecisionRequest); ok {
+			t.Arguments = question(q)
+			if other(q) {
+				t.Action = interceptors.ExplainForOther
+			}
+		}
 	case "agent", "group_chat", "target":
 		to := aim(m)
 		if t.Entity = to.entity(); t.Action == "run_target" {
@@ -91,8 +97,7 @@ func (r *resolver) Resolve(ctx context.Context, g identity.Grant, rule *intercep
 // instead of asking policy about something that cannot happen.
 func unbuilt(method string) bool {
 	switch method {
-	case behalfv1.AdminService_ExplainDecision_FullMethodName,
-		behalfv1.ToolService_ReportToolCall_FullMethodName, behalfv1.ToolService_Delegate_FullMethodName:
+	case behalfv1.ToolService_ReportToolCall_FullMethodName, behalfv1.ToolService_Delegate_FullMethodName:
 		return true
 	}
 	return false

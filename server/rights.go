@@ -12,6 +12,8 @@ import (
 // Guard is the enforcement point: *policy.Guard.
 type Guard interface {
 	interceptors.Guard
+	// Explain decides without doing anything.
+	Explain(q *policy.Query) policy.Explanation
 	// Engine is what decides now; nil: nothing is allowed.
 	Engine() *policy.Engine
 	// Refresh replaces the credential of what ctx is held for.

@@ -32,6 +32,7 @@ type Config struct {
 	Guard      Guard
 	Runs       Runs
 	Tools      Tools
+	Calls      Calls
 	Catalog    Catalog
 	Audit      AuditLog
 	Approvals  Approvals
@@ -153,7 +154,9 @@ func (c Config) register(g *grpc.Server, h *health.Server) {
 	behalfv1.RegisterSessionServiceServer(g, &sessionService{runs: c.Runs})
 	behalfv1.RegisterToolServiceServer(g, &toolService{tools: c.Tools})
 	behalfv1.RegisterAuditServiceServer(g, &auditService{log: c.Audit})
-	behalfv1.RegisterAdminServiceServer(g, &adminService{admin: c.Admin, version: c.Version})
+	behalfv1.RegisterAdminServiceServer(g, &adminService{admin: c.Admin, version: c.Version, explain: &Explainer{
+		Guard: c.Guard, Calls: c.Calls, Objects: c.Runs, Catalog: c.Catalog, Approvals: c.Approvals, Operator: c.Admin.Operator, Now: c.Now,
+	}})
 	behalfv1.RegisterGroupChatServiceServer(g, &groupChatService{runs: c.Runs, catalog: c.Catalog, rights: may})
 	behalfv1.RegisterConversationServiceServer(g, &conversationService{
 		runs: c.Runs, guard: c.Guard, approvals: c.Approvals, identify: c.Identify, silence: c.Transport.withDefaults().Silence,

@@ -30,6 +30,8 @@ type attempt struct {
 	query  policy.Query
 	permit *policy.Permit
 
+	dry bool // only asked about, see Explain
+
 	begun   bool         // an earlier process may have called the tool
 	refused *fault.Error // why it was not called
 }
@@ -137,7 +139,7 @@ func (a *attempt) repeatable() bool {
 }
 
 // check is what comes before policy, in the order of DESIGN 3. The first
-// problem decides.
+// problem decides. Explain goes the same way, so a step does nothing but look.
 func (a *attempt) check(ctx context.Context) *fault.Error {
 	for _, step := range []func(context.Context) *fault.Error{a.checkTool, a.checkArguments, a.checkLive, a.checkScopes, a.checkOwner} {
 		if f := step(ctx); f != nil {
@@ -168,7 +170,7 @@ func (a *attempt) checkLive(context.Context) *fault.Error {
 	if f := a.gate.guard.Locked(&a.query); f != nil {
 		return f
 	}
-	if !a.gate.clock().Before(a.grant.Expires()) {
+	if !a.query.Time.Before(a.grant.Expires()) {
 		return errExpired
 	}
 	return nil
@@ -221,9 +223,14 @@ func (a *attempt) fact(o Owner) string {
 // the answer has nothing to redact.
 func (a *attempt) forOther(ctx context.Context) *fault.Error {
 	q := a.ask(ctx, policy.ActionActForOther)
-	q.Arguments = a.args.raw
+	q.Arguments, q.Time = a.args.raw, a.query.Time
 	q.Call = "read_" + a.call.ID
-	err := a.gate.guard.Read(ctx, &q)
+	var err error
+	if a.dry {
+		err = a.gate.guard.Would(&q)
+	} else {
+		err = a.gate.guard.Read(ctx, &q)
+	}
 	if err == nil {
 		return nil
 	}

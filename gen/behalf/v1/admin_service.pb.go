@@ -1069,22 +1069,26 @@ type ExplainDecisionRequest struct {
 	Action string `protobuf:"bytes,1,opt,name=action,proto3" json:"action,omitempty"`
 	// The Cedar resource, e.g. Tool::"refund_order", at most 512 bytes.
 	Resource string `protobuf:"bytes,2,opt,name=resource,proto3" json:"resource,omitempty"`
-	// The tool's arguments as JSON text, at most 65536 bytes; empty: none.
+	// The tool's arguments as JSON text, at most 65536 bytes; empty: {}.
 	ArgumentsJson string `protobuf:"bytes,3,opt,name=arguments_json,json=argumentsJson,proto3" json:"arguments_json,omitempty"`
 	// Subject of the person in the caller's tenant; empty: the caller.
 	User string `protobuf:"bytes,4,opt,name=user,proto3" json:"user,omitempty"`
 	// The roles that person has in the question, at most 256; ignored when user is empty.
 	Roles []string `protobuf:"bytes,5,rep,name=roles,proto3" json:"roles,omitempty"`
-	// The scopes in the question. Absent: the caller's when user is empty, else none.
+	// The scopes in the question. Absent: the caller's when user and workload are empty,
+	// else none. They narrow what the caller has, and so do the agents of the chain.
 	Scopes *Scopes `protobuf:"bytes,6,opt,name=scopes,proto3" json:"scopes,omitempty"`
 	// The agents from the outermost to the one that acts, at most 64; empty: a direct call.
 	DelegationChain []string `protobuf:"bytes,7,rep,name=delegation_chain,json=delegationChain,proto3" json:"delegation_chain,omitempty"`
 	// The tier in the question. Unspecified means interactive.
 	Tier Tier `protobuf:"varint,8,opt,name=tier,proto3,enum=behalf.v1.Tier" json:"tier,omitempty"`
-	// The time in the question; absent: now.
+	// The time in the question, at which the credential is taken to be good; absent: now.
 	Time *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=time,proto3" json:"time,omitempty"`
 	// The calling workload in the question; empty: the caller's own.
-	Workload      string `protobuf:"bytes,10,opt,name=workload,proto3" json:"workload,omitempty"`
+	Workload string `protobuf:"bytes,10,opt,name=workload,proto3" json:"workload,omitempty"`
+	// How and when that person proved themselves, in the question; absent: not known.
+	// Ignored when user is empty.
+	Auth          *Auth `protobuf:"bytes,11,opt,name=auth,proto3" json:"auth,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1189,6 +1193,13 @@ func (x *ExplainDecisionRequest) GetWorkload() string {
 	return ""
 }
 
+func (x *ExplainDecisionRequest) GetAuth() *Auth {
+	if x != nil {
+		return x.Auth
+	}
+	return nil
+}
+
 // ExplainDecisionResponse is what would be decided.
 type ExplainDecisionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1206,8 +1217,22 @@ type ExplainDecisionResponse struct {
 	Errors []string `protobuf:"bytes,6,rep,name=errors,proto3" json:"errors,omitempty"`
 	// The arguments as they would be sent, after redaction; empty unless a tool is called.
 	SentArgumentsJson string `protobuf:"bytes,7,opt,name=sent_arguments_json,json=sentArgumentsJson,proto3" json:"sent_arguments_json,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// What refuses, of all that a call passes: caller, tool, arguments, lock, credential,
+	// scopes, owner, policy, duty or operator. Empty on allow.
+	RefusedBy string `protobuf:"bytes,8,opt,name=refused_by,json=refusedBy,proto3" json:"refused_by,omitempty"`
+	// The refusal as whoever makes the call reads it; empty on allow.
+	Message string `protobuf:"bytes,9,opt,name=message,proto3" json:"message,omitempty"`
+	// What is wrong with the arguments, one place each, without values.
+	Problems []string `protobuf:"bytes,10,rep,name=problems,proto3" json:"problems,omitempty"`
+	// The scopes that the tool needs and the call lacks: those that the person in question
+	// has, and all of them in a question about somebody else.
+	MissingScopes []string `protobuf:"bytes,11,rep,name=missing_scopes,json=missingScopes,proto3" json:"missing_scopes,omitempty"`
+	// The policies that could have mattered: those that determine the decision first, then
+	// those whose conditions hold, then those that are about this action and resource and
+	// whose conditions do not hold, at most 256.
+	Policies      []*ExplainedPolicy `protobuf:"bytes,12,rep,name=policies,proto3" json:"policies,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExplainDecisionResponse) Reset() {
@@ -1287,6 +1312,150 @@ func (x *ExplainDecisionResponse) GetSentArgumentsJson() string {
 		return x.SentArgumentsJson
 	}
 	return ""
+}
+
+func (x *ExplainDecisionResponse) GetRefusedBy() string {
+	if x != nil {
+		return x.RefusedBy
+	}
+	return ""
+}
+
+func (x *ExplainDecisionResponse) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *ExplainDecisionResponse) GetProblems() []string {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
+func (x *ExplainDecisionResponse) GetMissingScopes() []string {
+	if x != nil {
+		return x.MissingScopes
+	}
+	return nil
+}
+
+func (x *ExplainDecisionResponse) GetPolicies() []*ExplainedPolicy {
+	if x != nil {
+		return x.Policies
+	}
+	return nil
+}
+
+// ExplainedPolicy is a policy and what it has to say about a question.
+type ExplainedPolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Whether it permits; else it forbids.
+	Permit bool `protobuf:"varint,2,opt,name=permit,proto3" json:"permit,omitempty"`
+	// The file inside the policy folder.
+	File string `protobuf:"bytes,3,opt,name=file,proto3" json:"file,omitempty"`
+	// The line that it begins in.
+	Line int32 `protobuf:"varint,4,opt,name=line,proto3" json:"line,omitempty"`
+	// The duties that lift it, as written in the policy; of forbids only.
+	Duties []string `protobuf:"bytes,5,rep,name=duties,proto3" json:"duties,omitempty"`
+	// Whether its conditions hold for the question.
+	Holds bool `protobuf:"varint,6,opt,name=holds,proto3" json:"holds,omitempty"`
+	// Whether it is one of those that determine the decision.
+	Determines bool `protobuf:"varint,7,opt,name=determines,proto3" json:"determines,omitempty"`
+	// Whether it could not be evaluated, which denies.
+	Failed        bool `protobuf:"varint,8,opt,name=failed,proto3" json:"failed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainedPolicy) Reset() {
+	*x = ExplainedPolicy{}
+	mi := &file_behalf_v1_admin_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainedPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainedPolicy) ProtoMessage() {}
+
+func (x *ExplainedPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_behalf_v1_admin_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainedPolicy.ProtoReflect.Descriptor instead.
+func (*ExplainedPolicy) Descriptor() ([]byte, []int) {
+	return file_behalf_v1_admin_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ExplainedPolicy) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ExplainedPolicy) GetPermit() bool {
+	if x != nil {
+		return x.Permit
+	}
+	return false
+}
+
+func (x *ExplainedPolicy) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+func (x *ExplainedPolicy) GetLine() int32 {
+	if x != nil {
+		return x.Line
+	}
+	return 0
+}
+
+func (x *ExplainedPolicy) GetDuties() []string {
+	if x != nil {
+		return x.Duties
+	}
+	return nil
+}
+
+func (x *ExplainedPolicy) GetHolds() bool {
+	if x != nil {
+		return x.Holds
+	}
+	return false
+}
+
+func (x *ExplainedPolicy) GetDetermines() bool {
+	if x != nil {
+		return x.Determines
+	}
+	return false
+}
+
+func (x *ExplainedPolicy) GetFailed() bool {
+	if x != nil {
+		return x.Failed
+	}
+	return false
 }
 
 var File_behalf_v1_admin_service_proto protoreflect.FileDescriptor
@@ -1369,7 +1538,7 @@ const file_behalf_v1_admin_service_proto_rawDesc = "" +
 	"\vall_tenants\x18\t \x01(\bR\n" +
 	"allTenants:\xf1\x01\xbaH\xed\x01\x1a\xea\x01\n" +
 	"$all_tenants_where_it_means_something\x12nall_tenants goes with workload, agent, tool, session_id and token_id; the others name their tenants themselves\x1aR!this.all_tenants || !(has(this.user) || has(this.tenant) || has(this.everything))B\x0f\n" +
-	"\x06target\x12\x05\xbaH\x02\b\x01\"\x85\x04\n" +
+	"\x06target\x12\x05\xbaH\x02\b\x01\"\xaa\x04\n" +
 	"\x16ExplainDecisionRequest\x125\n" +
 	"\x06action\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9_]{0,63}$R\x06action\x12&\n" +
 	"\bresource\x18\x02 \x01(\tB\n" +
@@ -1382,7 +1551,8 @@ const file_behalf_v1_admin_service_proto_rawDesc = "" +
 	"\x04tier\x18\b \x01(\x0e2\x0f.behalf.v1.TierB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04tier\x12.\n" +
 	"\x04time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x126\n" +
 	"\bworkload\x18\n" +
-	" \x01(\tB\x1a\xbaH\x17\xd8\x01\x01r\x12(\x80\x102\r^spiffe://.+$R\bworkload\"\xa2\x02\n" +
+	" \x01(\tB\x1a\xbaH\x17\xd8\x01\x01r\x12(\x80\x102\r^spiffe://.+$R\bworkload\x12#\n" +
+	"\x04auth\x18\v \x01(\v2\x0f.behalf.v1.AuthR\x04auth\"\xd6\x03\n" +
 	"\x17ExplainDecisionResponse\x12/\n" +
 	"\bdecision\x18\x01 \x01(\x0e2\x13.behalf.v1.DecisionR\bdecision\x12.\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x16.behalf.v1.ErrorReasonR\x06reason\x12\x1d\n" +
@@ -1391,7 +1561,25 @@ const file_behalf_v1_admin_service_proto_rawDesc = "" +
 	"\x06duties\x18\x04 \x03(\tR\x06duties\x12'\n" +
 	"\x0fpolicy_revision\x18\x05 \x01(\tR\x0epolicyRevision\x12\x16\n" +
 	"\x06errors\x18\x06 \x03(\tR\x06errors\x12.\n" +
-	"\x13sent_arguments_json\x18\a \x01(\tR\x11sentArgumentsJson2\xcf\x05\n" +
+	"\x13sent_arguments_json\x18\a \x01(\tR\x11sentArgumentsJson\x12\x1d\n" +
+	"\n" +
+	"refused_by\x18\b \x01(\tR\trefusedBy\x12\x18\n" +
+	"\amessage\x18\t \x01(\tR\amessage\x12\x1a\n" +
+	"\bproblems\x18\n" +
+	" \x03(\tR\bproblems\x12%\n" +
+	"\x0emissing_scopes\x18\v \x03(\tR\rmissingScopes\x126\n" +
+	"\bpolicies\x18\f \x03(\v2\x1a.behalf.v1.ExplainedPolicyR\bpolicies\"\xc7\x01\n" +
+	"\x0fExplainedPolicy\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06permit\x18\x02 \x01(\bR\x06permit\x12\x12\n" +
+	"\x04file\x18\x03 \x01(\tR\x04file\x12\x12\n" +
+	"\x04line\x18\x04 \x01(\x05R\x04line\x12\x16\n" +
+	"\x06duties\x18\x05 \x03(\tR\x06duties\x12\x14\n" +
+	"\x05holds\x18\x06 \x01(\bR\x05holds\x12\x1e\n" +
+	"\n" +
+	"determines\x18\a \x01(\bR\n" +
+	"determines\x12\x16\n" +
+	"\x06failed\x18\b \x01(\bR\x06failed2\xcf\x05\n" +
 	"\fAdminService\x12Y\n" +
 	"\x06WhoAmI\x12\x18.behalf.v1.WhoAmIRequest\x1a\x19.behalf.v1.WhoAmIResponse\"\x1a\xba\xd7\x18\x16\b\x03\x12\bwho_am_i\x1a\x06tenant \x03\x12p\n" +
 	"\fReloadConfig\x12\x1e.behalf.v1.ReloadConfigRequest\x1a\x1f.behalf.v1.ReloadConfigResponse\"\x1f\xba\xd7\x18\x1b\b\x01\x12\rreload_config\x1a\x06tenant \x01\x12d\n" +
@@ -1417,7 +1605,7 @@ func file_behalf_v1_admin_service_proto_rawDescGZIP() []byte {
 	return file_behalf_v1_admin_service_proto_rawDescData
 }
 
-var file_behalf_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_behalf_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_behalf_v1_admin_service_proto_goTypes = []any{
 	(*WhoAmIRequest)(nil),           // 0: behalf.v1.WhoAmIRequest
 	(*WhoAmIResponse)(nil),          // 1: behalf.v1.WhoAmIResponse
@@ -1436,55 +1624,58 @@ var file_behalf_v1_admin_service_proto_goTypes = []any{
 	(*LockTarget)(nil),              // 14: behalf.v1.LockTarget
 	(*ExplainDecisionRequest)(nil),  // 15: behalf.v1.ExplainDecisionRequest
 	(*ExplainDecisionResponse)(nil), // 16: behalf.v1.ExplainDecisionResponse
-	(*User)(nil),                    // 17: behalf.v1.User
-	(*Scopes)(nil),                  // 18: behalf.v1.Scopes
-	(*timestamppb.Timestamp)(nil),   // 19: google.protobuf.Timestamp
-	(*Auth)(nil),                    // 20: behalf.v1.Auth
-	(Tier)(0),                       // 21: behalf.v1.Tier
-	(Decision)(0),                   // 22: behalf.v1.Decision
-	(ErrorReason)(0),                // 23: behalf.v1.ErrorReason
+	(*ExplainedPolicy)(nil),         // 17: behalf.v1.ExplainedPolicy
+	(*User)(nil),                    // 18: behalf.v1.User
+	(*Scopes)(nil),                  // 19: behalf.v1.Scopes
+	(*timestamppb.Timestamp)(nil),   // 20: google.protobuf.Timestamp
+	(*Auth)(nil),                    // 21: behalf.v1.Auth
+	(Tier)(0),                       // 22: behalf.v1.Tier
+	(Decision)(0),                   // 23: behalf.v1.Decision
+	(ErrorReason)(0),                // 24: behalf.v1.ErrorReason
 }
 var file_behalf_v1_admin_service_proto_depIdxs = []int32{
-	17, // 0: behalf.v1.WhoAmIResponse.user:type_name -> behalf.v1.User
+	18, // 0: behalf.v1.WhoAmIResponse.user:type_name -> behalf.v1.User
 	2,  // 1: behalf.v1.WhoAmIResponse.workload:type_name -> behalf.v1.Workload
-	18, // 2: behalf.v1.WhoAmIResponse.scopes:type_name -> behalf.v1.Scopes
-	19, // 3: behalf.v1.WhoAmIResponse.expires_at:type_name -> google.protobuf.Timestamp
-	20, // 4: behalf.v1.WhoAmIResponse.auth:type_name -> behalf.v1.Auth
-	19, // 5: behalf.v1.Workload.not_after:type_name -> google.protobuf.Timestamp
-	19, // 6: behalf.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	19, // 2: behalf.v1.WhoAmIResponse.scopes:type_name -> behalf.v1.Scopes
+	20, // 3: behalf.v1.WhoAmIResponse.expires_at:type_name -> google.protobuf.Timestamp
+	21, // 4: behalf.v1.WhoAmIResponse.auth:type_name -> behalf.v1.Auth
+	20, // 5: behalf.v1.Workload.not_after:type_name -> google.protobuf.Timestamp
+	20, // 6: behalf.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
 	14, // 7: behalf.v1.LockRequest.target:type_name -> behalf.v1.LockTarget
-	19, // 8: behalf.v1.LockRequest.expires_at:type_name -> google.protobuf.Timestamp
+	20, // 8: behalf.v1.LockRequest.expires_at:type_name -> google.protobuf.Timestamp
 	13, // 9: behalf.v1.LockResponse.lock:type_name -> behalf.v1.Lock
 	14, // 10: behalf.v1.UnlockRequest.target:type_name -> behalf.v1.LockTarget
 	13, // 11: behalf.v1.ListLocksResponse.locks:type_name -> behalf.v1.Lock
 	14, // 12: behalf.v1.Lock.target:type_name -> behalf.v1.LockTarget
-	19, // 13: behalf.v1.Lock.expires_at:type_name -> google.protobuf.Timestamp
-	19, // 14: behalf.v1.Lock.created_at:type_name -> google.protobuf.Timestamp
-	17, // 15: behalf.v1.Lock.created_by:type_name -> behalf.v1.User
-	18, // 16: behalf.v1.ExplainDecisionRequest.scopes:type_name -> behalf.v1.Scopes
-	21, // 17: behalf.v1.ExplainDecisionRequest.tier:type_name -> behalf.v1.Tier
-	19, // 18: behalf.v1.ExplainDecisionRequest.time:type_name -> google.protobuf.Timestamp
-	22, // 19: behalf.v1.ExplainDecisionResponse.decision:type_name -> behalf.v1.Decision
-	23, // 20: behalf.v1.ExplainDecisionResponse.reason:type_name -> behalf.v1.ErrorReason
-	0,  // 21: behalf.v1.AdminService.WhoAmI:input_type -> behalf.v1.WhoAmIRequest
-	3,  // 22: behalf.v1.AdminService.ReloadConfig:input_type -> behalf.v1.ReloadConfigRequest
-	5,  // 23: behalf.v1.AdminService.GetStatus:input_type -> behalf.v1.GetStatusRequest
-	7,  // 24: behalf.v1.AdminService.Lock:input_type -> behalf.v1.LockRequest
-	9,  // 25: behalf.v1.AdminService.Unlock:input_type -> behalf.v1.UnlockRequest
-	11, // 26: behalf.v1.AdminService.ListLocks:input_type -> behalf.v1.ListLocksRequest
-	15, // 27: behalf.v1.AdminService.ExplainDecision:input_type -> behalf.v1.ExplainDecisionRequest
-	1,  // 28: behalf.v1.AdminService.WhoAmI:output_type -> behalf.v1.WhoAmIResponse
-	4,  // 29: behalf.v1.AdminService.ReloadConfig:output_type -> behalf.v1.ReloadConfigResponse
-	6,  // 30: behalf.v1.AdminService.GetStatus:output_type -> behalf.v1.GetStatusResponse
-	8,  // 31: behalf.v1.AdminService.Lock:output_type -> behalf.v1.LockResponse
-	10, // 32: behalf.v1.AdminService.Unlock:output_type -> behalf.v1.UnlockResponse
-	12, // 33: behalf.v1.AdminService.ListLocks:output_type -> behalf.v1.ListLocksResponse
-	16, // 34: behalf.v1.AdminService.ExplainDecision:output_type -> behalf.v1.ExplainDecisionResponse
-	28, // [28:35] is the sub-list for method output_type
-	21, // [21:28] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	20, // 13: behalf.v1.Lock.expires_at:type_name -> google.protobuf.Timestamp
+	20, // 14: behalf.v1.Lock.created_at:type_name -> google.protobuf.Timestamp
+	18, // 15: behalf.v1.Lock.created_by:type_name -> behalf.v1.User
+	19, // 16: behalf.v1.ExplainDecisionRequest.scopes:type_name -> behalf.v1.Scopes
+	22, // 17: behalf.v1.ExplainDecisionRequest.tier:type_name -> behalf.v1.Tier
+	20, // 18: behalf.v1.ExplainDecisionRequest.time:type_name -> google.protobuf.Timestamp
+	21, // 19: behalf.v1.ExplainDecisionRequest.auth:type_name -> behalf.v1.Auth
+	23, // 20: behalf.v1.ExplainDecisionResponse.decision:type_name -> behalf.v1.Decision
+	24, // 21: behalf.v1.ExplainDecisionResponse.reason:type_name -> behalf.v1.ErrorReason
+	17, // 22: behalf.v1.ExplainDecisionResponse.policies:type_name -> behalf.v1.ExplainedPolicy
+	0,  // 23: behalf.v1.AdminService.WhoAmI:input_type -> behalf.v1.WhoAmIRequest
+	3,  // 24: behalf.v1.AdminService.ReloadConfig:input_type -> behalf.v1.ReloadConfigRequest
+	5,  // 25: behalf.v1.AdminService.GetStatus:input_type -> behalf.v1.GetStatusRequest
+	7,  // 26: behalf.v1.AdminService.Lock:input_type -> behalf.v1.LockRequest
+	9,  // 27: behalf.v1.AdminService.Unlock:input_type -> behalf.v1.UnlockRequest
+	11, // 28: behalf.v1.AdminService.ListLocks:input_type -> behalf.v1.ListLocksRequest
+	15, // 29: behalf.v1.AdminService.ExplainDecision:input_type -> behalf.v1.ExplainDecisionRequest
+	1,  // 30: behalf.v1.AdminService.WhoAmI:output_type -> behalf.v1.WhoAmIResponse
+	4,  // 31: behalf.v1.AdminService.ReloadConfig:output_type -> behalf.v1.ReloadConfigResponse
+	6,  // 32: behalf.v1.AdminService.GetStatus:output_type -> behalf.v1.GetStatusResponse
+	8,  // 33: behalf.v1.AdminService.Lock:output_type -> behalf.v1.LockResponse
+	10, // 34: behalf.v1.AdminService.Unlock:output_type -> behalf.v1.UnlockResponse
+	12, // 35: behalf.v1.AdminService.ListLocks:output_type -> behalf.v1.ListLocksResponse
+	16, // 36: behalf.v1.AdminService.ExplainDecision:output_type -> behalf.v1.ExplainDecisionResponse
+	30, // [30:37] is the sub-list for method output_type
+	23, // [23:30] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_behalf_v1_admin_service_proto_init() }
@@ -1511,7 +1702,7 @@ func file_behalf_v1_admin_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_behalf_v1_admin_service_proto_rawDesc), len(file_behalf_v1_admin_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -68,9 +68,13 @@ type AdminServiceClient interface {
 	// server.operator_tenant sees all. Needs any credential and a permit for list_locks.
 	// Records one row.
 	ListLocks(ctx context.Context, in *ListLocksRequest, opts ...grpc.CallOption) (*ListLocksResponse, error)
-	// ExplainDecision decides without doing anything: no effect, no approval, no budget
-	// taken. Needs any credential and a permit for explain_decision. Records one row, as a
-	// question. Adds TOOL_UNKNOWN, NOT_FOUND.
+	// ExplainDecision decides without doing anything: no effect, no approval, no rate or
+	// budget taken or looked at. Needs any credential and, for a question about the caller,
+	// a permit for explain_decision; naming a user or a workload asks about somebody else
+	// and needs one for explain_for_other instead. Both are about the caller's tenant, and
+	// nothing of another one is ever decided upon: it is NOT_FOUND. Records one row, with
+	// the question but its arguments. That a call would be refused is the answer and no
+	// error. Adds NOT_FOUND.
 	ExplainDecision(ctx context.Context, in *ExplainDecisionRequest, opts ...grpc.CallOption) (*ExplainDecisionResponse, error)
 }
 
@@ -190,9 +194,13 @@ type AdminServiceServer interface {
 	// server.operator_tenant sees all. Needs any credential and a permit for list_locks.
 	// Records one row.
 	ListLocks(context.Context, *ListLocksRequest) (*ListLocksResponse, error)
-	// ExplainDecision decides without doing anything: no effect, no approval, no budget
-	// taken. Needs any credential and a permit for explain_decision. Records one row, as a
-	// question. Adds TOOL_UNKNOWN, NOT_FOUND.
+	// ExplainDecision decides without doing anything: no effect, no approval, no rate or
+	// budget taken or looked at. Needs any credential and, for a question about the caller,
+	// a permit for explain_decision; naming a user or a workload asks about somebody else
+	// and needs one for explain_for_other instead. Both are about the caller's tenant, and
+	// nothing of another one is ever decided upon: it is NOT_FOUND. Records one row, with
+	// the question but its arguments. That a call would be refused is the answer and no
+	// error. Adds NOT_FOUND.
 	ExplainDecision(context.Context, *ExplainDecisionRequest) (*ExplainDecisionResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
