@@ -118,7 +118,8 @@ func Check(cfg *config.Config, opts ...Option) (known map[string][]string, facts
 	}, nil
 }
 
-// Policies loads the policies of a config as the service would.
+// Policies loads the policies of a config as the service would, but for their
+// tests if WithoutPolicyTests is among the options.
 func Policies(cfg *config.Config, opts ...Option) (*policy.Set, error) {
 	s := &Server{cfg: cfg, opt: defaults(opts)}
 	return s.check()
@@ -132,8 +133,12 @@ func (s *Server) loadPolicies() (*policy.Set, error) {
 		return nil, s.problem("policy.dir", "is missing", "name the folder of the policies; without a policy nothing is allowed")
 	}
 	actions := interceptors.Actions()
-	return policy.Load(policy.Config{
-		Dir: s.cfg.Policy.Dir, Tools: s.registry.Schemas(), Absent: s.absent, Actions: slices.Sorted(maps.Keys(actions)), Resources: actions,
+	load := policy.Publish
+	if s.opt.untested {
+		load = policy.Load
+	}
+	return load(policy.Config{
+		Dir: s.cfg.Policy.Dir, Covered: s.cfg.Policy.RequireCoverage, Tools: s.registry.Schemas(), Absent: s.absent, Actions: slices.Sorted(maps.Keys(actions)), Resources: actions,
 		Agents: namesOf(s.cfg, "agents", s.cfg.Agents), GroupChats: namesOf(s.cfg, "group_chats", s.cfg.GroupChats),
 	})
 }

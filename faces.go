@@ -119,12 +119,12 @@ type admin struct {
 // Reload reads the policies anew and swaps them in one step, so that whoever
 // asks after the answer is decided by the new set. Running runs meet it at their
 // next tool call. Agents, tools and models are read at the next start.
-func (a *admin) Reload(context.Context) (policyRevision, configRevision string, err error) {
+func (a *admin) Reload(ctx context.Context) (policyRevision, configRevision string, err error) {
 	set, err := a.s.loadPolicies()
 	if err != nil {
 		return "", "", err
 	}
-	a.s.guard.Swap(policy.NewEngine(set))
+	a.s.putInForce(ctx, set)
 	return set.Revision(), a.s.cfg.Revision(), nil
 }
 

@@ -100,9 +100,17 @@ func (s *Server) openGuard(set *policy.Set) func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.guard.Swap(policy.NewEngine(set))
+		s.putInForce(ctx, set)
 		return s.guard.LoadLocks(ctx)
 	}
+}
+
+// putInForce makes a set decide, and tells the operator what is doubtful in it.
+func (s *Server) putInForce(ctx context.Context, set *policy.Set) {
+	for _, w := range set.Warnings() {
+		s.opt.log.WarnContext(ctx, "policy warning", slog.String("warning", w))
+	}
+	s.guard.Swap(policy.NewEngine(set))
 }
 
 // openWitness is the place outside the store where checkpoints go; nil for none.

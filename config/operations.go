@@ -7,8 +7,9 @@ import (
 
 // Policy is where the Cedar policies are.
 type Policy struct {
-	Dir          string        `yaml:"dir" is:"dir"`
-	ApprovalLife time.Duration `yaml:"approval_life" range:"1m..720h"` // from the question to the call
+	Dir             string        `yaml:"dir" is:"dir"`
+	RequireCoverage bool          `yaml:"require_coverage"`               // a policy that no test shows is not put in force
+	ApprovalLife    time.Duration `yaml:"approval_life" range:"1m..720h"` // from the question to the call
 }
 
 // Audit is how the record is kept.

@@ -373,25 +373,3 @@ func (t *argType) members() []*argType {
 	}
 	return all
 }
-
-// lint warns of arithmetic in forbids: it can overflow, and then every such call
-// is denied with POLICY_ERROR.
-func (l *loader) lint(r *rule) {
-	if r.permit() {
-		return
-	}
-	r.inspect(func(n ast.IsNode) {
-		var op string
-		switch n.(type) {
-		case ast.NodeTypeMult:
-			op = "multiplication"
-		case ast.NodeTypeAdd:
-			op = "addition"
-		case ast.NodeTypeSub:
-			op = "subtraction"
-		default:
-			return
-		}
-		l.warnings = append(l.warnings, fmt.Sprintf("%s: %s: %s in a forbid can overflow, which denies; compare with a bound first", r.at, r.id, op))
-	})
-}

@@ -36,6 +36,8 @@ type Config struct {
 	// Actions are those of the RPCs, in snake case. The actions that only policy
 	// knows (call_tool, act_for_other, …) need not be listed.
 	Actions []string
+	// Covered has Publish refuse a set whose tests leave a policy unshown.
+	Covered bool
 	// Resources narrows the entity types of an action, so that conditions on it
 	// are checked for those only; without an entry any type is possible.
 	Resources map[string][]string
@@ -48,6 +50,14 @@ type Set struct {
 	revision string
 	warnings []string
 	dir      string // what files' names begin with
+}
+
+// files is where policies are read from.
+func (c Config) files() fs.FS {
+	if c.FS == nil {
+		return os.DirFS(c.Dir)
+	}
+	return c.FS
 }
 
 // Revision names the set's content: policies and schema, not their layout in
@@ -70,6 +80,7 @@ func (s *Set) Policies() []string {
 // Problem is one thing wrong with a policy file. Load joins all it finds.
 type Problem struct {
 	File         string
+	Inside       string // the file as seen from the policy folder
 	Line, Column int
 	Text         string
 }
@@ -82,9 +93,7 @@ func (p *Problem) Error() string {
 // Load reads and checks a policy set. The error joins every problem found.
 func Load(c Config) (*Set, error) {
 	l := &loader{config: c, ids: map[string]position{}, checkers: map[*toolSchema]*checker{}}
-	if l.config.FS == nil {
-		l.config.FS = os.DirFS(c.Dir)
-	}
+	l.config.FS = c.files()
 	sch, err := newSchema(c)
 	if err != nil {
 		return nil, err
@@ -121,7 +130,7 @@ type position struct {
 func (p position) String() string { return fmt.Sprintf("%s:%d:%d", p.file, p.line, p.column) }
 
 func (l *loader) add(at position, text string) {
-	l.problems = append(l.problems, &Problem{File: at.file, Line: max(at.line, 1), Column: max(at.column, 1), Text: text})
+	l.problems = append(l.problems, &Problem{File: at.file, Inside: strings.TrimPrefix(at.file, l.name("")+"/"), Line: max(at.line, 1), Column: max(at.column, 1), Text: text})
 }
 
 func (l *loader) err() error {

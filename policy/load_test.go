@@ -179,6 +179,28 @@ func TestLoadWarnsOfArithmeticInForbids(t *testing.T) {
 	}
 }
 
+func TestLoadWarnsOfArithmeticUnlessItIsBounded(t *testing.T) {
+	for cond, want := range map[string]int{
+		`context.args.amount_cents * 100 > 5`:                                                                                                1,
+		`context.args.amount_cents <= 1000 && context.args.amount_cents * 100 > 5`:                                                           1, // very negative
+		`context.args.amount_cents >= 0 && context.args.amount_cents <= 1000 && context.args.amount_cents * 100 > 5`:                         0,
+		`0 <= context.args.amount_cents && 1000 >= context.args.amount_cents && context.args.amount_cents * 100 + 7 > 5`:                     0,
+		`context.args.amount_cents * 100 > 5 && context.args.amount_cents >= 0 && context.args.amount_cents <= 1000`:                         1, // too late
+		`(context.args.amount_cents >= 0 || context.args.amount_cents <= 1000) && context.args.amount_cents * 100 > 5`:                       1,
+		`context.args.amount_cents >= 0 && context.args.amount_cents <= 9000000000000000000 && context.args.amount_cents * 100 > 5`:          1,
+		`context.args.amount_cents >= 0 && context.args.amount_cents <= 1000 && context.args.amount_cents * 9000000000000000000 > 5`:         1,
+		`(if context.args.amount_cents >= 0 && context.args.amount_cents < 9 then context.args.amount_cents * 2 else 1 - context.depth) > 5`: 1, // the else
+		`context.args.amount_cents >= 0 } when { context.args.amount_cents <= 9 } when { context.args.amount_cents * 2 > 5`:                  0,
+		`context.args.amount_cents >= 0 } unless { context.args.amount_cents <= 9 } when { context.args.amount_cents * 2 > 5`:                1,
+		`context.depth >= 0 && context.depth <= 9 && context.args.amount_cents + 2 > 5`:                                                      1, // another one's bound
+	} {
+		set := load(t, `@id("a") forbid (principal, action == Action::"call_tool", resource == Tool::"refund_order") when { `+cond+` };`)
+		if w := set.Warnings(); len(w) != want {
+			t.Errorf("%s: got %q, want %d warnings", cond, w, want)
+		}
+	}
+}
+
 func TestTheValidatorsWrapperTurnsAPanicIntoAFinding(t *testing.T) {
 	c := newChecker(nil)
 

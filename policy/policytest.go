@@ -95,28 +95,32 @@ func RunTests(set *Set, fsys fs.FS) ([]CaseResult, error) {
 }
 
 func testFiles(fsys fs.FS) []string {
-	files, _ := fs.Glob(fsys, "*"+testSuffix) // the pattern is well formed
-	more, _ := fs.Glob(fsys, "tenants/*/*"+testSuffix)
-	return append(files, more...)
+	return append(glob(fsys, "*"+testSuffix), glob(fsys, "tenants/*/*"+testSuffix)...)
 }
 
 func readCases(fsys fs.FS, file string) ([]Case, error) {
+	bad := func(line, column int, text string) *Problem {
+		return &Problem{File: file, Inside: file, Line: max(line, 1), Column: max(column, 1), Text: text}
+	}
+	if info, err := fs.Stat(fsys, file); err != nil || info.Size() > maxFile {
+		return nil, bad(1, 1, fmt.Sprintf("cannot be read, or is larger than %d bytes; split it", maxFile))
+	}
 	src, err := fs.ReadFile(fsys, file)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, bad(1, 1, "cannot be read: "+err.Error())
 	}
 	var doc struct {
 		Cases []yaml.Node `yaml:"cases"`
 	}
 	if err := yaml.Load(src, &doc, yaml.WithKnownFields()); err != nil {
-		return nil, misread(file, &yaml.Node{Line: 1, Column: 1}, err)
+		return nil, misread(bad, &yaml.Node{Line: 1, Column: 1}, err)
 	}
 	var cases []Case
 	var errs []error
 	for _, n := range doc.Cases {
 		c, err := readCase(&n, file)
 		if err != nil {
-			errs = append(errs, misread(file, &n, err))
+			errs = append(errs, misread(bad, &n, err))
 			continue
 		}
 		cases = append(cases, c)
@@ -126,17 +130,17 @@ func readCases(fsys fs.FS, file string) ([]Case, error) {
 
 // misread says what is wrong with a case where it is wrong. The decoder speaks of
 // Go types, which no author of a case knows.
-func misread(file string, n *yaml.Node, err error) error {
+func misread(bad func(line, column int, text string) *Problem, n *yaml.Node, err error) error {
 	decoded, ok := errors.AsType[*yaml.LoadErrors](err)
 	if one, no := errors.AsType[*yaml.LoadError](err); !ok && no {
-		return fmt.Errorf("%s:%d:%d: %s", file, one.Mark.Line, one.Mark.Column, one.Message)
+		return bad(one.Mark.Line, one.Mark.Column, one.Message)
 	}
 	if !ok {
-		return fmt.Errorf("%s:%d:%d: %w", file, n.Line, n.Column, err)
+		return bad(n.Line, n.Column, err.Error())
 	}
 	var errs []error
 	for _, e := range decoded.Errors {
-		errs = append(errs, fmt.Errorf("%s:%d:%d: %s", file, e.Mark.Line, e.Mark.Column, plainly(e.Message)))
+		errs = append(errs, bad(e.Mark.Line, e.Mark.Column, plainly(e.Message)))
 	}
 	return errors.Join(errs...)
 }
@@ -344,40 +348,4 @@ func by(policies []string) string {
 func (r *CaseResult) compareLists(what string, got, want []string) {
 	got, want = slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))
 	r.compare(what, strings.Join(got, ", "), strings.Join(want, ", "))
-}
-
-// Coverage says what a set's tests leave unshown.
-type Coverage struct {
-	Undetermined []string // policies that determine no case
-	Unpaired     []string // forbids without a pair: one case that they determine, one of the same action and resource that is allowed without them
-}
-
-// CoverageOf reports how well results cover the set.
-func CoverageOf(set *Set, results []CaseResult) Coverage {
-	var c Coverage
-	for _, r := range set.rules {
-		determined, paired := coverageOf(r.id, results)
-		if !determined {
-			c.Undetermined = append(c.Undetermined, r.id)
-		}
-		if !r.permit() && !paired {
-			c.Unpaired = append(c.Unpaired, r.id)
-		}
-	}
-	return c
-}
-
-func coverageOf(id string, results []CaseResult) (determined, paired bool) {
-	for _, with := range results {
-		if !slices.Contains(with.Decision.PolicyIDs, id) {
-			continue
-		}
-		determined = true
-		paired = paired || slices.ContainsFunc(results, func(without CaseResult) bool {
-			a, b := with.Case.query, without.Case.query
-			return without.Decision.Allow && !slices.Contains(without.Decision.PolicyIDs, id) &&
-				a.Action == b.Action && uidOf(a.Resource) == uidOf(b.Resource)
-		})
-	}
-	return determined, paired
 }

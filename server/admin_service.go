@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/behalf-dev/behalf/fault"
@@ -71,9 +73,28 @@ func (s *adminService) ReloadConfig(ctx context.Context, _ *behalfv1.ReloadConfi
 	}
 	policyRevision, configRevision, err := s.admin.Reload(ctx)
 	if err != nil {
-		return nil, fault.New(codes.FailedPrecondition, fault.PolicyError, "the new policies were refused and the old ones stay in force; run `behalf policy check`").Because(err)
+		return nil, fault.New(codes.FailedPrecondition, fault.PolicyError, "the new policies were refused and the old ones stay in force; run `behalf policy check` and `behalf policy test`").
+			WithFields(findings(err)...).Because(err)
 	}
 	return &behalfv1.ReloadConfigResponse{PolicyRevision: policyRevision, ConfigRevision: configRevision}, nil
+}
+
+// maxShown bounds the problems that one answer names.
+const maxShown = 32
+
+// findings are the places of what is wrong with policies, inside their folder. An
+// operator may know them; where the folder is they need not.
+func findings(err error) (out []fault.Field) {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, one := range several.Unwrap() {
+			out = append(out, findings(one)...)
+		}
+		return out[:min(len(out), maxShown)]
+	}
+	if p, ok := errors.AsType[*policy.Problem](err); ok {
+		out = append(out, fault.Field{Path: fmt.Sprintf("%s:%d", p.Inside, p.Line), Problem: p.Text})
+	}
+	return out
 }
 
 func (s *adminService) GetStatus(ctx context.Context, _ *behalfv1.GetStatusRequest) (*behalfv1.GetStatusResponse, error) {

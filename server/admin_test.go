@@ -2,15 +2,21 @@ package server_test
 
 import (
 	"database/sql"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/behalf-dev/behalf"
 	"github.com/behalf-dev/behalf/config"
+	"github.com/behalf-dev/behalf/examples/supportdesk"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	"github.com/behalf-dev/behalf/policy"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
@@ -65,6 +71,46 @@ func TestPoliciesThatAreRefusedLeaveTheOldOnesInForce(t *testing.T) {
 		t.Errorf("got %v, want no path in it", err)
 	}
 	w.hello(a, "")
+}
+
+func TestPoliciesWhoseTestsFailLeaveTheOldOnesInForce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{tested: true})
+	a, b := w.as(alice), w.as(bob)
+	w.policy("closed.cedar", `@id("desk-is-closed") forbid (principal in Role::"support", action == Action::"run_agent", resource);`)
+
+	_, err := b.admin().ReloadConfig(b.ctx(t), &behalfv1.ReloadConfigRequest{})
+
+	wantError(t, err, codes.FailedPrecondition, "POLICY_ERROR")
+	var fields []string
+	for _, d := range status.Convert(err).Details() {
+		if bad, ok := d.(*errdetails.BadRequest); ok {
+			for _, f := range bad.GetFieldViolations() {
+				fields = append(fields, f.GetField()+": "+f.GetDescription())
+			}
+		}
+	}
+	want := `desk.policytest.yaml:4: case "a support agent runs the desk": decision: got deny, want allow (POLICY_DENIED by desk-is-closed); policies: got desk-is-closed, want staff-may-run-the-desk`
+	if !slices.Equal(fields, []string{want}) {
+		t.Errorf("got %q\nwant %q", fields, want)
+	}
+	w.hello(a, "")
+}
+
+func TestAServerDoesNotStartWithPoliciesWhoseTestsFail(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{tested: true})
+	w.policy("closed.cedar", `@id("desk-is-closed") forbid (principal in Role::"support", action == Action::"run_agent", resource);`)
+	desk, err := supportdesk.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	_, err = behalf.New(t.Context(), w.config(), behalf.WithTools("supportdesk", desk.Tools()...))
+
+	if p, ok := errors.AsType[*policy.Problem](err); !ok || p.Inside != "desk.policytest.yaml" || p.Line != 4 {
+		t.Errorf("got %v, want the case that fails", err)
+	}
 }
 
 func TestOnlyOperatorsReload(t *testing.T) {

@@ -45,9 +45,9 @@ type Explainer struct {
 	Objects   Objects
 	Catalog   Catalog
 	Approvals Approvals // nil: there are none
-	// Operator says whether people of a tenant may change what all tenants share.
-	Operator func(tenant string) bool
-	Now      func() time.Time
+	// Admin says whether people of a tenant may change what all tenants share.
+	Admin interface{ Operator(tenant string) bool }
+	Now   func() time.Time
 }
 
 // Explain answers a question of whoever holds the grant. Whether they may ask it
@@ -104,7 +104,7 @@ func (e *Explainer) act(ctx context.Context, g identity.Grant, thing policy.Enti
 	switch {
 	case g.Principal().User == nil && interceptors.NeedsPerson(t.Action):
 		x = refusedBefore(x, errNoPerson)
-	case x.Refused == nil && t.Action == "reload_config" && !e.Operator(g.Tenant()):
+	case x.Refused == nil && t.Action == "reload_config" && !e.Admin.Operator(g.Tenant()):
 		x = refusedBefore(x, errNoOperator)
 	}
 	return explained(x), nil

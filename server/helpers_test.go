@@ -53,6 +53,7 @@ type setup struct {
 	embedded bool              // the run log on disk, for restarts
 	model    *modeltest.Server // answers instead of the rules, as "scripted"
 	spies    []tools.Tool      // a toolset "spy" that support may call and the staff's policies allow
+	tested   bool              // the desk's policy tests must hold
 	policies map[string]string // further files of the policy folder
 	edit     func(*config.Config)
 	options  []behalf.Option
@@ -106,6 +107,11 @@ func newWorld(t *testing.T, set setup) *world {
 	w.source.Trust(identitytest.BundleOf(t, w.globex))
 	if err := os.CopyFS(w.path("desk"), supportdesk.Files); err != nil {
 		t.Fatal(err)
+	}
+	if !set.tested { // a test's own policies need not do what the desk's must
+		if err := os.Remove(w.path("desk", "policies", "desk.policytest.yaml")); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for name, text := range set.policies {
 		w.policy(name, text)

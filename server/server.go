@@ -155,7 +155,7 @@ func (c Config) register(g *grpc.Server, h *health.Server) {
 	behalfv1.RegisterToolServiceServer(g, &toolService{tools: c.Tools})
 	behalfv1.RegisterAuditServiceServer(g, &auditService{log: c.Audit})
 	behalfv1.RegisterAdminServiceServer(g, &adminService{admin: c.Admin, version: c.Version, explain: &Explainer{
-		Guard: c.Guard, Calls: c.Calls, Objects: c.Runs, Catalog: c.Catalog, Approvals: c.Approvals, Operator: c.Admin.Operator, Now: c.Now,
+		Guard: c.Guard, Calls: c.Calls, Objects: c.Runs, Catalog: c.Catalog, Approvals: c.Approvals, Admin: c.Admin, Now: c.Now,
 	}})
 	behalfv1.RegisterGroupChatServiceServer(g, &groupChatService{runs: c.Runs, catalog: c.Catalog, rights: may})
 	behalfv1.RegisterConversationServiceServer(g, &conversationService{

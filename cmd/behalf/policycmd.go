@@ -25,7 +25,7 @@ func policyOf(use, short string, do func(io.Writer, *policy.Set, string) error) 
 		Use: use, Short: short, Args: cobra.NoArgs,
 		Example: "  behalf policy " + use + " -c examples/supportdesk/behalf.yaml",
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, options, err := load(file, nil)
+			cfg, options, err := load(file, nil, behalf.WithoutPolicyTests())
 			if err != nil {
 				return err
 			}

@@ -62,11 +62,12 @@ func (p *problems) err() error {
 // besides. The error names every problem: those of the file, and those of the
 // policies, tools, models, keys and folders that it names. What the file has
 // wrong is left out of the rest of the look and hides nothing else.
-func load(file string, more func(*config.Config) []config.Problem) (*config.Config, []behalf.Option, error) {
+func load(file string, more func(*config.Config) []config.Problem, extra ...behalf.Option) (*config.Config, []behalf.Option, error) {
 	options, err := examples()
 	if err != nil {
 		return nil, nil, err
 	}
+	options = append(options, extra...)
 	found := &problems{file: near(file)}
 	cfg, err := config.Load(file, os.LookupEnv)
 	if list, ok := errors.AsType[*config.Problems](err); ok {

@@ -123,6 +123,9 @@ func TestOnlyThePersonAnswersForThemselves(t *testing.T) {
 					return strings.Replace(s, "    kind: human", "    "+tc.who+"\n    kind: human", 1)
 				})
 				edit(t, filepath.Join(dir, "policies", "teams.cedar"), func(s string) string { return s + joining })
+				if err := os.Remove(filepath.Join(dir, "policies", "teams.policytest.yaml")); err != nil { // it says that they may not
+					t.Fatal(err)
+				}
 			})
 			stream, err := w.chats.StreamGroupChat(w.as(t, "alice"), &behalfv1.StreamGroupChatRequest{GroupChat: "offer", Input: "Write an offer to customer C-1001."})
 			if err != nil {
