@@ -5,9 +5,15 @@ import (
 	"time"
 
 	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/audit"
+	"github.com/behalf-dev/behalf/config"
 	"github.com/behalf-dev/behalf/fault"
+	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/interceptors"
+	"github.com/behalf-dev/behalf/policy"
+	"github.com/behalf-dev/behalf/runs"
+	"github.com/behalf-dev/behalf/server"
 	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/grpc/codes"
 )
@@ -65,4 +71,48 @@ func (c *calls) Explain(ctx context.Context, call agents.ToolCall, at time.Time)
 		return tools.Explanation{}, err
 	}
 	return gate.Explain(ctx, call, at)
+}
+
+// Offline is who asks what would be decided without a server, and what a server
+// would know.
+type Offline struct {
+	Tenant string
+	// Owner is whose the runs and sessions are that are asked about, by subject,
+	// and Target the agent or group chat that they are of.
+	Owner, Target string
+}
+
+// Explain answers a question by the policies, tools and agents of a config, as
+// AdminService.ExplainDecision would. Nothing is made or started.
+func Explain(ctx context.Context, cfg *config.Config, o Offline, q *behalfv1.ExplainDecisionRequest, opts ...Option) (*behalfv1.ExplainDecisionResponse, error) {
+	s := &Server{cfg: cfg, opt: defaults(opts)}
+	set, err := s.check()
+	if err != nil {
+		return nil, err
+	}
+	s.guard, err = policy.NewGuard(policy.GuardConfig{Sink: audit.NewMemory(s.opt.now), DigestKey: func(string) []byte { return nil }})
+	if err != nil {
+		return nil, err
+	}
+	s.guard.Swap(policy.NewEngine(set))
+	e := &server.Explainer{Guard: s.guard, Calls: &calls{s}, Objects: o, Catalog: &catalog{cfg}, Admin: &admin{s}, Now: s.opt.now}
+	return e.Explain(ctx, identity.Root("grt_offline", o.asker(q), nil, ""), q)
+}
+
+// asker is somebody of the tenant, so that the question is about another one.
+func (o Offline) asker(q *behalfv1.ExplainDecisionRequest) identity.Principal {
+	if q.GetUser() == "" {
+		return identity.Principal{Workload: &identity.Workload{ID: q.GetWorkload(), Tenant: o.Tenant}}
+	}
+	return identity.Principal{User: &identity.User{Subject: q.GetUser(), Tenant: o.Tenant}}
+}
+
+// Find implements server.Objects.
+func (o Offline) Find(_ context.Context, tenant, runID string) (runs.RunRecord, error) {
+	return runs.RunRecord{Tenant: tenant, RunID: runID, SessionID: "ses_offline", Owner: runs.Owner{Subject: o.Owner}, Target: o.Target}, nil
+}
+
+// FindSession implements server.Objects.
+func (o Offline) FindSession(_ context.Context, tenant, sessionID string) (runs.SessionRecord, error) {
+	return runs.SessionRecord{Tenant: tenant, SessionID: sessionID, Owner: runs.Owner{Subject: o.Owner}, Target: o.Target}, nil
 }

@@ -13,9 +13,10 @@ import (
 )
 
 func policyCommand() *cobra.Command {
-	return group("policy", "Check and test the policies of a config file; needs no server",
+	return group("policy", "Check, test and explain policies",
 		policyOf("check", "Parse, validate and lint the policies", checkPolicies),
 		policyOf("test", "Run the *.policytest.yaml beside the policies and report what they cover", testPolicies),
+		explainCommand(),
 	)
 }
 
