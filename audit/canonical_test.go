@@ -29,7 +29,7 @@ func oracle(t testing.TB, r *audit.Record) []byte {
 		"workload": r.Workload, "leaf_thumbprint": r.LeafThumbprint, "agent": r.Agent, "delegation_chain": list(r.Chain),
 		"grant_id": r.GrantID, "roles": list(r.Roles), "scopes": list(r.Scopes),
 		"auth": map[string]any{"acr": r.ACR, "time": num(r.AuthTime)}, "tier": r.Tier, "session_id": r.SessionID, "run_id": r.RunID,
-		"trace_id": r.TraceID, "call_id": r.CallID, "phase": r.Phase, "action": r.Action, "resource": r.Resource, "tool": r.Tool,
+		"trace_id": r.TraceID, "call_id": r.CallID, "phase": r.Phase, "action": r.Action, "resource": r.Resource, "resource_json": r.ResourceJSON, "roles_unknown": r.RolesUnknown, "tool": r.Tool,
 		"descriptor_hash": r.DescriptorHash, "arguments_digest": r.ArgumentsDigest, "redacted_arguments_json": r.RedactedArguments,
 		"decision": r.Decision, "reason": r.Reason, "policy_ids": list(r.PolicyIDs), "policy_revision": r.PolicyRevision,
 		"duties": list(r.Duties), "approval_id": r.ApprovalID, "approver": r.Approver, "token_id": r.TokenID, "outcome": r.Outcome,

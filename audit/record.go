@@ -19,20 +19,22 @@ type Record struct {
 	Chain          []string
 	GrantID        string
 	Roles          []string // sorted
+	RolesUnknown   bool     // the issuer left roles out
 	Scopes         []string // effective, sorted
 	ACR            string
 	AuthTime       int64 // nanoseconds, 0 when unknown
 	Tier           string
 	TokenID        string
 
-	SessionID string
-	RunID     string
-	TraceID   string
-	CallID    string
-	Phase     Phase
-	Action    string // Cedar action, e.g. call_tool
-	Resource  string // Cedar entity, e.g. Tool::"refund_order"
-	Tool      string
+	SessionID    string
+	RunID        string
+	TraceID      string
+	CallID       string
+	Phase        Phase
+	Action       string // Cedar action, e.g. call_tool
+	Resource     string // Cedar entity, e.g. Tool::"refund_order"
+	ResourceJSON string // its owner and parents as policy saw them, JSON text; empty: none
+	Tool         string
 
 	DescriptorHash    string // of the tool's descriptor at the time
 	ArgumentsDigest   string // HMAC-SHA256 with the tenant's key, over the sent bytes

@@ -20,6 +20,7 @@ import (
 )
 
 var (
+	errArguments   = errors.New("arguments")
 	errTooDeep     = errors.New("JSON is nested too deeply")
 	errTrailing    = errors.New("there is more than one JSON value")
 	errNull        = errors.New("null stands where a value is required")
@@ -65,7 +66,7 @@ func readArguments(readers *readerPool, t *argType, args json.RawMessage, why pu
 		err = atEnd(&r.Decoder)
 	}
 	if err != nil {
-		return cedar.Record{}, fmt.Errorf("arguments%s: %w", r.StackPointer(), err)
+		return cedar.Record{}, fmt.Errorf("%w%s: %w", errArguments, r.StackPointer(), err)
 	}
 	rec, ok := v.(cedar.Record)
 	if !ok {

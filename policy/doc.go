@@ -12,8 +12,8 @@
 // verify identities, and it stores nothing itself.
 //
 // Types in the order of use: [Config], [Load], [Set], [Engine], [Query],
-// [Decision], [Redaction], [Guard], [Permit], and for policy authors [Case],
-// [RunTests] and [Coverage].
+// [Decision], [Redaction], [Guard], [Permit], and for policy authors [Publish],
+// [Case], [RunTests], [Coverage], [Explanation] and [Simulate].
 //
 //	set, err := policy.Load(policy.Config{Dir: "policies", Tools: tools, Actions: actions})
 //	engine := policy.NewEngine(set)

@@ -24,7 +24,7 @@ func recordOf(q *Query, now time.Time) *audit.Record {
 		Time: now.UnixNano(), Tenant: g.Tenant(),
 		Agent: g.Agent(), Chain: g.Chain(), GrantID: g.ID(), Scopes: g.Scopes().Names(), Tier: string(g.Tier()),
 		SessionID: q.Session, RunID: q.Run, TraceID: q.Trace, CallID: q.Call, ApprovalID: q.Approval,
-		Action: q.Action, Resource: entityName(q.Resource), Tool: q.Tool, DescriptorHash: q.DescriptorHash,
+		Action: q.Action, Resource: entityName(q.Resource), ResourceJSON: kinOf(q.Resource), Tool: q.Tool, DescriptorHash: q.DescriptorHash,
 		Governed: true,
 	}
 	if q.Resource.Type == string(typeApproval) {
@@ -36,6 +36,7 @@ func recordOf(q *Query, now time.Time) *audit.Record {
 	if u := p.User; u != nil {
 		r.User = audit.User{Issuer: u.Issuer, Subject: u.Subject, Email: u.Email}
 		r.Roles, r.ACR, r.TokenID = slices.Sorted(slices.Values(u.Roles)), u.ACR, u.TokenID
+		r.RolesUnknown = u.RolesUnknown
 		if !u.AuthTime.IsZero() {
 			r.AuthTime = u.AuthTime.UnixNano()
 		}
@@ -65,7 +66,7 @@ func addDecision(r *audit.Record, d Decision) {
 func outcomeOf(decision *audit.Record, res Result, started, now time.Time) *audit.Record {
 	r := *decision
 	r.Phase, r.Time = audit.Outcome, now.UnixNano()
-	r.Decision, r.Duties, r.PolicyIDs, r.RedactedArguments = "", nil, nil, ""
+	r.Decision, r.Duties, r.PolicyIDs, r.RedactedArguments, r.ResourceJSON = "", nil, nil, "", ""
 	r.Sequence, r.PreviousHash, r.Hash = 0, "", ""
 	r.Outcome, r.Reason, r.ResultDigest = res.Outcome, res.Reason, res.Digest
 	r.Duration = max(0, int64(now.Sub(started)))

@@ -96,7 +96,7 @@ func record(r *audit.Record) *behalfv1.AuditRecord {
 		PolicyIds: r.PolicyIDs, PolicyRevision: r.PolicyRevision, Duties: r.Duties, ApprovalId: r.ApprovalID, Approver: r.Approver,
 		TokenId: r.TokenID, Outcome: behalfv1.AuditOutcome(enum(behalfv1.AuditOutcome_value, "AUDIT_OUTCOME_", r.Outcome)),
 		ResultDigest: r.ResultDigest, Duration: durationpb.New(time.Duration(r.Duration)), Governed: r.Governed,
-		PreviousHash: r.PreviousHash, Hash: r.Hash,
+		PreviousHash: r.PreviousHash, Hash: r.Hash, ResourceJson: r.ResourceJSON, RolesUnknown: r.RolesUnknown,
 	}
 }
 

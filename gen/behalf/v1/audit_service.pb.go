@@ -579,7 +579,12 @@ type AuditRecord struct {
 	// Hex SHA-256 of the row before; empty for the first.
 	PreviousHash string `protobuf:"bytes,37,opt,name=previous_hash,json=previousHash,proto3" json:"previous_hash,omitempty"`
 	// Hex SHA-256 over the canonical bytes of this row without this field.
-	Hash          string `protobuf:"bytes,38,opt,name=hash,proto3" json:"hash,omitempty"`
+	Hash string `protobuf:"bytes,38,opt,name=hash,proto3" json:"hash,omitempty"`
+	// The resource's owner and parents as policy saw them, as JSON text; empty where it
+	// has none, as tools do, and in outcome rows.
+	ResourceJson string `protobuf:"bytes,39,opt,name=resource_json,json=resourceJson,proto3" json:"resource_json,omitempty"`
+	// Whether the issuer left roles out because they are too many.
+	RolesUnknown  bool `protobuf:"varint,40,opt,name=roles_unknown,json=rolesUnknown,proto3" json:"roles_unknown,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -880,6 +885,20 @@ func (x *AuditRecord) GetHash() string {
 	return ""
 }
 
+func (x *AuditRecord) GetResourceJson() string {
+	if x != nil {
+		return x.ResourceJson
+	}
+	return ""
+}
+
+func (x *AuditRecord) GetRolesUnknown() bool {
+	if x != nil {
+		return x.RolesUnknown
+	}
+	return false
+}
+
 // AuditUser names the person in a row.
 type AuditUser struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -973,7 +992,7 @@ const file_behalf_v1_audit_service_proto_rawDesc = "" +
 	"\bproblems\x18\x06 \x03(\v2\x17.behalf.v1.AuditProblemR\bproblems\"D\n" +
 	"\fAuditProblem\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\"\x9c\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\xe6\n" +
 	"\n" +
 	"\vAuditRecord\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12.\n" +
@@ -1017,7 +1036,9 @@ const file_behalf_v1_audit_service_proto_rawDesc = "" +
 	"\bduration\x18# \x01(\v2\x19.google.protobuf.DurationR\bduration\x12\x1a\n" +
 	"\bgoverned\x18$ \x01(\bR\bgoverned\x12#\n" +
 	"\rprevious_hash\x18% \x01(\tR\fpreviousHash\x12\x12\n" +
-	"\x04hash\x18& \x01(\tR\x04hash\"S\n" +
+	"\x04hash\x18& \x01(\tR\x04hash\x12#\n" +
+	"\rresource_json\x18' \x01(\tR\fresourceJson\x12#\n" +
+	"\rroles_unknown\x18( \x01(\bR\frolesUnknown\"S\n" +
 	"\tAuditUser\x12\x16\n" +
 	"\x06issuer\x18\x01 \x01(\tR\x06issuer\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x14\n" +
