@@ -95,7 +95,7 @@ func Explain(ctx context.Context, cfg *config.Config, o Offline, q *behalfv1.Exp
 		return nil, err
 	}
 	s.guard.Swap(policy.NewEngine(set))
-	e := &server.Explainer{Guard: s.guard, Calls: &calls{s}, Objects: o, Catalog: &catalog{cfg}, Admin: &admin{s}, Now: s.opt.now}
+	e := &server.Explainer{Guard: s.guard, Calls: &calls{s}, Objects: o, Catalog: &catalog{cfg}, Admin: &admin{s.guard, s}, Now: s.opt.now}
 	return e.Explain(ctx, identity.Root("grt_offline", o.asker(q), nil, ""), q)
 }
 

@@ -31,7 +31,7 @@ func (e *Engine) decideAround(q *Query, hidden [][]string) (d Decision, err erro
 		context = hide(context, append([]string{"args"}, path...))
 	}
 	env := eval.Env{Entities: &t.world, Principal: t.request.Principal, Action: t.request.Action, Resource: t.request.Resource, Context: context}
-	d, err = e.around(t, env, hidden)
+	d, err = e.around(t, q, env, hidden)
 	d.Revision = e.set.revision
 	return d, err
 }
@@ -39,7 +39,7 @@ func (e *Engine) decideAround(q *Query, hidden [][]string) (d Decision, err erro
 // around is Engine.decide with a third answer. What is not known of a policy
 // cannot hurt where the others settle the matter: a hard forbid that holds, or no
 // permit that could.
-func (e *Engine) around(t *trial, env eval.Env, hidden [][]string) (Decision, error) {
+func (e *Engine) around(t *trial, q *Query, env eval.Env, hidden [][]string) (Decision, error) {
 	hard := e.sort(t.find(hardOf), env, hidden)
 	if t.candidates.late {
 		return Decision{}, errTooSlow
@@ -63,7 +63,7 @@ func (e *Engine) around(t *trial, env eval.Env, hidden [][]string) (Decision, er
 	case soft.mayForbid:
 		return Decision{}, errHidden
 	}
-	return e.fulfil(hard.permits, soft.forbids), nil
+	return e.fulfil(q, hard.permits, soft.forbids), nil
 }
 
 // sorted are policies by what is known of them.

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"strings"
 
 	"github.com/behalf-dev/behalf"
 	"github.com/behalf-dev/behalf/policy"
@@ -13,20 +10,31 @@ import (
 )
 
 func policyCommand() *cobra.Command {
-	return group("policy", "Check, test and explain policies",
-		policyOf("check", "Parse, validate and lint the policies", checkPolicies),
-		policyOf("test", "Run the *.policytest.yaml beside the policies and report what they cover", testPolicies),
+	return group("policy", "Check, test, explain and try policies",
+		policyCheckCommand(),
+		policyTestCommand(),
 		explainCommand(),
+		simulateCommand(),
 	)
 }
 
-func policyOf(use, short string, do func(io.Writer, *policy.Set, string) error) *cobra.Command {
-	file := ""
+func policyCheckCommand() *cobra.Command {
+	strict := false
+	c := policyOf("check", "Parse, validate and lint the policies", func(out io.Writer, set *policy.Set, _ string) error {
+		return checkPolicies(out, set, strict)
+	})
+	c.Flags().BoolVar(&strict, "strict", false, "exit 1 if there is a warning")
+	return c
+}
+
+// policyOf makes a command that looks at the policies of a config file.
+func policyOf(use, short string, do func(out io.Writer, set *policy.Set, dir string) error) *cobra.Command {
+	file, dir := "", ""
 	c := &cobra.Command{
 		Use: use, Short: short, Args: cobra.NoArgs,
 		Example: "  behalf policy " + use + " -c examples/supportdesk/behalf.yaml",
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, options, err := load(file, nil, behalf.WithoutPolicyTests())
+			cfg, options, err := load(file, policiesIn(dir), behalf.WithoutPolicyTests())
 			if err != nil {
 				return err
 			}
@@ -38,46 +46,17 @@ func policyOf(use, short string, do func(io.Writer, *policy.Set, string) error) 
 		},
 	}
 	configFlag(c, &file)
+	c.Flags().StringVar(&dir, "policies", "", "policy folder instead of the config file's")
 	return c
 }
 
-func checkPolicies(out io.Writer, set *policy.Set, _ string) error {
+func checkPolicies(out io.Writer, set *policy.Set, strict bool) error {
 	for _, w := range set.Warnings() {
 		fmt.Fprintln(out, wrapped(out, "warning: "+w))
 	}
+	if n := len(set.Warnings()); strict && n > 0 {
+		return fmt.Errorf("%s in the policies", count(int64(n), "warning"))
+	}
 	fmt.Fprintf(out, "%d policies are fine (revision %s)\n", len(set.Policies()), set.Revision())
-	return nil
-}
-
-func testPolicies(out io.Writer, set *policy.Set, dir string) error {
-	results, err := policy.RunTests(set, os.DirFS(dir))
-	if err != nil {
-		return wrongInput(err)
-	}
-	if len(results) == 0 {
-		return wrongInput(fmt.Errorf("%s has no *.policytest.yaml; docs/policies.md and examples/supportdesk/policies show how one looks", near(dir)))
-	}
-	p, failed := paintFor(out), 0
-	for _, r := range results {
-		mark := p.good("ok  ")
-		if len(r.Failures) > 0 {
-			mark, failed = p.bad("FAIL"), failed+1
-		}
-		fmt.Fprintln(out, mark, r.Case.Name, p.dim("("+r.At+")"))
-		for _, why := range r.Failures {
-			fmt.Fprintln(out, "     ", why)
-		}
-	}
-	cover := policy.CoverageOf(set, results)
-	fmt.Fprintf(out, "\n%d cases, %d failed\n", len(results), failed)
-	if len(cover.Undetermined) > 0 {
-		fmt.Fprintln(out, wrapped(out, "no case is decided by: "+strings.Join(cover.Undetermined, ", ")))
-	}
-	if len(cover.Unpaired) > 0 {
-		fmt.Fprintln(out, wrapped(out, "no pair (denied with it, allowed without) shows: "+strings.Join(cover.Unpaired, ", ")))
-	}
-	if failed > 0 {
-		return errors.New("policy tests failed")
-	}
 	return nil
 }

@@ -222,15 +222,11 @@ func printPolicies(out io.Writer, r *behalfv1.ExplainDecisionResponse, folder st
 	}
 	var rows [][]string
 	for _, x := range r.GetPolicies() {
-		effect := "forbid"
-		if x.GetPermit() {
-			effect = "permit"
-		}
 		place := clean(x.GetFile())
 		if folder != "" {
 			place = near(filepath.Join(folder, place))
 		}
-		rows = append(rows, []string{part(x), effect, x.GetId(), fmt.Sprintf("%s:%d", place, x.GetLine()), strings.Join(x.GetDuties(), " ")})
+		rows = append(rows, []string{part(x), effect(x.GetPermit()), x.GetId(), fmt.Sprintf("%s:%d", place, x.GetLine()), strings.Join(x.GetDuties(), " ")})
 	}
 	return table(out, rows)
 }
