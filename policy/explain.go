@@ -41,7 +41,7 @@ type Explanation struct {
 // no record, no reservation, no alarm.
 func (g *Guard) Explain(q *Query) Explanation {
 	e := g.engine.Load()
-	out := Explanation{Decision: g.decide(e, q)}
+	out := Explanation{Decision: waitable(q, g.decide(e, q))}
 	if e != nil {
 		out = e.explain(q, out.Decision)
 	}
@@ -54,7 +54,7 @@ func (g *Guard) Explain(q *Query) Explanation {
 // Would gives the answer that Read would give, and records nothing.
 func (g *Guard) Would(q *Query) error {
 	e := g.engine.Load()
-	d := g.decide(e, q)
+	d := waitable(q, g.decide(e, q))
 	if d.Allow && !e.redaction(d.Duties).Empty() {
 		d = failed(d, errUnmet)
 	}
@@ -62,6 +62,16 @@ func (g *Guard) Would(q *Query) error {
 		return refusal(q, d)
 	}
 	return nil
+}
+
+// waitable denies what would wait for somebody and cannot: only calls of tools do.
+func waitable(q *Query, d Decision) Decision {
+	if q.Action == ActionCallTool || !slices.ContainsFunc(d.Duties, Duty.Waits) {
+		return d
+	}
+	no := denied(fault.PolicyDenied, d.PolicyIDs)
+	no.Revision = d.Revision
+	return no
 }
 
 // failed is a decision that turned out not to be one.

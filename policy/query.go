@@ -65,6 +65,9 @@ type Duty struct {
 // String is the duty as it is written: @rate("60/1m").
 func (d Duty) String() string { return "@" + d.Kind + "(" + strconv.Quote(d.Text) + ")" }
 
+// Waits reports whether somebody has to agree first.
+func (d Duty) Waits() bool { return d.Kind == kindApprove }
+
 // ToolSchema is what the engine must know of a tool to type its arguments.
 type ToolSchema struct {
 	Name    string

@@ -180,8 +180,9 @@ func verdictOf(r *audit.Record, d Decision) Verdict {
 		return Verdict{Decision: r.Decision, Reason: r.Reason, Policies: d.PolicyIDs, Duties: r.Duties}
 	}
 	v.Decision, v.Duties = audit.Allow, row.Duties
-	if slices.ContainsFunc(d.Duties, func(d Duty) bool { return d.Kind == kindApprove }) && r.Decision == audit.Wait {
-		v.Decision, v.Reason = r.Decision, r.Reason // and it would have waited just so
+	agreed := r.Decision == audit.Allow && r.ApprovalID != "" && slices.Equal(row.Duties, r.Duties)
+	if !agreed && slices.ContainsFunc(d.Duties, Duty.Waits) {
+		v.Decision, v.Reason = audit.Wait, string(fault.ApprovalRequired)
 	}
 	return v
 }

@@ -113,6 +113,10 @@ func TestSimulateListsEachChange(t *testing.T) {
 			"sessions of another agent", strings.Replace(recordedWith, `Agent::"support"`, `Agent::"billing"`, 1),
 			`alice get_session Session 1×: allow  by [all] → deny POLICY_DENIED by [own] []`,
 		},
+		{
+			"somebody has to agree", recordedWith + `@id("ask") @approve("Role::\"m\"") forbid (principal, action == Action::"call_tool", resource == Tool::"refund_order");`,
+			`alice refund_order 1×: allow  by [all] → wait APPROVAL_REQUIRED by [all ask] [@approve("Role::\"m\"")]`,
+		},
 		{"another policy says the same", strings.Replace(recordedWith, `@id("cap")`, `@id("cap2")`, 1), ""},
 		{
 			"it depends on what was taken out", recordedWith + `@id("x") forbid (principal, action == Action::"call_tool", resource == Tool::"get_customer") when { context.args has note && context.args.note like "*secret*" };`,

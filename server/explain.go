@@ -231,8 +231,11 @@ func askedWorkload(own *identity.Workload, r *behalfv1.ExplainDecisionRequest, t
 func explained(x tools.Explanation) *behalfv1.ExplainDecisionResponse {
 	d := x.Decision
 	out := &behalfv1.ExplainDecisionResponse{
-		Decision: behalfv1.Decision_DECISION_ALLOW, PolicyIds: d.PolicyIDs, PolicyRevision: d.Revision, SentArgumentsJson: string(x.Sent),
+		PolicyIds: d.PolicyIDs, PolicyRevision: d.Revision, SentArgumentsJson: string(x.Sent),
 		Duties: duties(d.Duties),
+	}
+	if out.Decision = outcome(x); out.Decision == behalfv1.Decision_DECISION_WAIT {
+		out.Reason = behalfv1.ErrorReason_ERROR_REASON_APPROVAL_REQUIRED
 	}
 	for _, f := range x.Findings {
 		out.Policies = append(out.Policies, &behalfv1.ExplainedPolicy{
@@ -244,7 +247,7 @@ func explained(x tools.Explanation) *behalfv1.ExplainDecisionResponse {
 		out.Errors = []string{d.Err.Error()}
 	}
 	if x.Refused != nil {
-		out.Decision, out.Message, out.RefusedBy = behalfv1.Decision_DECISION_DENY, x.Refused.Message, refusedBy(x)
+		out.Message, out.RefusedBy = x.Refused.Message, refusedBy(x)
 		out.Reason = behalfv1.ErrorReason(enum(behalfv1.ErrorReason_value, "ERROR_REASON_", string(x.Refused.Reason)))
 		out.MissingScopes = x.Missing
 		for _, f := range x.Fields {
@@ -252,6 +255,17 @@ func explained(x tools.Explanation) *behalfv1.ExplainDecisionResponse {
 		}
 	}
 	return out
+}
+
+// outcome is a call's, or that it waits.
+func outcome(x tools.Explanation) behalfv1.Decision {
+	switch {
+	case x.Refused != nil:
+		return behalfv1.Decision_DECISION_DENY
+	case slices.ContainsFunc(x.Decision.Duties, policy.Duty.Waits):
+		return behalfv1.Decision_DECISION_WAIT
+	}
+	return behalfv1.Decision_DECISION_ALLOW
 }
 
 func duties(all []policy.Duty) (texts []string) {

@@ -208,3 +208,47 @@ func TestExplainDecisionIsAskedByPermissionAndInOnesTenant(t *testing.T) {
 		})
 	}
 }
+
+func TestExplainDecisionKnowsLocksApprovalsAndStepUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{policies: map[string]string{"duties.cedar": `
+@id("boss-agrees") @approve("Role::\"manager\"") forbid (principal in Role::"support", action == Action::"call_tool", resource == Tool::"refund_order");
+@id("lists") permit (principal, action == Action::"list_approvals", resource);
+@id("strongly") @stepup("acr:mfa") forbid (principal, action == Action::"call_tool", resource == Tool::"get_customer");`}})
+	a, b := w.as(alice), w.as(bob)
+	look := &behalfv1.ExplainDecisionRequest{Action: "call_tool", Resource: `Tool::"get_customer"`, ArgumentsJson: `{"customer_id":"C-1001"}`}
+	as := func(acr string) *behalfv1.ExplainDecisionRequest {
+		return &behalfv1.ExplainDecisionRequest{
+			Action: look.Action, Resource: look.Resource, ArgumentsJson: look.ArgumentsJson, User: "alice", Roles: []string{"support"},
+			Scopes: &behalfv1.Scopes{Values: []string{"crm.read"}}, Auth: &behalfv1.Auth{Acr: acr},
+		}
+	}
+
+	waits := a.why(t, refundBy([]string{"triage", "billing"}, smallRefund))
+	weak, strong := b.why(t, as("pwd")), b.why(t, as("mfa"))
+	if _, err := b.admin().Lock(b.ctx(t), &behalfv1.LockRequest{Target: &behalfv1.LockTarget{Target: &behalfv1.LockTarget_User{User: "acme/alice"}}, Reason: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	locked := b.why(t, as("mfa"))
+
+	for _, c := range []struct {
+		name      string
+		got       *behalfv1.ExplainDecisionResponse
+		decision  behalfv1.Decision
+		refusedBy string
+		reason    behalfv1.ErrorReason
+	}{
+		{"an approval", waits, behalfv1.Decision_DECISION_WAIT, "", behalfv1.ErrorReason_ERROR_REASON_APPROVAL_REQUIRED},
+		{"a proof that is too weak", weak, behalfv1.Decision_DECISION_DENY, "duty", behalfv1.ErrorReason_ERROR_REASON_STEP_UP_REQUIRED},
+		{"one that is strong enough", strong, behalfv1.Decision_DECISION_ALLOW, "", behalfv1.ErrorReason_ERROR_REASON_UNSPECIFIED},
+		{"a lock", locked, behalfv1.Decision_DECISION_DENY, "lock", behalfv1.ErrorReason_ERROR_REASON_PRINCIPAL_LOCKED},
+	} {
+		if c.got.GetDecision() != c.decision || c.got.GetRefusedBy() != c.refusedBy || c.got.GetReason() != c.reason {
+			t.Errorf("%s: got %v", c.name, c.got)
+		}
+	}
+	list, err := b.approvals().ListApprovals(b.ctx(t), &behalfv1.ListApprovalsRequest{})
+	if err != nil || len(list.GetApprovals()) > 0 {
+		t.Errorf("got %v, %v; want nobody asked to agree", list, err)
+	}
+}

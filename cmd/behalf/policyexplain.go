@@ -167,7 +167,11 @@ func policiesIn(dir string) func(*config.Config) []config.Problem {
 func printExplained(out io.Writer, q *behalfv1.ExplainDecisionRequest, r *behalfv1.ExplainDecisionResponse, folder string) error {
 	p := paintFor(out)
 	verdict := p.good("✓ ALLOWED")
-	if r.GetDecision() != behalfv1.Decision_DECISION_ALLOW {
+	switch r.GetDecision() {
+	case behalfv1.Decision_DECISION_ALLOW:
+	case behalfv1.Decision_DECISION_WAIT:
+		verdict = p.marked("… WAITS for somebody to agree")
+	default:
 		verdict = p.bad("✗ DENIED")
 	}
 	fmt.Fprintf(out, "%s  %s on %s%s\n", verdict, clean(q.GetAction()), clean(q.GetResource()), through(q))

@@ -1203,9 +1203,9 @@ func (x *ExplainDecisionRequest) GetAuth() *Auth {
 // ExplainDecisionResponse is what would be decided.
 type ExplainDecisionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The decision.
+	// The decision. WAIT: a call would wait until somebody has agreed to it.
 	Decision Decision `protobuf:"varint,1,opt,name=decision,proto3,enum=behalf.v1.Decision" json:"decision,omitempty"`
-	// Why not; unspecified on allow.
+	// Why not, or not yet; unspecified on allow.
 	Reason ErrorReason `protobuf:"varint,2,opt,name=reason,proto3,enum=behalf.v1.ErrorReason" json:"reason,omitempty"`
 	// The policies that determine it, sorted.
 	PolicyIds []string `protobuf:"bytes,3,rep,name=policy_ids,json=policyIds,proto3" json:"policy_ids,omitempty"`
