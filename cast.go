@@ -144,6 +144,9 @@ func (c *cast) assistant(name string, a config.Agent, offers []config.Handoff) (
 		cfg.Toolbox = nil // a gate without tools
 	}
 	cfg.Memory = c.memory(a)
+	for _, m := range a.Opening {
+		cfg.Opening = append(cfg.Opening, agents.PromptMessage{Role: agents.PromptRole(m.Role), Text: m.Text})
+	}
 	return agents.NewAssistant(cfg)
 }
 

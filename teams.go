@@ -28,7 +28,7 @@ func (c *cast) team(name string, around []string) (*team.Team, error) {
 	case config.Selector:
 		return team.NewSelector(team.SelectorConfig{
 			Config: cfg, Model: c.model(g.Model), Prompt: g.Prompt, PromptAsUser: g.PromptAsUser,
-			AllowRepeats: g.AllowRepeatedSpeaker, Attempts: g.MaxAttempts, History: g.History,
+			AllowRepeats: g.AllowRepeatedSpeaker, Attempts: g.MaxAttempts, History: g.History, Stream: g.Stream,
 		})
 	case config.Swarm:
 		return team.NewSwarm(cfg)

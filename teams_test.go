@@ -2,6 +2,7 @@ package behalf_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -30,6 +31,7 @@ agents:
   solo: { model: m, instructions: x, tools: [whoami], scopes: [three], handoffs: [a] }
   caller: { model: m, instructions: x, tools: [ask_solo, ask_room, whoami] }
   voice: { kind: society, model: m, group_chat: room }
+  opened: { model: m, instructions: x, opening: [{ role: user, text: The word is plum. }, { role: assistant, text: I shall remember. }] }
   coder: { kind: code, tools: [run_code], scopes: [one, five] }
   tuned: { kind: code, tools: [run_code], model: m, retries: 1 }
 group_chats:
@@ -39,6 +41,7 @@ group_chats:
   pass: { kind: swarm, participants: [a, b], termination: { text_message: b } }
   filtered: { kind: round_robin, participants: [{ name: a, filter: [{ source: user }] }], max_turns: 1 }
   chosen: { kind: selector, model: m, participants: [caller, b], max_turns: 1, prompt: "Who? {participants}" }
+  loud: { kind: selector, model: m, participants: [caller, b], max_turns: 1, prompt: "Who? {participants}", stream: true }
 policy: { dir: policies }
 `
 
@@ -49,6 +52,8 @@ rules:
   - { agent: caller, after: [ask_solo, ask_room], text: "{{ .result.ask_solo }} | {{ .result.ask_room }}" }
   - { agent: voice, seen: 'a@', text: heard a }
   - { agent: chosen, text: caller }
+  - { agent: loud, text: b }
+  - { agent: opened, seen: plum, text: It is plum. }
   - { agent: tuned, seen: "ran it", text: It was run. }
   - { agent: tuned, text: "\x60\x60\x60sh\nls\n\x60\x60\x60" }
   - { after: [], calls: [{ tool: whoami }] }
@@ -88,6 +93,42 @@ func TestASocietyAnswersWithOneVoice(t *testing.T) {
 }
 
 // The code of a person is run by a tool behind the gate, under the coder's ceiling.
+func TestAConversationBeginsWithTheOpeningOfTheFile(t *testing.T) {
+	w := crewOf(t)
+
+	r, err := behalfv1.NewAgentServiceClient(w.conn).RunAgent(w.person(t), &behalfv1.RunAgentRequest{Agent: "opened", Input: "What is the word?"})
+
+	if err != nil || r.GetOutput() != "It is plum." {
+		t.Errorf("got %q and %v", r.GetOutput(), err)
+	}
+}
+
+func TestTheChoiceOfASpeakerIsShownIfTheFileSaysSo(t *testing.T) {
+	w := crewOf(t)
+	for chat, want := range map[string]string{"chosen": "", "loud": "b"} {
+		stream, err := behalfv1.NewGroupChatServiceClient(w.conn).StreamGroupChat(w.person(t), &behalfv1.StreamGroupChatRequest{GroupChat: chat, Input: "look"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown := ""
+		for {
+			m, err := stream.Recv()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e := m.GetEvent(); e.GetSource() == chat {
+				shown += e.GetTextDelta().GetText()
+			}
+		}
+		if shown != want {
+			t.Errorf("%s: got %q of the choosing, want %q", chat, shown, want)
+		}
+	}
+}
+
 func TestCodeIsRunUnderTheCodersAuthority(t *testing.T) {
 	w := crewOf(t)
 

@@ -29,6 +29,7 @@ type Agent struct {
 	Output        *Output  `yaml:"output"`
 	Memory        []string `yaml:"memory"`                          // what it is reminded of
 	Remembers     []string `yaml:"remembers" enum:"person|session"` // what people had remembered that it is reminded of
+	Opening       []Said   `yaml:"opening"`                         // what each conversation begins with
 	Context       *Window  `yaml:"context"`
 
 	Prompt string `yaml:"prompt"` // what a person is asked
@@ -40,6 +41,12 @@ type Agent struct {
 	Sources   []string `yaml:"sources" is:"name"`      // whose code is run, without a model; absent: everybody's
 	Languages []string `yaml:"languages" is:"name"`    // of the code that is run; absent: python and sh
 	Retries   int      `yaml:"retries" range:"0..100"` // corrections of code that failed
+}
+
+// Said is a message that is taken as said before a conversation begins.
+type Said struct {
+	Role string `yaml:"role" enum:"user|assistant"`
+	Text string `yaml:"text"`
 }
 
 // Who says which person of the session's tenant may answer: exactly one of both.
@@ -82,7 +89,7 @@ var kindKeys = map[string][]string{
 	"model": {KindAssistant, KindSociety, KindCode}, "instructions": {KindAssistant, KindSociety, KindCode},
 	"tools": {KindAssistant, KindCode}, "handoffs": {KindAssistant}, "max_turns": {KindAssistant}, "parallel_calls": {KindAssistant},
 	"max_tool_rounds": {KindAssistant}, "reflect": {KindAssistant}, "summary": {KindAssistant}, "output": {KindAssistant},
-	"memory": {KindAssistant}, "remembers": {KindAssistant}, "context": {KindAssistant, KindSociety, KindCode},
+	"memory": {KindAssistant}, "remembers": {KindAssistant}, "opening": {KindAssistant}, "context": {KindAssistant, KindSociety, KindCode},
 	"prompt": {KindHuman}, "who": {KindHuman},
 	"group_chat": {KindSociety}, "response": {KindSociety},
 	"sources": {KindCode}, "languages": {KindCode}, "retries": {KindCode},
@@ -141,6 +148,9 @@ func (c *checker) assistant(p place, name string, a Agent) {
 	c.unique(p.key("tools"), a.Tools)
 	c.callees(p.key("tools"), name, a.Tools)
 	c.handoffs(p.key("handoffs"), name, a.Handoffs)
+	for i, m := range a.Opening {
+		c.require(p.key("opening").item(i), map[string]string{"role": m.Role, "text": m.Text}, "say who said what: role (user or assistant) and text")
+	}
 	c.options(p, a)
 }
 

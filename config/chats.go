@@ -28,6 +28,7 @@ type GroupChat struct {
 	PromptAsUser         bool   `yaml:"prompt_as_user"`
 	AllowRepeatedSpeaker bool   `yaml:"allow_repeated_speaker"`
 	MaxAttempts          int    `yaml:"max_attempts" range:"1..20"`
+	Stream               bool   `yaml:"stream"`                    // what selector's model says while it chooses is shown
 	History              int    `yaml:"history" range:"1..100000"` // messages that selector's model reads; 0: all
 	MaxStalls            int    `yaml:"max_stalls" range:"1..100"`
 	MaxReplans           int    `yaml:"max_replans" range:"1..100"`
@@ -59,7 +60,7 @@ const person = "user"
 // chatKeys are the keys of a group chat that belong to some kinds only.
 var chatKeys = map[string][]string{
 	"model": {Selector, Magentic}, "prompt": {Selector}, "prompt_as_user": {Selector}, "allow_repeated_speaker": {Selector},
-	"max_attempts": {Selector, Magentic}, "history": {Selector},
+	"max_attempts": {Selector, Magentic}, "history": {Selector}, "stream": {Selector},
 	"max_stalls": {Magentic}, "max_replans": {Magentic}, "final_prompt": {Magentic}, "entry": {Graph}, "edges": {Graph},
 }
 
