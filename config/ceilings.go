@@ -3,6 +3,8 @@ package config
 import (
 	"slices"
 	"strings"
+
+	"github.com/behalf-dev/behalf/internal/typo"
 )
 
 // Ceiling is what bounds an agent and everything that it hands on to.
@@ -82,7 +84,7 @@ func (c *Config) ceiling(name string, a Agent, tools []string, facts func(string
 // words is misspelt.
 func leftOut(missing, scopes []string) string {
 	for _, scope := range scopes {
-		if meant := nearest(scope, missing); meant != "" && !slices.Contains(missing, scope) {
+		if meant := typo.Meant(scope, missing); meant != "" && !slices.Contains(missing, scope) {
 			return "did you mean " + meant + " where it says " + scope + "?"
 		}
 	}

@@ -103,15 +103,12 @@ func sorted(list []Problem) []Problem {
 	return slices.Compact(list)
 }
 
-// mostCompared and mostListed bound what is done about one wrong word.
-const (
-	mostCompared = 1000
-	mostListed   = 100
-)
+// mostListed bounds what is said about one wrong word.
+const mostListed = 100
 
 // didYouMean suggests the nearest of the words, else lists them.
 func didYouMean(word string, words []string) string {
-	if s := nearest(word, words); s != "" {
+	if s := typo.Meant(word, words); s != "" {
 		return "did you mean " + s + "?"
 	}
 	switch {
@@ -121,20 +118,6 @@ func didYouMean(word string, words []string) string {
 		return "it is none of the " + strconv.Itoa(len(words)) + " that are known here"
 	}
 	return "known here: " + strings.Join(slices.Compact(slices.Sorted(slices.Values(words))), ", ")
-}
-
-// nearest is the word at the smallest distance, if that is small for its length.
-func nearest(word string, words []string) string {
-	best, found := 1+max(1, min(len(word), 24)/3), ""
-	if len(word) > 64 || len(words) > mostCompared {
-		return ""
-	}
-	for _, w := range slices.Sorted(slices.Values(words)) {
-		if d := typo.Distance(word, w); d < best && d < len(w) {
-			best, found = d, w
-		}
-	}
-	return found
 }
 
 // list joins words as a sentence does.

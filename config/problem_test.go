@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/behalf-dev/behalf/internal/typo"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -87,7 +88,7 @@ func TestEveryProblemSaysWhereAndWhatToDo(t *testing.T) {
 func TestTheNearestKeyIsSuggested(t *testing.T) {
 	keys := []string{"tools", "model", "scopes", "max_turns"}
 	for word, want := range map[string]string{"tols": "tools", "mdoel": "model", "Scopes": "scopes", "maxturns": "max_turns", "x": "", "temperature": ""} {
-		if got := nearest(word, keys); got != want {
+		if got := typo.Meant(word, keys); got != want {
 			t.Errorf("%s: got %q, want %q", word, got, want)
 		}
 	}

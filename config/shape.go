@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/behalf-dev/behalf/internal/typo"
 	"go.yaml.in/yaml/v4"
 )
 
@@ -180,7 +181,7 @@ func (r *reader) unknown(n *yaml.Node, at, p place, key string, names []string) 
 	if full {
 		return
 	}
-	if like := nearest(key, names); like != "" && !hasKey(n, like) {
+	if like := typo.Meant(key, names); like != "" && !hasKey(n, like) {
 		r.spoilt[at.key(like)] = true // so that it is not reported as missing
 	}
 }

@@ -81,14 +81,7 @@ func (s *schema) meant(uid types.EntityUID) string {
 	case typeGroupChat:
 		names = slices.Collect(maps.Keys(s.chats))
 	}
-	return didYouMean(string(uid.ID), names)
-}
-
-func didYouMean(word string, words []string) string {
-	if meant := typo.Meant(word, words); meant != "" {
-		return "; did you mean " + meant + "?"
-	}
-	return ""
+	return typo.DidYouMean(string(uid.ID), names)
 }
 
 func (s *schema) hasTools(toolset string) bool {
@@ -193,7 +186,7 @@ func attributeMeant(text string, args []string) string {
 	for _, name := range contextNames() {
 		known = append(known, string(name))
 	}
-	return didYouMean(m[1], known)
+	return typo.DidYouMean(m[1], known)
 }
 
 func (t *toolSchema) argumentNames() []string {

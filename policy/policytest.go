@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/behalf-dev/behalf/identity"
+	"github.com/behalf-dev/behalf/internal/typo"
 )
 
 // testSuffix marks the files of policy tests, beside the policies.
@@ -157,7 +158,7 @@ var (
 
 func plainly(text string) string {
 	if m := noField.FindStringSubmatch(text); m != nil {
-		return "unknown key " + m[1] + didYouMean(m[1], caseKeys)
+		return "unknown key " + m[1] + typo.DidYouMean(m[1], caseKeys)
 	}
 	if m := noFit.FindStringSubmatch(text); m != nil {
 		return strings.TrimSpace(m[1] + " is not what belongs here")

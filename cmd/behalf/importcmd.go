@@ -12,6 +12,7 @@ import (
 	"github.com/behalf-dev/behalf"
 	"github.com/behalf-dev/behalf/config"
 	"github.com/behalf-dev/behalf/config/autogen"
+	"github.com/behalf-dev/behalf/internal/typo"
 	"github.com/spf13/cobra"
 )
 
@@ -115,7 +116,7 @@ func exportCommand() *cobra.Command {
 				return err
 			}
 			if all := slices.Concat(slices.Collect(maps.Keys(cfg.Agents)), slices.Collect(maps.Keys(cfg.GroupChats))); !slices.Contains(all, args[0]) {
-				return wrongInput(fmt.Errorf("%s has no agent or group chat %q%s", near(file), args[0], didYouMean(args[0], all)))
+				return wrongInput(fmt.Errorf("%s has no agent or group chat %q%s", near(file), args[0], typo.DidYouMean(args[0], all)))
 			}
 			data, notes, err := autogen.Export(cfg, args[0], known)
 			if err != nil {

@@ -58,20 +58,12 @@ func unlisted(ctx context.Context, conn *grpc.ClientConn, name string, known []s
 	if !absent(noChat) {
 		return target{name, true}, nil
 	}
-	return target{}, wrongInput(fmt.Errorf("there is no agent or group chat %q%s\n  next      `%[3]s agents` and `%[3]s chats` list what you may run", name, didYouMean(name, known), self()))
+	return target{}, wrongInput(fmt.Errorf("there is no agent or group chat %q%s\n  next      `%[3]s agents` and `%[3]s chats` list what you may run", name, typo.DidYouMean(name, known), self()))
 }
 
 // absent reports that a name is nobody's, or cannot be anybody's.
 func absent(err error) bool {
 	return status.Code(err) == codes.NotFound || status.Code(err) == codes.InvalidArgument
-}
-
-// didYouMean is the end of a sentence about an unknown word.
-func didYouMean(word string, known []string) string {
-	if meant := typo.Meant(word, known); meant != "" {
-		return "; did you mean " + meant + "?"
-	}
-	return ""
 }
 
 // input is what a person says, in which session (empty: a new one), and what the

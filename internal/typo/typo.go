@@ -16,16 +16,25 @@ func Meant(word string, words []string) string {
 		return ""
 	}
 	for _, w := range slices.Sorted(slices.Values(words)) {
-		if d := Distance(word, w); d < best && d < len(w) {
+		if d := distance(word, w); d < best && d < len(w) {
 			best, found = d, w
 		}
 	}
 	return found
 }
 
-// Distance is the number of bytes to insert, delete, replace or swap with their
+// DidYouMean is the end of a sentence about an unknown word; empty if none of words
+// can have been meant.
+func DidYouMean(word string, words []string) string {
+	if meant := Meant(word, words); meant != "" {
+		return "; did you mean " + meant + "?"
+	}
+	return ""
+}
+
+// distance is the number of bytes to insert, delete, replace or swap with their
 // neighbour to get from a to b.
-func Distance(a, b string) int {
+func distance(a, b string) int {
 	d := make([][]int, len(a)+1)
 	for i := range d {
 		d[i] = make([]int, len(b)+1)
