@@ -71,11 +71,17 @@ func (r *run) refuse(ctx context.Context, c *call, why *fault.Error) bool {
 
 // FailedCall is the result of a call that was not made, as its model can read it.
 func FailedCall(why *fault.Error) ToolCallFinished {
-	text, err := json.Marshal(map[string]string{"error": why.Message})
+	return ToolCallFinished{Failed: true, Result: encoded(map[string]string{"error": why.Message}), Reason: string(why.Reason)}
+}
+
+// encoded is a value of our own as JSON: texts, truth values and numbers in maps,
+// lists and structs, which can always be encoded, whatever is in them.
+func encoded(v any) string {
+	text, err := json.Marshal(v)
 	if err != nil {
-		panic("agents: a map of strings cannot be encoded: " + err.Error())
+		panic("agents: " + err.Error())
 	}
-	return ToolCallFinished{Failed: true, Result: string(text), Reason: string(why.Reason)}
+	return string(text)
 }
 
 // perform makes the calls at the same time. If one of them is still without a

@@ -116,14 +116,6 @@ func readVerdict(answer string) *verdict {
 	return &v
 }
 
-func (v *verdict) json() string {
-	text, err := json.Marshal(v)
-	if err != nil {
-		panic("agents: a verdict cannot be encoded: " + err.Error())
-	}
-	return string(text)
-}
-
 // judge asks the model whether code that failed is worth another try. The answer
 // is stored before anything comes of it.
 func (c *Coder) judge(ctx context.Context, r *run, s *state) bool {
@@ -136,6 +128,6 @@ func (c *Coder) judge(ctx context.Context, r *run, s *state) bool {
 	if err != nil && !errors.Is(err, ErrTooLong) { // that is no verdict either
 		return r.emit(Event{Body: judged}) && r.fail(ctx, err)
 	}
-	judged.Ledger = readVerdict(answer.Object()).json()
+	judged.Ledger = encoded(readVerdict(answer.Object()))
 	return r.emit(Event{Body: judged})
 }

@@ -11,11 +11,7 @@ type earlier struct {
 // Earlier packs an older message into a part of one of KindHandoff without
 // HandoffTo. A model is shown it as a message of its own, before the others.
 func Earlier(name, text string) Part {
-	packed, err := json.Marshal(earlier{name, text})
-	if err != nil {
-		panic("agents: two texts cannot be encoded: " + err.Error())
-	}
-	return Part{JSON: string(packed)}
+	return Part{JSON: encoded(earlier{name, text})}
 }
 
 // unpack finds older messages. Other parts stay what they are.

@@ -166,7 +166,7 @@ func FuzzText(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		quoted, err := json.Marshal(s)
 		if err != nil || !utf8.ValidString(s) {
-			t.Skip()
+			t.Skip("the file is JSON, which is UTF-8")
 		}
 		file := strings.NewReplacer(`"s"`, string(quoted), `"d"`, string(quoted)).Replace(agent(`,"memory":[{"provider":"ListMemory","config":{"memory_contents":[{"content":"s"}]}}]`))
 		r, err := autogen.Import("f", []byte(file), autogen.Options{})
