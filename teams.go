@@ -2,6 +2,7 @@ package behalf
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 
@@ -26,8 +27,12 @@ func (c *cast) team(name string, around []string) (*team.Team, error) {
 	case config.RoundRobin:
 		return team.NewRoundRobin(cfg)
 	case config.Selector:
+		choose, err := chooser(g.Choose)
+		if err != nil {
+			return nil, err
+		}
 		return team.NewSelector(team.SelectorConfig{
-			Config: cfg, Model: c.model(g.Model), Prompt: g.Prompt, PromptAsUser: g.PromptAsUser,
+			Choose: choose, Config: cfg, Model: c.model(g.Model), Prompt: g.Prompt, PromptAsUser: g.PromptAsUser,
 			AllowRepeats: g.AllowRepeatedSpeaker, Attempts: g.MaxAttempts, History: g.History, Stream: g.Stream,
 		})
 	case config.Swarm:
@@ -63,6 +68,25 @@ func (c *cast) participant(p config.Participant, g config.GroupChat, chats []str
 	}
 	m.Agent, err = team.NewFilter(f)
 	return m, err
+}
+
+// chooser gives nil for no expression.
+func chooser(expression string) (func(context.Context, []agents.Event) (string, error), error) {
+	if expression == "" {
+		return nil, nil //nolint:nilnil // the model chooses
+	}
+	choice, err := config.CompileChoice(expression)
+	if err != nil {
+		return nil, err
+	}
+	return func(_ context.Context, said []agents.Event) (string, error) {
+		for _, ev := range slices.Backward(said) {
+			if m, ok := ev.Body.(agents.Message); ok {
+				return choice.Name(cmp.Or(m.Structured, m.Text), ev.Source), nil
+			}
+		}
+		return "", nil
+	}, nil
 }
 
 func graph(cfg team.Config, g config.GroupChat) (*team.Team, error) {

@@ -42,6 +42,7 @@ group_chats:
   filtered: { kind: round_robin, participants: [{ name: a, filter: [{ source: user }] }], max_turns: 1 }
   chosen: { kind: selector, model: m, participants: [caller, b], max_turns: 1, prompt: "Who? {participants}" }
   loud: { kind: selector, model: m, participants: [caller, b], max_turns: 1, prompt: "Who? {participants}", stream: true }
+  ruled: { kind: selector, model: m, participants: [caller, b], max_turns: 1, choose: "source == 'user' && text.contains('urgent') ? 'b' : ''" }
 policy: { dir: policies }
 `
 
@@ -53,6 +54,7 @@ rules:
   - { agent: voice, seen: 'a@', text: heard a }
   - { agent: chosen, text: caller }
   - { agent: loud, text: b }
+  - { agent: ruled, text: caller }
   - { agent: opened, seen: plum, text: It is plum. }
   - { agent: tuned, seen: "ran it", text: It was run. }
   - { agent: tuned, text: "\x60\x60\x60sh\nls\n\x60\x60\x60" }
@@ -125,6 +127,15 @@ func TestTheChoiceOfASpeakerIsShownIfTheFileSaysSo(t *testing.T) {
 		}
 		if shown != want {
 			t.Errorf("%s: got %q of the choosing, want %q", chat, shown, want)
+		}
+	}
+}
+
+func TestAnExpressionChoosesTheSpeakerBeforeTheModelDoes(t *testing.T) {
+	w := crewOf(t)
+	for task, want := range map[string]string{"look, it is urgent": "b@b ", "look": "caller@caller "} {
+		if got := w.ask(t, "ruled", task); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: got %q, want it from %s", task, got, want)
 		}
 	}
 }

@@ -23,6 +23,12 @@ type Condition struct{ program cel.Program }
 // was said (the JSON of a structured message) and source is who said it. It must
 // be true or false.
 func Compile(expression string) (*Condition, error) {
+	program, err := compile(expression, "a condition", cel.BoolType, "true or false")
+	return &Condition{program}, err
+}
+
+// compile makes a program of an expression that must give a value of a type.
+func compile(expression, what string, gives *cel.Type, inWords string) (cel.Program, error) {
 	if len(expression) > maxExpression {
 		return nil, fmt.Errorf("is longer than %d bytes", maxExpression)
 	}
@@ -32,16 +38,16 @@ func Compile(expression string) (*Condition, error) {
 	}
 	ast, issues := env.Compile(expression)
 	if issues.Err() != nil {
-		return nil, errors.New("is not a condition: " + firstIssue(issues))
+		return nil, errors.New("is not " + what + ": " + firstIssue(issues))
 	}
-	if ast.OutputType() != cel.BoolType {
-		return nil, fmt.Errorf("gives %s and not true or false", ast.OutputType())
+	if !ast.OutputType().IsExactType(gives) {
+		return nil, fmt.Errorf("gives %s and not %s", ast.OutputType(), inWords)
 	}
 	program, err := env.Program(ast, cel.CostLimit(maxCost), cel.EvalOptions(cel.OptOptimize))
 	if err != nil {
-		return nil, errors.New("is not a condition: " + oneLine(err.Error()))
+		return nil, errors.New("is not " + what + ": " + oneLine(err.Error()))
 	}
-	return &Condition{program}, nil
+	return program, nil
 }
 
 // Holds asks the condition. One that fails (a conversion of text that is no
@@ -49,6 +55,26 @@ func Compile(expression string) (*Condition, error) {
 func (c *Condition) Holds(text, source string) bool {
 	result, _, err := c.program.Eval(map[string]any{"text": text, "source": source})
 	return err == nil && result.Value() == true
+}
+
+// Choice is the `choose` of a selector, compiled. It may be used by many goroutines.
+type Choice struct{ program cel.Program }
+
+// CompileChoice reads a CEL expression over the last message, as Compile does, that
+// gives the name of who speaks next, or "" to ask the model.
+func CompileChoice(expression string) (*Choice, error) {
+	program, err := compile(expression, "an expression", cel.StringType, "a name")
+	return &Choice{program}, err
+}
+
+// Name evaluates the choice. One that fails names nobody, so the model is asked.
+func (c *Choice) Name(text, source string) string {
+	result, _, err := c.program.Eval(map[string]any{"text": text, "source": source})
+	if err != nil {
+		return ""
+	}
+	name, _ := result.Value().(string)
+	return name
 }
 
 // firstIssue is the first problem with its column, which counts from 1.

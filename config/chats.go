@@ -28,6 +28,7 @@ type GroupChat struct {
 	PromptAsUser         bool   `yaml:"prompt_as_user"`
 	AllowRepeatedSpeaker bool   `yaml:"allow_repeated_speaker"`
 	MaxAttempts          int    `yaml:"max_attempts" range:"1..20"`
+	Choose               string `yaml:"choose"`                    // of selector: CEL over the last message, see CompileChoice
 	Stream               bool   `yaml:"stream"`                    // what selector's model says while it chooses is shown
 	History              int    `yaml:"history" range:"1..100000"` // messages that selector's model reads; 0: all
 	MaxStalls            int    `yaml:"max_stalls" range:"1..100"`
@@ -60,7 +61,7 @@ const person = "user"
 // chatKeys are the keys of a group chat that belong to some kinds only.
 var chatKeys = map[string][]string{
 	"model": {Selector, Magentic}, "prompt": {Selector}, "prompt_as_user": {Selector}, "allow_repeated_speaker": {Selector},
-	"max_attempts": {Selector, Magentic}, "history": {Selector}, "stream": {Selector},
+	"max_attempts": {Selector, Magentic}, "history": {Selector}, "stream": {Selector}, "choose": {Selector},
 	"max_stalls": {Magentic}, "max_replans": {Magentic}, "final_prompt": {Magentic}, "entry": {Graph}, "edges": {Graph},
 }
 
@@ -158,6 +159,11 @@ func (c *checker) filter(p place, who Participant, members []string) {
 
 func (c *checker) selector(p place, g GroupChat) {
 	c.modelOf(p, g.Model)
+	if g.Choose != "" {
+		if _, err := CompileChoice(g.Choose); err != nil {
+			c.bad(p.key("choose"), err.Error(), `write an expression over text and source that gives a name, or "" to ask the model`)
+		}
+	}
 	if len(g.Participants) == 1 {
 		c.bad(p.key("participants"), "is only one: there is nobody to select from", "name two or more")
 	}

@@ -35,6 +35,26 @@ func TestAConditionIsAskedAboutTheLastMessage(t *testing.T) {
 	}
 }
 
+func TestAChoiceNamesSomebodyOrNobody(t *testing.T) {
+	for _, row := range []struct{ choose, text, source, want string }{
+		{"source == 'a' ? 'b' : ''", "x", "a", "b"},
+		{"source == 'a' ? 'b' : ''", "x", "b", ""},
+		{"{'a': 'b'}[source]", "x", "nobody", ""},
+	} {
+		c, err := CompileChoice(row.choose)
+		if err != nil {
+			t.Fatalf("%s: %v", row.choose, err)
+		}
+
+		if got := c.Name(row.text, row.source); got != row.want {
+			t.Errorf("%s: got %q, want %q", row.choose, got, row.want)
+		}
+	}
+	if _, err := CompileChoice("text == 'x'"); err == nil || !strings.Contains(err.Error(), "gives bool and not a name") {
+		t.Errorf("got %v, want that it gives no name", err)
+	}
+}
+
 func TestALongConditionIsRefused(t *testing.T) {
 	if _, err := Compile("text == '" + strings.Repeat("x", maxExpression) + "'"); err == nil {
 		t.Error("got none, want a problem")
