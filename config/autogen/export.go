@@ -119,7 +119,7 @@ func (e *exporter) team(name string, around []string) component {
 		values["graph"] = e.graph(at, g)
 	}
 	e.lose(at, map[string]bool{
-		"scopes": g.Scopes != nil, "authority": g.Authority == "owner", "prompt_as_user": g.PromptAsUser, "choose": g.Choose != "",
+		"scopes": g.Scopes != nil, "authority": g.Authority == "owner", "prompt_as_user": g.PromptAsUser, "choose": g.Choose != "", "stream": g.Stream,
 		"max_replans": g.MaxReplans > 0, "max_attempts": g.Kind == config.Magentic && g.MaxAttempts > 0,
 	})
 	return envelope("team", "autogen_agentchat.teams."+classes[g.Kind], values)

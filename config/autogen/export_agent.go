@@ -15,7 +15,7 @@ func (e *exporter) agent(name string, offers []config.Handoff) component {
 	a, at := e.cfg.Agents[name], "agents."+name
 	e.lose(at, map[string]bool{
 		"scopes": a.Scopes != nil, "max_turns": a.MaxTurns > 0, "parallel_calls": a.ParallelCalls > 0, "prompt": a.Prompt != "", "who": a.Who != nil,
-		"remembers": len(a.Remembers) > 0,
+		"remembers": len(a.Remembers) > 0, "opening": len(a.Opening) > 0,
 	})
 	values := map[string]any{"name": e.name(name)}
 	var c component
