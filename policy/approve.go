@@ -35,7 +35,7 @@ func (a *Awaiting) Error() string { return "waits for " + a.Approval.ID }
 // approvers are whom the duties name, sorted: all of them must be the approver.
 func approvers(duties []Duty) (who []string) {
 	for _, d := range duties {
-		if d.Kind == kindApprove {
+		if d.Kind == KindApprove {
 			who = append(who, d.Text)
 		}
 	}
@@ -184,7 +184,7 @@ func (g *Guard) question(p *Permit, who []string) audit.Approval {
 
 func askedBy(duties []Duty) (ids []string) {
 	for _, d := range duties {
-		if d.Kind == kindApprove {
+		if d.Kind == KindApprove {
 			ids = append(ids, d.PolicyID)
 		}
 	}
@@ -200,7 +200,7 @@ func newApprovalID() string {
 }
 
 func (g *Guard) denyApproval(ctx context.Context, p *Permit, reason fault.Reason) error {
-	d := denied(reason, p.decision.PolicyIDs)
+	d := Deny(reason, p.decision.PolicyIDs)
 	d.Revision = p.decision.Revision
 	return g.deny(ctx, p.engine, p.query, d)
 }
@@ -257,10 +257,10 @@ func isApprover(u *identity.User, who string) bool {
 	switch {
 	case err != nil:
 		return false
-	case kind == string(typeRole):
+	case kind == string(TypeRole):
 		return slices.Contains(u.Roles, name)
 	}
-	return kind == string(typeUser) && name == personKey(u.Tenant, u.Subject)
+	return kind == string(TypeUser) && name == personKey(u.Tenant, u.Subject)
 }
 
 // ApprovalEntity is an approval as policies see it.
@@ -269,12 +269,12 @@ func ApprovalEntity(a *audit.Approval) Entity {
 	if subject == "" {
 		subject = a.Workload
 	}
-	e := Entity{Type: string(typeApproval), ID: a.ID, Owner: personKey(a.Tenant, subject), Parents: []Entity{{Type: string(typeTool), ID: a.Tool}}}
+	e := Entity{Type: string(TypeApproval), ID: a.ID, Owner: personKey(a.Tenant, subject), Parents: []Entity{{Type: string(TypeTool), ID: a.Tool}}}
 	if a.RunID != "" {
-		e.Parents = append(e.Parents, Entity{Type: string(typeRun), ID: a.RunID})
+		e.Parents = append(e.Parents, Entity{Type: string(TypeRun), ID: a.RunID})
 	}
 	if a.SessionID != "" {
-		e.Parents = append(e.Parents, Entity{Type: string(typeSession), ID: a.SessionID})
+		e.Parents = append(e.Parents, Entity{Type: string(TypeSession), ID: a.SessionID})
 	}
 	return e
 }

@@ -20,7 +20,7 @@ import (
 )
 
 var (
-	errArguments   = errors.New("arguments")
+	ErrInvalid   = errors.New("arguments")
 	errTooDeep     = errors.New("JSON is nested too deeply")
 	errTrailing    = errors.New("there is more than one JSON value")
 	errNull        = errors.New("null stands where a value is required")
@@ -32,30 +32,18 @@ var (
 	errNotBase64   = errors.New("the text is not base64")
 )
 
-// CheckArguments reports whether the engine can read arguments exactly as the
-// tool's schema types them. It is the decoder that Decide uses, for a gate that
-// wants to refuse bad arguments before it asks.
-func CheckArguments(tool ToolSchema, args json.RawMessage) error {
-	t, err := typeOfArguments(tool.Schema)
-	if err != nil {
-		return err
-	}
-	_, err = readArguments(&readerPool{}, t, args, checkOnly)
-	return err
-}
-
 // purpose says what becomes of arguments that were read.
-type purpose uint8
+type Purpose uint8
 
 const (
-	checkOnly purpose = iota // no policy looks at them: check every value, build nothing
-	build
+	CheckOnly Purpose = iota // no policy looks at them: check every value, build nothing
+	Build
 )
 
 // readArguments turns JSON that a model wrote into a Cedar record, by the types
 // of the schema alone. Cedar's own decoder would take {"__entity":…} for a
 // reference, so it never sees these bytes.
-func readArguments(readers *readerPool, t *argType, args json.RawMessage, why purpose) (cedar.Record, error) {
+func Read(readers *Readers, t *Type, args json.RawMessage, why Purpose) (cedar.Record, error) {
 	if len(args) == 0 {
 		args = json.RawMessage("{}")
 	}
@@ -66,7 +54,7 @@ func readArguments(readers *readerPool, t *argType, args json.RawMessage, why pu
 		err = atEnd(&r.Decoder)
 	}
 	if err != nil {
-		return cedar.Record{}, fmt.Errorf("%w%s: %w", errArguments, r.StackPointer(), err)
+		return cedar.Record{}, fmt.Errorf("%w%s: %w", ErrInvalid, r.StackPointer(), err)
 	}
 	rec, ok := v.(cedar.Record)
 	if !ok {
@@ -79,15 +67,15 @@ func readArguments(readers *readerPool, t *argType, args json.RawMessage, why pu
 type argReader struct {
 	jsontext.Decoder
 	input   bytes.Buffer
-	why     purpose
-	scratch scratch
+	why     Purpose
+	scratch Scratch
 }
 
 // readerPool keeps readers, whose tables of names are worth more than a small
 // document. The zero value is empty; many goroutines may use it.
-type readerPool struct{ pool sync.Pool }
+type Readers struct{ pool sync.Pool }
 
-func (p *readerPool) take(args []byte, why purpose) *argReader {
+func (p *Readers) take(args []byte, why Purpose) *argReader {
 	r, ok := p.pool.Get().(*argReader)
 	if !ok {
 		r = &argReader{}
@@ -99,8 +87,8 @@ func (p *readerPool) take(args []byte, why purpose) *argReader {
 	return r
 }
 
-func (p *readerPool) put(r *argReader) {
-	r.scratch.forget()
+func (p *Readers) put(r *argReader) {
+	r.scratch.Forget()
 	p.pool.Put(r)
 }
 
@@ -114,7 +102,7 @@ func atEnd(d *jsontext.Decoder) error {
 func badJSON(err error) error { return fmt.Errorf("read JSON: %w", err) }
 
 // value gives nil for null and for what policies cannot see.
-func (d *argReader) value(t *argType) (cedar.Value, error) {
+func (d *argReader) value(t *Type) (cedar.Value, error) {
 	if t.kind == opaque {
 		return nil, d.skip()
 	}
@@ -155,7 +143,7 @@ func (k kind) token() jsontext.Kind {
 	return '{'
 }
 
-func readScalar(s string, t *argType) (cedar.Value, error) {
+func readScalar(s string, t *Type) (cedar.Value, error) {
 	switch t.kind {
 	case long:
 		return readLong(s)
@@ -207,7 +195,7 @@ func readBlob(s string) (cedar.Value, error) {
 }
 
 // set also counts, because Cedar's sets forget how many there were.
-func (d *argReader) set(t *argType) (s cedar.Set, length int, err error) {
+func (d *argReader) set(t *Type) (s cedar.Set, length int, err error) {
 	if d.StackDepth() > maxDepth {
 		return s, 0, errTooDeep
 	}
@@ -221,7 +209,7 @@ func (d *argReader) set(t *argType) (s cedar.Set, length int, err error) {
 			return s, 0, errNull
 		}
 		length++
-		if v != nil && d.why == build {
+		if v != nil && d.why == Build {
 			values = append(values, v)
 		}
 	}
@@ -229,13 +217,13 @@ func (d *argReader) set(t *argType) (s cedar.Set, length int, err error) {
 	return cedar.NewSet(values...), length, err
 }
 
-func (d *argReader) record(t *argType) (cedar.Value, error) {
+func (d *argReader) record(t *Type) (cedar.Value, error) {
 	if d.StackDepth() > maxDepth {
 		return nil, errTooDeep
 	}
 	var m cedar.RecordMap
-	if d.why == build {
-		m = d.scratch.open()
+	if d.why == Build {
+		m = d.scratch.Open()
 	}
 	required := t.required
 	for d.PeekKind() != '}' {
@@ -256,12 +244,12 @@ func (d *argReader) record(t *argType) (cedar.Value, error) {
 	if m == nil {
 		return cedar.Record{}, nil
 	}
-	return d.scratch.close(), nil
+	return d.scratch.Close(), nil
 }
 
 // member reads one member into m and tells which field it was. A required field
 // that is null counts as missing.
-func (d *argReader) member(t *argType, m cedar.RecordMap) (argField, error) {
+func (d *argReader) member(t *Type, m cedar.RecordMap) (argField, error) {
 	tok, err := d.ReadToken() // a duplicate name is an error here
 	if err != nil {
 		return argField{}, badJSON(err)
@@ -285,7 +273,7 @@ func (d *argReader) member(t *argType, m cedar.RecordMap) (argField, error) {
 	return f, err
 }
 
-func (d *argReader) array(t *argType, name string, m cedar.RecordMap) error {
+func (d *argReader) array(t *Type, name string, m cedar.RecordMap) error {
 	if _, err := d.ReadToken(); err != nil {
 		return badJSON(err)
 	}

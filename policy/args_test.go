@@ -12,11 +12,11 @@ func argsOf(t testing.TB, tool, args string) (cedar.Record, error) {
 	t.Helper()
 	for _, s := range deskTools() {
 		if s.Name == tool {
-			typ, err := typeOfArguments(s.Schema)
+			typ, err := TypeOf(s.Schema)
 			if err != nil {
 				t.Fatal(err)
 			}
-			return readArguments(&readerPool{}, typ, json.RawMessage(args), build)
+			return Read(&Readers{}, typ, json.RawMessage(args), Build)
 		}
 	}
 	t.Fatalf("no tool %s", tool)
@@ -109,12 +109,12 @@ func TestSchemasBecomeTypes(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			typ, err := typeOfArguments(json.RawMessage(c.schema))
+			typ, err := TypeOf(json.RawMessage(c.schema))
 			if err != nil {
 				t.Fatal(err)
 			}
 
-			got, err := readArguments(&readerPool{}, typ, json.RawMessage(c.args), build)
+			got, err := Read(&Readers{}, typ, json.RawMessage(c.args), Build)
 
 			if err != nil || string(got.MarshalCedar()) != c.want {
 				t.Errorf("got %s (%v), want %s", got.MarshalCedar(), err, c.want)
@@ -147,7 +147,7 @@ func TestASchemaThatExplodesIsRefused(t *testing.T) {
 	}
 	schema += `"end":{}}}`
 
-	if _, err := typeOfArguments(json.RawMessage(schema)); err == nil {
+	if _, err := TypeOf(json.RawMessage(schema)); err == nil {
 		t.Error("got no error for a schema of a million nodes")
 	}
 }
@@ -161,7 +161,7 @@ func FuzzArgumentsNeverPanicAndStayTyped(f *testing.F) {
 	tool := e.set.schema.tools["update_customer"]
 	check := newChecker(onlyToolActions(tool.args, everything))
 	f.Fuzz(func(t *testing.T, args string) {
-		rec, err := readArguments(&readerPool{}, tool.args, json.RawMessage(args), build)
+		rec, err := Read(&Readers{}, tool.args, json.RawMessage(args), Build)
 		if err != nil {
 			return
 		}

@@ -27,10 +27,10 @@ const (
 )
 
 // argType is the type of an argument or of a part of one, from its JSON Schema.
-type argType struct {
+type Type struct {
 	kind   kind
 	enum   []string // of a text: the only values; nil for any
-	elem   *argType
+	elem   *Type
 	fields map[string]argField
 	open   bool // of a record: members without a type may appear, unseen
 	// required is how many fields are not optional; settle counts them.
@@ -38,7 +38,7 @@ type argType struct {
 }
 
 type argField struct {
-	typ      *argType
+	typ      *Type
 	optional bool
 }
 
@@ -58,9 +58,9 @@ var (
 
 // typeOfArguments reads a tool's JSON Schema. An absent schema is that of a tool
 // without arguments.
-func typeOfArguments(schema json.RawMessage) (*argType, error) {
+func TypeOf(schema json.RawMessage) (*Type, error) {
 	if len(schema) == 0 {
-		return &argType{kind: record}, nil
+		return NoArguments(), nil
 	}
 	root, err := schemaNode(schema)
 	if err != nil {
@@ -72,7 +72,7 @@ func typeOfArguments(schema json.RawMessage) (*argType, error) {
 		return nil, errSchemaTooLarge
 	}
 	if t.kind == opaque && word(root["type"]) == "object" {
-		t = &argType{kind: record}
+		t = &Type{kind: record}
 	}
 	if t.kind != record {
 		return nil, errNotAnObject
@@ -82,9 +82,12 @@ func typeOfArguments(schema json.RawMessage) (*argType, error) {
 	return t, nil
 }
 
+// NoArguments is the type of a tool that takes nothing.
+func NoArguments() *Type { return &Type{kind: record} }
+
 // typeOfResult reads the JSON Schema of a tool's results, to check redactions
 // against it. What it does not understand may be anything: nil.
-func typeOfResult(schema json.RawMessage) *argType {
+func TypeOfResult(schema json.RawMessage) *Type {
 	if len(schema) == 0 {
 		return nil
 	}
@@ -101,7 +104,7 @@ func typeOfResult(schema json.RawMessage) *argType {
 }
 
 // settle counts what is required, once all branches are merged.
-func (t *argType) settle() {
+func (t *Type) settle() {
 	t.required = 0
 	for _, f := range t.fields {
 		f.typ.settle()
@@ -134,19 +137,19 @@ type typeReader struct {
 }
 
 // child reads the schema at raw. The flag tells whether null is allowed too.
-func (r *typeReader) child(raw json.RawMessage, depth int) (*argType, bool) {
+func (r *typeReader) child(raw json.RawMessage, depth int) (*Type, bool) {
 	n, err := schemaNode(raw)
 	if err != nil {
-		return &argType{}, true // true, false or nonsense: anything may be there
+		return &Type{}, true // true, false or nonsense: anything may be there
 	}
 	return r.read(n, depth+1)
 }
 
-func (r *typeReader) read(n node, depth int) (*argType, bool) {
+func (r *typeReader) read(n node, depth int) (*Type, bool) {
 	r.nodes++
 	r.tooDeep = r.tooDeep || depth > maxSchemaDepth
 	if r.nodes > maxSchemaNodes || depth > maxSchemaDepth {
-		return &argType{}, true
+		return &Type{}, true
 	}
 	if ref := word(n["$ref"]); ref != "" {
 		return r.reference(ref, depth)
@@ -161,16 +164,16 @@ func (r *typeReader) read(n node, depth int) (*argType, bool) {
 }
 
 // reference follows "#/$defs/x". Where a type contains itself it is not visible.
-func (r *typeReader) reference(ref string, depth int) (*argType, bool) {
+func (r *typeReader) reference(ref string, depth int) (*Type, bool) {
 	path, ok := strings.CutPrefix(ref, "#/")
 	group, name, deep := strings.Cut(path, "/")
 	if !ok || !deep || strings.Contains(name, "/") || slices.Contains(r.within, ref) {
-		return &argType{}, true
+		return &Type{}, true
 	}
 	defs, err := schemaNode(r.root[group])
 	raw, ok := defs[name]
 	if err != nil || !ok {
-		return &argType{}, true
+		return &Type{}, true
 	}
 	r.within = append(r.within, ref)
 	defer func() { r.within = r.within[:len(r.within)-1] }()
@@ -179,7 +182,7 @@ func (r *typeReader) reference(ref string, depth int) (*argType, bool) {
 
 // combine merges one branch of allOf, anyOf or oneOf into t. What only one
 // branch has is optional; what two branches type differently is not visible.
-func (r *typeReader) combine(t *argType, raw json.RawMessage, key string, depth int) bool {
+func (r *typeReader) combine(t *Type, raw json.RawMessage, key string, depth int) bool {
 	branch, null := r.child(raw, depth)
 	if null && branch.kind == opaque {
 		return true
@@ -196,18 +199,18 @@ func (r *typeReader) combine(t *argType, raw json.RawMessage, key string, depth 
 	case t.kind == branch.kind && t.kind != set:
 		t.enum = nil
 	default:
-		*t = argType{open: true} // a mixed union: settled as not visible
+		*t = Type{open: true} // a mixed union: settled as not visible
 	}
 	return null
 }
 
-func (t *argType) loosen() {
+func (t *Type) loosen() {
 	for name, f := range t.fields {
 		t.fields[name] = argField{f.typ, true}
 	}
 }
 
-func (t *argType) merge(o *argType, all bool) {
+func (t *Type) merge(o *Type, all bool) {
 	if t.fields == nil {
 		t.fields = map[string]argField{}
 	}
@@ -216,8 +219,8 @@ func (t *argType) merge(o *argType, all bool) {
 		switch {
 		case !both:
 			t.fields[name] = argField{f.typ, f.optional || !all}
-		case mine.typ.cedar() != f.typ.cedar():
-			t.fields[name] = argField{&argType{}, true}
+		case mine.typ.Cedar() != f.typ.Cedar():
+			t.fields[name] = argField{&Type{}, true}
 		case all:
 			t.fields[name] = argField{mine.typ, mine.optional && f.optional}
 		}
@@ -226,36 +229,36 @@ func (t *argType) merge(o *argType, all bool) {
 }
 
 // own is the type that the node's own keywords say.
-func (r *typeReader) own(n node, depth int) (*argType, bool) {
+func (r *typeReader) own(n node, depth int) (*Type, bool) {
 	name, null := typeName(n)
 	switch name {
 	case "string":
 		return stringType(n), null
 	case "integer":
-		return &argType{kind: long}, null
+		return &Type{kind: long}, null
 	case "number":
-		return &argType{kind: decimal}, null
+		return &Type{kind: decimal}, null
 	case "boolean":
-		return &argType{kind: boolean}, null
+		return &Type{kind: boolean}, null
 	case "array":
 		elem, nullElem := r.child(n["items"], depth)
 		if nullElem {
-			elem = &argType{}
+			elem = &Type{}
 		}
-		return &argType{kind: set, elem: elem}, null
+		return &Type{kind: set, elem: elem}, null
 	case "object":
 		return r.object(n, depth), null
 	}
-	return &argType{}, null
+	return &Type{}, null
 }
 
-func (r *typeReader) object(n node, depth int) *argType {
+func (r *typeReader) object(n node, depth int) *Type {
 	props, err := schemaNode(n["properties"])
 	if err != nil {
-		return &argType{} // free-form
+		return &Type{} // free-form
 	}
 	more := string(n["additionalProperties"])
-	t := &argType{kind: record, fields: map[string]argField{}, open: more != "" && more != "false"}
+	t := &Type{kind: record, fields: map[string]argField{}, open: more != "" && more != "false"}
 	required := words(n["required"])
 	for _, name := range slices.Sorted(maps.Keys(props)) {
 		typ, null := r.child(props[name], depth)
@@ -264,11 +267,11 @@ func (r *typeReader) object(n node, depth int) *argType {
 	return t
 }
 
-func stringType(n node) *argType {
+func stringType(n node) *Type {
 	if word(n["contentEncoding"]) == "base64" {
-		return &argType{kind: blob}
+		return &Type{kind: blob}
 	}
-	t := &argType{kind: text}
+	t := &Type{kind: text}
 	if raw, ok := n["enum"]; ok {
 		t.enum = words(raw)
 	}
@@ -321,7 +324,7 @@ func list(raw json.RawMessage) []json.RawMessage {
 }
 
 // visible reports whether Cedar has a type for it.
-func (t *argType) visible() bool {
+func (t *Type) visible() bool {
 	if t.kind == set {
 		return t.elem.visible()
 	}
@@ -330,13 +333,13 @@ func (t *argType) visible() bool {
 
 // lengthOf names the attribute with the length of the array called name, unless
 // an argument has that name already.
-func (t *argType) lengthOf(name string) (types.String, bool) {
+func (t *Type) lengthOf(name string) (types.String, bool) {
 	_, taken := t.fields[name+lengthSuffix]
 	return types.String(name + lengthSuffix), !taken && t.fields[name].typ.kind == set
 }
 
 // attributes is the record type of context.args, or of a part of it.
-func (t *argType) attributes() resolved.RecordType {
+func (t *Type) Attributes() resolved.RecordType {
 	attrs := resolved.RecordType{}
 	for name, f := range t.fields {
 		if length, ok := t.lengthOf(name); ok {
@@ -350,7 +353,7 @@ func (t *argType) attributes() resolved.RecordType {
 }
 
 // cedarType is the type of what is visible.
-func (t *argType) cedarType() resolved.IsType {
+func (t *Type) cedarType() resolved.IsType {
 	switch t.kind {
 	case text:
 		return resolved.StringType{}
@@ -361,7 +364,7 @@ func (t *argType) cedarType() resolved.IsType {
 	case decimal:
 		return resolved.ExtensionType("decimal")
 	case record:
-		return t.attributes()
+		return t.Attributes()
 	case blob:
 		return resolved.RecordType{"length": {Type: resolved.LongType{}}, "sha256": {Type: resolved.StringType{}}}
 	case set:
@@ -371,13 +374,13 @@ func (t *argType) cedarType() resolved.IsType {
 }
 
 // cedar prints the type, the same for equal types.
-func (t *argType) cedar() string {
+func (t *Type) Cedar() string {
 	var b strings.Builder
 	t.print(&b)
 	return b.String()
 }
 
-func (t *argType) print(b *strings.Builder) {
+func (t *Type) print(b *strings.Builder) {
 	fmt.Fprintf(b, "%d%q%t", t.kind, t.enum, t.open)
 	if t.elem != nil {
 		b.WriteByte('<')

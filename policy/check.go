@@ -11,7 +11,6 @@ import (
 	"github.com/behalf-dev/behalf/internal/typo"
 	"github.com/cedar-policy/cedar-go/types"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
-	"github.com/ohler55/ojg/jp"
 )
 
 // notApplicable is the validator's word for a policy that is about other
@@ -38,13 +37,13 @@ func (l *loader) checkAll() {
 func (l *loader) checkNames(r *rule) {
 	r.literals(func(uid types.EntityUID) {
 		known := l.schema.knows(uid)
-		if !known && (!l.schema.absent || uid.Type == typeAction) {
+		if !known && (!l.schema.absent || uid.Type == TypeAction) {
 			l.add(r.at, fmt.Sprintf("there is no %s%s", uid, l.schema.meant(uid)))
 		}
 	})
 	for _, uid := range scopeEntities(r.head().Resource) {
-		tool := uid.Type == typeTool && l.schema.tools[string(uid.ID)] == nil
-		empty := uid.Type == typeToolset && !l.schema.hasTools(string(uid.ID))
+		tool := uid.Type == TypeTool && l.schema.tools[string(uid.ID)] == nil
+		empty := uid.Type == TypeToolset && !l.schema.hasTools(string(uid.ID))
 		r.resting = r.resting || l.schema.absent && (tool || empty)
 	}
 }
@@ -52,15 +51,15 @@ func (l *loader) checkNames(r *rule) {
 func (s *schema) knows(uid types.EntityUID) bool {
 	id := string(uid.ID)
 	switch uid.Type {
-	case typeAction:
+	case TypeAction:
 		return s.actions[id]
-	case typeTool:
+	case TypeTool:
 		return s.tools[id] != nil
-	case typeToolset:
+	case TypeToolset:
 		return s.toolsets[id]
-	case typeAgent:
+	case TypeAgent:
 		return s.agents == nil || s.agents[id]
-	case typeGroupChat:
+	case TypeGroupChat:
 		return s.chats == nil || s.chats[id]
 	}
 	return true
@@ -70,15 +69,15 @@ func (s *schema) knows(uid types.EntityUID) bool {
 func (s *schema) meant(uid types.EntityUID) string {
 	var names []string
 	switch uid.Type {
-	case typeAction:
+	case TypeAction:
 		names = slices.Collect(maps.Keys(s.actions))
-	case typeTool:
+	case TypeTool:
 		names = slices.Collect(maps.Keys(s.tools))
-	case typeToolset:
+	case TypeToolset:
 		names = slices.Collect(maps.Keys(s.toolsets))
-	case typeAgent:
+	case TypeAgent:
 		names = slices.Collect(maps.Keys(s.agents))
-	case typeGroupChat:
+	case TypeGroupChat:
 		names = slices.Collect(maps.Keys(s.chats))
 	}
 	return typo.DidYouMean(string(uid.ID), names)
@@ -118,10 +117,10 @@ func matchesAction(scope ast.IsActionScopeNode, action string) bool {
 
 func matchesTool(scope ast.IsResourceScopeNode, t *toolSchema) bool {
 	is := func(uid types.EntityUID) bool {
-		return uid == types.EntityUID{Type: typeTool, ID: types.String(t.name)}
+		return uid == types.EntityUID{Type: TypeTool, ID: types.String(t.name)}
 	}
 	in := func(uid types.EntityUID) bool {
-		return is(uid) || uid == types.EntityUID{Type: typeToolset, ID: types.String(t.toolset)}
+		return is(uid) || uid == types.EntityUID{Type: TypeToolset, ID: types.String(t.toolset)}
 	}
 	switch s := scope.(type) {
 	case ast.ScopeTypeAll:
@@ -131,9 +130,9 @@ func matchesTool(scope ast.IsResourceScopeNode, t *toolSchema) bool {
 	case ast.ScopeTypeIn:
 		return in(s.Entity)
 	case ast.ScopeTypeIs:
-		return s.Type == typeTool
+		return s.Type == TypeTool
 	case ast.ScopeTypeIsIn:
-		return s.Type == typeTool && in(s.Entity)
+		return s.Type == TypeTool && in(s.Entity)
 	}
 	return false
 }
@@ -191,7 +190,7 @@ func attributeMeant(text string, args []string) string {
 
 func (t *toolSchema) argumentNames() []string {
 	var names []string
-	for name := range t.args.attributes() {
+	for name := range t.args.Attributes() {
 		names = append(names, string(name))
 	}
 	return names
@@ -233,7 +232,7 @@ func (l *loader) checkHas(r *rule, tools []*toolSchema) {
 }
 
 func (t *toolSchema) has(name types.String) bool {
-	_, ok := t.args.attributes()[name]
+	_, ok := t.args.Attributes()[name]
 	return ok
 }
 
@@ -249,10 +248,10 @@ func (l *loader) checkRedact(r *rule, tools []*toolSchema) {
 	}
 	for _, p := range r.paths {
 		switch {
-		case p.set != 0:
-		case p.place == placeArgs:
+		case p.Class != 0:
+		case p.Place == PlaceArgs:
 			l.checkArgsPath(r, p, tools)
-		case p.place == placeResult:
+		case p.Place == PlaceResult:
 			l.checkResultPath(r, p, tools)
 		}
 	}
@@ -266,7 +265,7 @@ func (l *loader) redactable(r *rule) bool {
 	if len(actions) == 1 && actions[0] == actionUID(ActionCallTool) {
 		return true
 	}
-	if slices.ContainsFunc(r.paths, redactPath.ofCall) {
+	if slices.ContainsFunc(r.paths, Item.OfCall) {
 		l.add(r.at, `@redact needs action == Action::"call_tool" in the policy's head`)
 		return false
 	}
@@ -280,89 +279,31 @@ func (l *loader) redactable(r *rule) bool {
 	return true
 }
 
-func (l *loader) checkArgsPath(r *rule, p redactPath, tools []*toolSchema) {
+func (l *loader) checkArgsPath(r *rule, p Item, tools []*toolSchema) {
 	found := false
 	for _, t := range tools {
-		for _, hit := range t.args.resolve(p.expr[1:]) {
+		for _, hit := range t.args.Resolve(p.Path[1:]) {
 			found = true
-			if hit.kind != text || hit.enum != nil {
-				l.add(r.at, fmt.Sprintf("@redact args:%s is not a free string in the arguments of tool %s", p.text, t.name))
+			if !hit.FreeText() {
+				l.add(r.at, fmt.Sprintf("@redact args:%s is not a free string in the arguments of tool %s", p.Text, t.name))
 			}
 		}
 	}
 	if !found {
-		l.add(r.at, fmt.Sprintf("@redact args:%s names nothing in the arguments of any tool that the policy's head can match", p.text))
+		l.add(r.at, fmt.Sprintf("@redact args:%s names nothing in the arguments of any tool that the policy's head can match", p.Text))
 	}
 }
 
 // checkResultPath refuses a path that no result of a tool can have: a typing
 // error there would show what was to be hidden. Tools that do not say what their
 // results look like, and results with free names, may have anything.
-func (l *loader) checkResultPath(r *rule, p redactPath, tools []*toolSchema) {
+func (l *loader) checkResultPath(r *rule, p Item, tools []*toolSchema) {
 	for _, t := range tools {
-		if t.result == nil || t.result.mayHave(p.expr[1:]) {
+		if t.result == nil || t.result.MayHave(p.Path[1:]) {
 			return
 		}
 	}
 	if len(tools) > 0 {
-		l.add(r.at, fmt.Sprintf("@redact result:%s names nothing in the results of any tool that the policy's head can match", p.text))
+		l.add(r.at, fmt.Sprintf("@redact result:%s names nothing in the results of any tool that the policy's head can match", p.Text))
 	}
-}
-
-// mayHave reports whether a value of the type may have something at the path.
-func (t *argType) mayHave(path jp.Expr) bool {
-	if len(path) == 0 || t.open || t.kind == opaque {
-		return true
-	}
-	if slices.ContainsFunc(t.step(path[0]), func(next *argType) bool { return next.mayHave(path[1:]) }) {
-		return true
-	}
-	_, descent := path[0].(jp.Descent)
-	return descent && slices.ContainsFunc(t.members(), func(next *argType) bool { return next.mayHave(path) })
-}
-
-// resolve gives the types that a path leads to.
-func (t *argType) resolve(path jp.Expr) []*argType {
-	if len(path) == 0 {
-		return []*argType{t}
-	}
-	var hits []*argType
-	for _, next := range t.step(path[0]) {
-		hits = append(hits, next.resolve(path[1:])...)
-	}
-	if _, descent := path[0].(jp.Descent); descent {
-		for _, next := range t.members() {
-			hits = append(hits, next.resolve(path)...)
-		}
-	}
-	return hits
-}
-
-func (t *argType) step(f jp.Frag) []*argType {
-	switch f := f.(type) {
-	case jp.Child:
-		if member, ok := t.fields[string(f)]; ok {
-			return []*argType{member.typ}
-		}
-	case jp.Nth:
-		if t.elem != nil {
-			return []*argType{t.elem}
-		}
-	case jp.Wildcard:
-		return t.members()
-	case jp.Descent:
-		return []*argType{t}
-	}
-	return nil
-}
-
-func (t *argType) members() []*argType {
-	var all []*argType
-	if t.elem != nil {
-		all = append(all, t.elem)
-	}
-	for _, name := range slices.Sorted(maps.Keys(t.fields)) {
-		all = append(all, t.fields[name].typ)
-	}
-	return all
 }

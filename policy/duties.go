@@ -12,11 +12,11 @@ import (
 
 // Kinds of duties.
 const (
-	kindApprove = "approve"
-	kindBudget  = "budget"
-	kindRate    = "rate"
-	kindRedact  = "redact"
-	kindStepUp  = "stepup"
+	KindApprove = "approve"
+	KindBudget  = "budget"
+	KindRate    = "rate"
+	KindRedact  = "redact"
+	KindStepUp  = "stepup"
 )
 
 // Bounds of a rate or budget.
@@ -32,15 +32,15 @@ var errUnknownDuty = errors.New("unknown duty")
 func checkDuty(kind, text string) error {
 	var err error
 	switch kind {
-	case kindApprove:
+	case KindApprove:
 		err = checkApprove(text)
-	case kindBudget:
+	case KindBudget:
 		_, err = parseBudget(text)
-	case kindRate:
+	case KindRate:
 		_, err = parseRate(text)
-	case kindRedact:
-		_, err = parseRedact(text)
-	case kindStepUp:
+	case KindRedact:
+		_, err = Parse(text)
+	case KindStepUp:
 		_, err = parseStepUp(text)
 	default:
 		err = errUnknownDuty
@@ -52,13 +52,13 @@ func checkDuty(kind, text string) error {
 // cannot meet leaves the forbid standing.
 func (d Duty) fulfillable() bool {
 	switch d.Kind {
-	case kindRate:
+	case KindRate:
 		_, err := parseRate(d.Text)
 		return err == nil
-	case kindApprove, kindBudget, kindStepUp:
+	case KindApprove, KindBudget, KindStepUp:
 		return checkDuty(d.Kind, d.Text) == nil
-	case kindRedact:
-		_, err := parseRedact(d.Text)
+	case KindRedact:
+		_, err := Parse(d.Text)
 		return err == nil
 	}
 	return false

@@ -29,7 +29,7 @@ type Engine struct {
 	set     *Set
 	index   index
 	rules   map[string]*rule
-	readers readerPool
+	readers Readers
 	trials  sync.Pool
 	rpc     map[string]plan  // by action
 	streams map[string]bool  // actions whose policies may filter what models say
@@ -53,7 +53,7 @@ func NewEngine(s *Set) *Engine {
 func streamed(s *Set) map[string]bool {
 	found := map[string]bool{}
 	for _, r := range s.rules {
-		if !slices.ContainsFunc(r.paths, func(p redactPath) bool { return !p.ofCall() }) {
+		if !slices.ContainsFunc(r.paths, func(p Item) bool { return !p.OfCall() }) {
 			continue
 		}
 		for action := range s.schema.actions {
@@ -98,7 +98,7 @@ func (e *Engine) decide(q *Query) (d Decision, err error) {
 		return Decision{PolicyIDs: hard.ids}, err
 	}
 	if !hard.allow {
-		return denied(fault.PolicyDenied, hard.ids), nil
+		return Deny(fault.PolicyDenied, hard.ids), nil
 	}
 	soft, err := t.authorize(softOf)
 	if err != nil {
@@ -107,7 +107,7 @@ func (e *Engine) decide(q *Query) (d Decision, err error) {
 	return e.fulfil(q, hard.ids, soft.ids), nil
 }
 
-func denied(reason fault.Reason, ids []string) Decision {
+func Deny(reason fault.Reason, ids []string) Decision {
 	return Decision{Reason: string(reason), PolicyIDs: ids}
 }
 
@@ -129,9 +129,9 @@ func (e *Engine) fulfil(q *Query, permits, forbids []string) Decision {
 	}
 	switch {
 	case len(standing) > 0:
-		return denied(fault.PolicyDenied, standing)
+		return Deny(fault.PolicyDenied, standing)
 	case len(weak) > 0: // whoever comes back stronger is told of nothing else
-		d := denied(fault.StepUpRequired, weak)
+		d := Deny(fault.StepUpRequired, weak)
 		d.StepUp = missing
 		return d
 	}
@@ -163,7 +163,7 @@ func (e *Engine) newTrial() *trial {
 // that a decision consists of lies in it.
 func (t *trial) end() {
 	e, scratch := t.engine, t.world.scratch
-	scratch.forget()
+	scratch.Forget()
 	*t = trial{}
 	t.world.scratch = scratch
 	e.trials.Put(t)
@@ -187,9 +187,9 @@ func (t *trial) prepare(q *Query) error {
 		return err
 	}
 	var args cedar.Record
-	if onTool(q.Action) {
+	if OnTool(q.Action) {
 		plan = e.tools[tool.name]
-		if args, err = readArguments(&e.readers, tool.args, q.Arguments, plan.fields.purpose()); err != nil {
+		if args, err = Read(&e.readers, tool.args, q.Arguments, plan.fields.purpose()); err != nil {
 			return err
 		}
 	}
@@ -202,10 +202,10 @@ func (t *trial) prepare(q *Query) error {
 
 // toolFor gives the schema of the query's tool, nil where it is about no tool.
 func (s *schema) toolFor(q *Query) (*toolSchema, error) {
-	if q.Resource.Type != string(typeTool) && !onTool(q.Action) {
+	if q.Resource.Type != string(TypeTool) && !OnTool(q.Action) {
 		return nil, nil
 	}
-	if q.Resource.Type != string(typeTool) || q.Tool != "" && q.Tool != q.Resource.ID {
+	if q.Resource.Type != string(TypeTool) || q.Tool != "" && q.Tool != q.Resource.ID {
 		return nil, errToolNames
 	}
 	tool := s.tools[q.Resource.ID]

@@ -60,7 +60,7 @@ func problems(t testing.TB, src string) []string {
 		t.Fatalf("loaded without a problem: %s", src)
 	}
 	var texts []string
-	for _, e := range flatten(err) {
+	for _, e := range Flatten(err) {
 		if _, ok := errors.AsType[*Problem](e); !ok {
 			t.Errorf("%v is no Problem", e)
 		}

@@ -160,17 +160,22 @@ func (g *Guard) begin(ctx context.Context, q *Query, can ability) (*Permit, erro
 
 // arm prepares the local duties: what is redacted, what is reserved.
 func (p *Permit) arm(can ability) (reserve []audit.Reservation, err error) {
-	p.redact = p.engine.redaction(p.decision.Duties)
+	p.redact = p.engine.Redaction(p.decision.Duties)
 	if can == cannotRedact && !p.redact.Empty() {
 		return nil, errUnmet
 	}
 	if !p.decision.Allow {
 		return nil, nil
 	}
-	if p.sent, _, err = p.redact.counted(p.guard, placeArgs).Args(p.query.Arguments); err != nil {
+	if p.sent, _, err = p.guard.counted(p.redact, "args").Args(p.query.Arguments); err != nil {
 		return nil, err
 	}
 	return p.guard.reservations(p.decision, p.query)
+}
+
+// counted is a redaction of which the guard's owner hears.
+func (g *Guard) counted(r *Redaction, place string) *Redaction {
+	return r.Counted(func(class string, bytes int) { g.config.OnRedacted(place, class, bytes) })
 }
 
 var errUnmet = errors.New("a redaction is due where nobody can apply it")
@@ -200,8 +205,6 @@ func (g *Guard) decide(e *Engine, q *Query) Decision {
 }
 
 var errNoPolicy = errors.New("no policy is loaded")
-
-func bucketOwner(q *Query) string { return q.Grant.Tenant() + "/" + q.Grant.Principal().Subject() }
 
 // deny records a denial and gives it back once it is durable.
 func (g *Guard) deny(ctx context.Context, e *Engine, q *Query, d Decision, back ...audit.Reservation) error {
@@ -244,7 +247,7 @@ func viewOf(e *Engine, q *Query) []byte {
 	if e == nil {
 		return q.Arguments
 	}
-	view, _, err := e.possibleRedaction(q).Args(q.Arguments)
+	view, _, err := e.PossibleRedaction(q).Args(q.Arguments)
 	if err != nil {
 		return []byte(`"` + Redacted + `"`)
 	}

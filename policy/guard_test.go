@@ -337,25 +337,6 @@ func TestAReadThatCannotBeRecordedIsRefused(t *testing.T) {
 	})
 }
 
-func TestReloadSwapsOrKeeps(t *testing.T) {
-	d := newDesk(t, permitAll)
-	old := d.Revision()
-
-	kept, err := d.Reload(deskConfig(map[string]string{"a.cedar": "permit"}))
-	if err == nil || kept != old || d.Revision() != old {
-		t.Errorf("got %s (%v), want the old revision %s", kept, err, old)
-	}
-
-	revision, err := d.Reload(deskConfig(map[string]string{"a.cedar": permitAll + `@id("f") forbid (principal, action, resource);`}))
-	if err != nil || revision == old || d.Revision() != revision {
-		t.Fatalf("got %s (%v)", revision, err)
-	}
-	_, err = d.Begin(t.Context(), call("get_customer", okCall))
-	if f := wantFault(t, err, codes.PermissionDenied, fault.PolicyDenied); f.Meta("policy_revision") != revision {
-		t.Errorf("got an answer by %s after the reload to %s", f.Meta("policy_revision"), revision)
-	}
-}
-
 func TestSwapsAndCallsMayRace(t *testing.T) {
 	d := newDesk(t, permitAll)
 	other := engine(t, permitAll+`@id("x") forbid (principal in Role::"x", action, resource);`)

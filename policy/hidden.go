@@ -4,7 +4,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 
 	cedar "github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
@@ -14,12 +13,13 @@ import (
 	"github.com/behalf-dev/behalf/fault"
 )
 
-var errHidden = errors.New("it depends on what was redacted")
+// ErrHidden says that an answer depends on a value that is not known.
+var ErrHidden = errors.New("it depends on what was redacted")
 
-// decideAround answers a query some of whose arguments are not known, only their
-// places: with errHidden if the answer depends on one of them. It evaluates each
+// DecideAround answers a query some of whose arguments are not known, only their
+// places: with ErrHidden if the answer depends on one of them. It evaluates each
 // policy as far as that goes without them.
-func (e *Engine) decideAround(q *Query, hidden [][]string) (d Decision, err error) {
+func (e *Engine) DecideAround(q *Query, hidden [][]string) (d Decision, err error) {
 	defer recoverTo(&err)
 	t := e.newTrial()
 	defer t.end()
@@ -36,6 +36,18 @@ func (e *Engine) decideAround(q *Query, hidden [][]string) (d Decision, err erro
 	return d, err
 }
 
+// Knows says why the engine cannot be asked: the set knows nothing of what the query
+// is about.
+func (e *Engine) Knows(q *Query) error {
+	switch {
+	case e.rpc[q.Action].check == nil:
+		return errAction
+	case OnTool(q.Action) && e.set.schema.tools[q.Resource.ID] == nil:
+		return errNoTool
+	}
+	return nil
+}
+
 // around is Engine.decide with a third answer. What is not known of a policy
 // cannot hurt where the others settle the matter: a hard forbid that holds, or no
 // permit that could.
@@ -48,11 +60,11 @@ func (e *Engine) around(t *trial, q *Query, env eval.Env, hidden [][]string) (De
 	case len(hard.failed) > 0:
 		return Decision{Reason: string(fault.PolicyError), PolicyIDs: hard.failed}, nil
 	case len(hard.forbids) > 0:
-		return denied(fault.PolicyDenied, hard.forbids), nil
+		return Deny(fault.PolicyDenied, hard.forbids), nil
 	case len(hard.permits) == 0 && !hard.mayPermit:
-		return denied(fault.PolicyDenied, nil), nil
+		return Deny(fault.PolicyDenied, nil), nil
 	case len(hard.permits) == 0 || hard.mayForbid:
-		return Decision{}, errHidden
+		return Decision{}, ErrHidden
 	}
 	soft := e.sort(t.find(softOf), env, hidden)
 	switch {
@@ -61,7 +73,7 @@ func (e *Engine) around(t *trial, q *Query, env eval.Env, hidden [][]string) (De
 	case len(soft.failed) > 0:
 		return Decision{Reason: string(fault.PolicyError), PolicyIDs: soft.failed}, nil
 	case soft.mayForbid:
-		return Decision{}, errHidden
+		return Decision{}, ErrHidden
 	}
 	return e.fulfil(q, hard.permits, soft.forbids), nil
 }
@@ -177,26 +189,4 @@ func hide(rec cedar.Record, path []string) cedar.Record {
 		m[name] = hide(inner, path[1:])
 	}
 	return cedar.NewRecord(m)
-}
-
-// hiddenIn lists the places in recorded arguments where something was taken out.
-// Places inside of a list are the list's: its elements have no names.
-func hiddenIn(doc any) (paths [][]string) {
-	switch doc := doc.(type) {
-	case map[string]any:
-		for _, name := range slices.Sorted(maps.Keys(doc)) {
-			for _, below := range hiddenIn(doc[name]) {
-				paths = append(paths, append([]string{name}, below...))
-			}
-		}
-	case []any:
-		if slices.ContainsFunc(doc, func(v any) bool { return len(hiddenIn(v)) > 0 }) {
-			return [][]string{nil}
-		}
-	case string:
-		if strings.Contains(doc, Redacted) {
-			return [][]string{nil}
-		}
-	}
-	return paths
 }

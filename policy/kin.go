@@ -20,10 +20,10 @@ type kindred struct {
 	Parents []kindred `json:"parents,omitempty"`
 }
 
-// kinOf is empty for what has no owner and no parents, and for tools, whose
+// Kin is empty for what has no owner and no parents, and for tools, whose
 // toolset the schema knows.
-func kinOf(e Entity) string {
-	if e.Type == string(typeTool) || e.Owner == "" && len(e.Parents) == 0 {
+func (e Entity) Kin() string {
+	if e.Type == string(TypeTool) || e.Owner == "" && len(e.Parents) == 0 {
 		return ""
 	}
 	b, err := json.Marshal(kin{e.Owner, kindredOf(e.Parents)})
@@ -42,8 +42,8 @@ func kindredOf(parents []Entity) (out []kindred) {
 
 var errNoEntity = errors.New("the row's resource cannot be read")
 
-// entityOf reads a resource back from a record.
-func entityOf(name, kinText string) (Entity, error) {
+// ParseEntity reads an entity back from its name and its kin.
+func ParseEntity(name, kinText string) (Entity, error) {
 	kind, quoted, _ := strings.Cut(name, "::")
 	id, err := strconv.Unquote(quoted)
 	if err != nil {
@@ -66,4 +66,12 @@ func entitiesOf(all []kindred) (out []Entity) {
 		out = append(out, Entity{Type: k.Type, ID: k.ID, Parents: entitiesOf(k.Parents)})
 	}
 	return out
+}
+
+// Name prints the entity as Cedar does.
+func (e Entity) Name() string {
+	if e.Type == "" {
+		return ""
+	}
+	return e.Type + "::" + strconv.Quote(e.ID)
 }

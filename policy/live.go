@@ -158,7 +158,7 @@ func (g *Guard) Act(ctx context.Context, q *Query) (held context.Context, leave 
 func (g *Guard) Think(ctx context.Context) (leave func(), err error) {
 	grant, ok := identity.FromContext(ctx)
 	if !ok {
-		return nil, errNobody
+		return nil, ErrNobody
 	}
 	q := &Query{Grant: grant, Action: "run_agent", Resource: Entity{Type: "Agent", ID: grant.Agent()}}
 	leave = func() {}
@@ -185,7 +185,7 @@ func (h *holding) place() (session, run string) {
 func (g *Guard) Refresh(ctx context.Context, p identity.Principal) (identity.Grant, error) {
 	h, _ := ctx.Value(holdingKey{}).(*holding)
 	if h == nil {
-		return identity.Grant{}, errNobody
+		return identity.Grant{}, ErrNobody
 	}
 	h.mu.Lock()
 	q := h.query

@@ -52,8 +52,8 @@ type Set struct {
 	dir      string // what files' names begin with
 }
 
-// files is where policies are read from.
-func (c Config) files() fs.FS {
+// Files is where policies are read from.
+func (c Config) Files() fs.FS {
 	if c.FS == nil {
 		return os.DirFS(c.Dir)
 	}
@@ -68,14 +68,31 @@ func (s *Set) Revision() string { return s.revision }
 // that can overflow (and would then deny).
 func (s *Set) Warnings() []string { return slices.Clone(s.warnings) }
 
-// Policies lists the ids of all policies in order.
-func (s *Set) Policies() []string {
-	ids := make([]string, len(s.rules))
-	for i, r := range s.rules {
-		ids[i] = r.id
-	}
-	return ids
+// Policy is one policy as its author wrote it.
+type Policy struct {
+	ID     string
+	Permit bool
+	Duties []Duty // what lifts the forbid
+	File   string // inside the policy folder
+	Line   int
+	Always bool // it holds for every call that its head matches
 }
+
+// Policies lists all policies by their ids.
+func (s *Set) Policies() []Policy {
+	all := make([]Policy, len(s.rules))
+	for i, r := range s.rules {
+		all[i] = s.policy(r)
+	}
+	return all
+}
+
+func (s *Set) policy(r *rule) Policy {
+	return Policy{ID: r.id, Permit: r.permit(), Duties: slices.Clone(r.duties), File: s.short(r.at.file), Line: r.at.line, Always: r.unconditional()}
+}
+
+// short is a file as seen from the policy folder.
+func (s *Set) short(file string) string { return strings.TrimPrefix(file, s.dir) }
 
 // Problem is one thing wrong with a policy file. Load joins all it finds.
 type Problem struct {
@@ -93,7 +110,7 @@ func (p *Problem) Error() string {
 // Load reads and checks a policy set. The error joins every problem found.
 func Load(c Config) (*Set, error) {
 	l := &loader{config: c, ids: map[string]position{}, checkers: map[*toolSchema]*checker{}}
-	l.config.FS = c.files()
+	l.config.FS = c.Files()
 	sch, err := newSchema(c)
 	if err != nil {
 		return nil, err

@@ -34,11 +34,11 @@ const everything needs = 1<<fieldCount - 1
 func (n needs) has(field int) bool { return n&(1<<field) != 0 }
 
 // purpose is what arguments are read for.
-func (n needs) purpose() purpose {
+func (n needs) purpose() Purpose {
 	if n.has(fieldArgs) {
-		return build
+		return Build
 	}
-	return checkOnly
+	return CheckOnly
 }
 
 // needsOf is what the rule's conditions read. A context that is used as a whole

@@ -149,7 +149,7 @@ func (p *Permit) Redecide(ctx context.Context) error {
 	d := p.guard.decide(e, &q)
 	if d.Allow && !slices.Equal(d.Duties, old.Duties) {
 		revision := d.Revision
-		d = denied(fault.PolicyDenied, d.PolicyIDs)
+		d = Deny(fault.PolicyDenied, d.PolicyIDs)
 		d.Revision = revision
 	}
 	if d.Allow {
@@ -181,12 +181,12 @@ func (p *Permit) renew(ctx context.Context, e *Engine, d Decision, now time.Time
 // Redact gives a result without what must not be seen. The bytes may be passed
 // on even with an error, which tells the operator that all of it was taken out.
 func (p *Permit) Redact(result json.RawMessage) (json.RawMessage, error) {
-	return p.redact.counted(p.guard, placeResult).Result(result)
+	return p.guard.counted(p.redact, "result").Result(result)
 }
 
 // HidesResults reports whether parts of the result are to be taken out by their
 // place. What a tool says beside its result cannot be searched for them.
-func (p *Permit) HidesResults() bool { return len(p.redact.result) > 0 }
+func (p *Permit) HidesResults() bool { return p.redact.HidesResults() }
 
 // Done queues the outcome's row and returns at once. Only the first call counts.
 func (p *Permit) Done(_ context.Context, res Result) {

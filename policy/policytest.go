@@ -198,7 +198,7 @@ func (c *Case) prepare() error {
 	}
 	resource := Entity{Type: c.Resource.Type, ID: c.Resource.ID, Owner: c.Resource.Owner}
 	if resource.Type == "" {
-		resource = Entity{Type: string(typeTool), ID: c.Tool}
+		resource = Entity{Type: string(TypeTool), ID: c.Tool}
 	}
 	c.query = &Query{Grant: grant, Action: c.Action, Resource: resource, Time: c.Time, Tool: c.Tool, Arguments: args, Session: c.Session}
 	return nil
@@ -245,14 +245,14 @@ func jsonOf(n *yaml.Node) (json.RawMessage, error) {
 		return nil, nil
 	}
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str" {
-		_, err := decodeStrict([]byte(n.Value))
+		_, err := Decode([]byte(n.Value))
 		return json.RawMessage(n.Value), err
 	}
 	v, err := valueOf(n)
 	if err != nil {
 		return nil, err
 	}
-	return encode(v)
+	return Encode(v)
 }
 
 func valueOf(n *yaml.Node) (any, error) {

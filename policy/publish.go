@@ -27,11 +27,11 @@ const (
 // folder that changes while it is read can: it is read again, and if it does not
 // come to rest, refused.
 func Publish(c Config) (*Set, error) {
-	fsys := c.files()
+	fsys := c.Files()
 	wait := firstWait
 	for range maxReads {
 		before := fingerprint(fsys)
-		set, err := c.tested()
+		set, err := tested(c)
 		if fingerprint(fsys) == before {
 			return set, err
 		}
@@ -41,20 +41,20 @@ func Publish(c Config) (*Set, error) {
 	return nil, &Problem{File: c.Dir, Inside: ".", Line: 1, Column: 1, Text: "changes while it is read; publish when all files are in their place"}
 }
 
-func (c Config) tested() (*Set, error) {
+func tested(c Config) (*Set, error) {
 	set, err := Load(c)
 	if err != nil {
 		return nil, err
 	}
-	results, err := RunTests(set, c.files())
-	errs := []error{c.below(err)}
+	results, err := RunTests(set, c.Files())
+	errs := []error{below(c, err)}
 	for _, r := range results {
 		if len(r.Failures) > 0 {
-			errs = append(errs, c.problem(r.Case.file, r.Case.line, fmt.Sprintf("case %q: %s", r.Case.Name, strings.Join(r.Failures, "; "))))
+			errs = append(errs, problem(c, r.Case.file, r.Case.line, fmt.Sprintf("case %q: %s", r.Case.Name, strings.Join(r.Failures, "; "))))
 		}
 	}
 	if c.Covered {
-		errs = append(errs, c.uncovered(set, results)...)
+		errs = append(errs, uncovered(c, set, results)...)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -63,26 +63,26 @@ func (c Config) tested() (*Set, error) {
 }
 
 // uncovered are the policies that the tests do not show.
-func (c Config) uncovered(set *Set, results []CaseResult) (errs []error) {
+func uncovered(c Config, set *Set, results []CaseResult) (errs []error) {
 	for _, s := range CoverageOf(set, results).Policies {
 		if gap := s.Gap(); gap != "" {
-			errs = append(errs, c.problem(s.File, s.Line, fmt.Sprintf("%s: %s", s.ID, gap)))
+			errs = append(errs, problem(c, s.File, s.Line, fmt.Sprintf("%s: %s", s.ID, gap)))
 		}
 	}
 	return errs
 }
 
-func (c Config) problem(file string, line int, text string) *Problem {
+func problem(c Config, file string, line int, text string) *Problem {
 	return &Problem{File: path.Join(c.Dir, file), Inside: file, Line: line, Column: 1, Text: text}
 }
 
 // below puts the problems of a test file where the folder is.
-func (c Config) below(err error) error {
+func below(c Config, err error) error {
 	if err == nil {
 		return nil
 	}
 	var errs []error
-	for _, e := range flatten(err) {
+	for _, e := range Flatten(err) {
 		if p, ok := errors.AsType[*Problem](e); ok {
 			at := *p
 			at.File = path.Join(c.Dir, p.File)

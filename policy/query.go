@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"time"
 
@@ -55,6 +56,15 @@ type Decision struct {
 	Err       error    // for the operator: what went wrong when Reason is POLICY_ERROR
 }
 
+// DutyTexts are the duties as records have them, sorted and without duplicates.
+func (d Decision) DutyTexts() (texts []string) {
+	for _, duty := range d.Duties {
+		texts = append(texts, duty.String())
+	}
+	slices.Sort(texts)
+	return slices.Compact(texts)
+}
+
 // Duty is what lifts a soft forbid, as its annotation says.
 type Duty struct {
 	Kind     string // redact, rate, approve, budget, stepup
@@ -66,7 +76,7 @@ type Duty struct {
 func (d Duty) String() string { return "@" + d.Kind + "(" + strconv.Quote(d.Text) + ")" }
 
 // Waits reports whether somebody has to agree first.
-func (d Duty) Waits() bool { return d.Kind == kindApprove }
+func (d Duty) Waits() bool { return d.Kind == KindApprove }
 
 // ToolSchema is what the engine must know of a tool to type its arguments.
 type ToolSchema struct {
@@ -75,18 +85,3 @@ type ToolSchema struct {
 	Schema  json.RawMessage // JSON Schema of the arguments, an object
 	Result  json.RawMessage // JSON Schema of the results; nil: unknown
 }
-
-// Result is how an effect ended, for the outcome row.
-type Result struct {
-	Outcome string // succeeded, failed, cancelled, unknown
-	Reason  string // ErrorReason name when it failed with one
-	Digest  string // of the result's bytes, keyed like arguments
-}
-
-// Outcomes of an effect.
-const (
-	Succeeded = "succeeded"
-	Failed    = "failed"
-	Cancelled = "cancelled"
-	Unknown   = "unknown"
-)

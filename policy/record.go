@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/behalf-dev/behalf/audit"
@@ -24,10 +23,10 @@ func recordOf(q *Query, now time.Time) *audit.Record {
 		Time: now.UnixNano(), Tenant: g.Tenant(),
 		Agent: g.Agent(), Chain: g.Chain(), GrantID: g.ID(), Scopes: g.Scopes().Names(), Tier: string(g.Tier()),
 		SessionID: q.Session, RunID: q.Run, TraceID: q.Trace, CallID: q.Call, ApprovalID: q.Approval,
-		Action: q.Action, Resource: entityName(q.Resource), ResourceJSON: kinOf(q.Resource), Tool: q.Tool, DescriptorHash: q.DescriptorHash,
+		Action: q.Action, Resource: q.Resource.Name(), ResourceJSON: q.Resource.Kin(), Tool: q.Tool, DescriptorHash: q.DescriptorHash,
 		Governed: true,
 	}
-	if q.Resource.Type == string(typeApproval) {
+	if q.Resource.Type == string(TypeApproval) {
 		r.ApprovalID = q.Resource.ID
 	}
 	if r.Tenant == "" {
@@ -54,11 +53,7 @@ func addDecision(r *audit.Record, d Decision) {
 		r.Decision = audit.Allow
 	}
 	r.PolicyIDs, r.PolicyRevision = d.PolicyIDs, d.Revision
-	for _, duty := range d.Duties {
-		r.Duties = append(r.Duties, duty.String())
-	}
-	slices.Sort(r.Duties)
-	r.Duties = slices.Compact(r.Duties)
+	r.Duties = d.DutyTexts()
 }
 
 // outcomeOf makes the outcome row that belongs to a decision row. What the
@@ -93,41 +88,4 @@ func digest(key, b []byte) string {
 	m := hmac.New(sha256.New, key)
 	m.Write(b)
 	return hex.EncodeToString(m.Sum(nil))
-}
-
-// bucketOf stands between the policy and the person in the name of a bucket.
-const bucketOf = "\x00"
-
-// policyOf is the policy whose bucket it is.
-func policyOf(bucket string) string {
-	id, _, _ := strings.Cut(bucket, bucketOf)
-	return id
-}
-
-// reservations takes one from the bucket of each rate duty and each budget of
-// calls. The bucket is of the policy and the person, so that nobody uses up
-// another's.
-func (g *Guard) reservations(d Decision, q *Query) ([]audit.Reservation, error) {
-	var all []audit.Reservation
-	who := bucketOwner(q)
-	for _, duty := range d.Duties {
-		switch duty.Kind {
-		case kindRate:
-			r, err := parseRate(duty.Text)
-			if err != nil {
-				return nil, fmt.Errorf("duty of policy %s: %w", duty.PolicyID, err)
-			}
-			all = append(all, audit.Reservation{Bucket: duty.PolicyID + bucketOf + who, Cost: 1, Limit: r.limit, Window: r.window})
-		case kindBudget:
-			b, err := parseBudget(duty.Text)
-			if err != nil {
-				return nil, fmt.Errorf("duty of policy %s: %w", duty.PolicyID, err)
-			}
-			if b.tokens && g.config.Buckets == nil {
-				return nil, errNoBuckets
-			}
-			all = append(all, b.reservation(duty.PolicyID, who))
-		}
-	}
-	return all, nil
 }

@@ -16,10 +16,10 @@ const Redacted = pii.Mark
 
 // Places where a redaction applies.
 const (
-	placeArgs   = "args"
-	placeResult = "result"
-	placeStream = "stream"
-	placeBoth   = "" // arguments and results
+	PlaceArgs   = "args"
+	PlaceResult = "result"
+	PlaceStream = "stream"
+	PlaceBoth   = "" // arguments and results
 )
 
 // What a redaction that is no detector's counts as (see GuardConfig.OnRedacted).
@@ -30,19 +30,19 @@ const (
 
 // redactPath is one item of @redact: a JSONPath into the arguments or the
 // result, or a class of data to be found in them or in what models say.
-type redactPath struct {
-	place string
-	text  string
-	expr  jp.Expr
-	set   pii.Set // instead of expr
+type Item struct {
+	Place string
+	Text  string
+	Path  jp.Expr
+	Class   pii.Set // instead of expr
 }
 
 // ofCall reports whether the item is about the arguments or the result of a call.
-func (p redactPath) ofCall() bool { return p.place != placeStream }
+func (p Item) OfCall() bool { return p.Place != PlaceStream }
 
 // parseRedact takes "result:$.ssn, args:$.note, pii:card, stream:pii:card".
-func parseRedact(text string) ([]redactPath, error) {
-	var paths []redactPath
+func Parse(text string) ([]Item, error) {
+	var paths []Item
 	for part := range strings.SplitSeq(text, ",") {
 		p, err := parseRedactPath(strings.TrimSpace(part))
 		if err != nil {
@@ -53,26 +53,26 @@ func parseRedact(text string) ([]redactPath, error) {
 	return paths, nil
 }
 
-func parseRedactPath(text string) (redactPath, error) {
+func parseRedactPath(text string) (Item, error) {
 	const want = "want args:$.path, result:$.path, pii:<class>, args:pii:<class>, result:pii:<class> or stream:pii:<class>"
 	place, rest, _ := strings.Cut(text, ":")
 	switch place {
 	case "pii":
-		place, rest = placeBoth, text
-	case placeArgs, placeResult, placeStream:
+		place, rest = PlaceBoth, text
+	case PlaceArgs, PlaceResult, PlaceStream:
 	default:
-		return redactPath{}, fmt.Errorf("%q: %s", text, want)
+		return Item{}, fmt.Errorf("%q: %s", text, want)
 	}
-	p := redactPath{place: place, text: rest}
+	p := Item{Place: place, Text: rest}
 	var err error
 	if class, ok := strings.CutPrefix(rest, "pii:"); ok {
-		p.set, err = pii.Parse(class)
+		p.Class, err = pii.Parse(class)
 		return p, err
 	}
-	if place == placeStream {
+	if place == PlaceStream {
 		return p, fmt.Errorf("%q: %s", text, want)
 	}
-	p.expr, err = parseJSONPath(rest)
+	p.Path, err = parseJSONPath(rest)
 	return p, err
 }
 
@@ -114,56 +114,60 @@ type Redaction struct {
 	account      func(class string, bytes int) // nil: nobody counts
 }
 
-// NewRedaction arms the redactions among the duties.
-func NewRedaction(duties []Duty) (*Redaction, error) {
+// NewRedaction arms what annotations say.
+func NewRedaction(texts ...string) (*Redaction, error) {
 	r := &Redaction{}
-	for _, d := range duties {
-		if d.Kind != kindRedact {
-			continue
-		}
-		paths, err := parseRedact(d.Text)
+	for _, text := range texts {
+		items, err := Parse(text)
 		if err != nil {
-			return nil, fmt.Errorf("duty of policy %s: %w", d.PolicyID, err)
+			return nil, err
 		}
-		r.arm(paths)
+		r.Arm(items)
 	}
 	return r, nil
 }
 
 // arm takes the items to where they apply.
-func (r *Redaction) arm(paths []redactPath) {
+func (r *Redaction) Arm(paths []Item) {
 	for _, p := range paths {
 		switch {
-		case p.place == placeStream:
-			r.stream |= p.set
-		case p.place == placeArgs && p.set == 0:
-			r.args = append(r.args, p.expr)
-		case p.place == placeResult && p.set == 0:
-			r.result = append(r.result, p.expr)
+		case p.Place == PlaceStream:
+			r.stream |= p.Class
+		case p.Place == PlaceArgs && p.Class == 0:
+			r.args = append(r.args, p.Path)
+		case p.Place == PlaceResult && p.Class == 0:
+			r.result = append(r.result, p.Path)
 		}
-		if p.place == placeArgs || p.place == placeBoth {
-			r.inArgs |= p.set
+		if p.Place == PlaceArgs || p.Place == PlaceBoth {
+			r.inArgs |= p.Class
 		}
-		if p.place == placeResult || p.place == placeBoth {
-			r.inResult |= p.set
+		if p.Place == PlaceResult || p.Place == PlaceBoth {
+			r.inResult |= p.Class
 		}
 	}
 }
 
 // Empty reports whether there is nothing to take out of a call. What models say is
 // not part of one.
-func (r *Redaction) Empty() bool { return !r.ofArgs() && !r.ofResult() }
+func (r *Redaction) Empty() bool { return !r.OfArgs() && !r.ofResult() }
 
-func (r *Redaction) ofArgs() bool   { return len(r.args) > 0 || r.inArgs != 0 }
+func (r *Redaction) OfArgs() bool   { return len(r.args) > 0 || r.inArgs != 0 }
 func (r *Redaction) ofResult() bool { return len(r.result) > 0 || r.inResult != 0 }
+
+// HidesResults reports whether parts of the result are to be taken out by their
+// place.
+func (r *Redaction) HidesResults() bool { return len(r.result) > 0 }
+
+// Stream is what has to be taken out of what models say.
+func (r *Redaction) Stream() pii.Set { return r.stream }
 
 // Args gives the arguments as they may be sent, and whether they differ from
 // what the model wrote. Bytes that need no change stay as they are.
 func (r *Redaction) Args(args json.RawMessage) (sent json.RawMessage, changed bool, err error) {
-	if !r.ofArgs() || len(args) == 0 {
+	if !r.OfArgs() || len(args) == 0 {
 		return args, false, nil
 	}
-	doc, err := decodeStrict(args)
+	doc, err := Decode(args)
 	if err != nil {
 		return nil, false, fmt.Errorf("redact arguments: %w", err)
 	}
@@ -175,7 +179,7 @@ func (r *Redaction) Args(args json.RawMessage) (sent json.RawMessage, changed bo
 	if !byPath && !found {
 		return args, false, nil
 	}
-	sent, err = encode(doc)
+	sent, err = Encode(doc)
 	return sent, true, err
 }
 
@@ -197,7 +201,7 @@ func (r *Redaction) Result(result json.RawMessage) (json.RawMessage, error) {
 }
 
 func (r *Redaction) cleanResult(result json.RawMessage) (json.RawMessage, error) {
-	doc, err := decodeStrict(result)
+	doc, err := Decode(result)
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +215,7 @@ func (r *Redaction) cleanResult(result json.RawMessage) (json.RawMessage, error)
 	if len(r.result) == 0 && !found {
 		return result, nil
 	}
-	return encode(doc)
+	return Encode(doc)
 }
 
 // pathsFit says why the paths cannot be applied to a result.

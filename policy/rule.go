@@ -25,7 +25,7 @@ type rule struct {
 	bare   *cedar.Policy
 	duties []Duty   // of a soft forbid; empty for permits and hard forbids
 	unmet  []string // kinds of duties that this build cannot meet
-	paths  []redactPath
+	paths  []Item
 	needs  needs
 	// resting rules name a tool that is not known yet.
 	resting bool
@@ -102,9 +102,17 @@ func (l *loader) annotate(r *rule, key, value string) {
 	if !duty.fulfillable() {
 		r.unmet = append(r.unmet, key)
 	}
-	if key == kindRedact {
-		r.paths, _ = parseRedact(value)
+	if key == KindRedact {
+		r.paths, _ = Parse(value)
 	}
+}
+
+// unconditional reports whether the policy asks for nothing but what it is about:
+// then there is no call like those it hits that it does not hit.
+func (r *rule) unconditional() bool {
+	p := r.head()
+	_, anybody := p.Principal.(ast.ScopeTypeAll)
+	return anybody && len(p.Conditions) == 0 && r.tenant == ""
 }
 
 // revisionOf hashes the canonical set: ids, tenants and Cedar's own printing of

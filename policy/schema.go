@@ -17,18 +17,18 @@ import (
 
 // Entity types.
 const (
-	typeAction    cedar.EntityType = "Action"
-	typeUser      cedar.EntityType = "User"
-	typeWorkload  cedar.EntityType = "Workload"
-	typeRole      cedar.EntityType = "Role"
-	typeTenant    cedar.EntityType = "Tenant"
-	typeAgent     cedar.EntityType = "Agent"
-	typeGroupChat cedar.EntityType = "GroupChat"
-	typeTool      cedar.EntityType = "Tool"
-	typeToolset   cedar.EntityType = "Toolset"
-	typeSession   cedar.EntityType = "Session"
-	typeRun       cedar.EntityType = "Run"
-	typeApproval  cedar.EntityType = "Approval"
+	TypeAction    cedar.EntityType = "Action"
+	TypeUser      cedar.EntityType = "User"
+	TypeWorkload  cedar.EntityType = "Workload"
+	TypeRole      cedar.EntityType = "Role"
+	TypeTenant    cedar.EntityType = "Tenant"
+	TypeAgent     cedar.EntityType = "Agent"
+	TypeGroupChat cedar.EntityType = "GroupChat"
+	TypeTool      cedar.EntityType = "Tool"
+	TypeToolset   cedar.EntityType = "Toolset"
+	TypeSession   cedar.EntityType = "Session"
+	TypeRun       cedar.EntityType = "Run"
+	TypeApproval  cedar.EntityType = "Approval"
 )
 
 // Actions that policy knows without an RPC of that name.
@@ -40,8 +40,8 @@ const (
 	ActionRunOffline     = "run_offline"
 )
 
-// onTool reports whether the action is about a tool's arguments.
-func onTool(action string) bool { return action == ActionCallTool || action == ActionActForOther }
+// OnTool reports whether the action is about a tool's arguments.
+func OnTool(action string) bool { return action == ActionCallTool || action == ActionActForOther }
 
 // schema is what queries and policies are checked against. context.args has
 // another type for each tool, which one Cedar action cannot express; so each
@@ -62,8 +62,8 @@ type schema struct {
 
 type toolSchema struct {
 	name, toolset string
-	args          *argType
-	result        *argType // nil: the tool does not say
+	args          *Type
+	result        *Type // nil: the tool does not say
 }
 
 func newSchema(c Config) (*schema, error) {
@@ -82,7 +82,7 @@ func newSchema(c Config) (*schema, error) {
 		return nil, err
 	}
 	s.rpc = newChecker(s.rpcActions(everything))
-	s.bare = newChecker(s.toolActions(&argType{kind: record}, everything))
+	s.bare = newChecker(s.toolActions(NoArguments(), everything))
 	err := s.addTools(c.Tools)
 	s.canonical = s.print(c)
 	return s, err
@@ -115,12 +115,12 @@ func (s *schema) addTools(tools []ToolSchema) error {
 			errs = append(errs, fmt.Errorf("tool %s is declared twice", t.Name))
 			continue
 		}
-		args, err := typeOfArguments(t.Schema)
+		args, err := TypeOf(t.Schema)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("tool %s: %w", t.Name, err))
 			continue
 		}
-		s.tools[t.Name] = &toolSchema{name: t.Name, toolset: t.Toolset, args: args, result: typeOfResult(t.Result)}
+		s.tools[t.Name] = &toolSchema{name: t.Name, toolset: t.Toolset, args: args, result: TypeOfResult(t.Result)}
 		s.toolsets[t.Toolset] = true
 	}
 	return errors.Join(errs...)
@@ -137,46 +137,46 @@ func (s *schema) print(c Config) string {
 		t := s.tools[name]
 		field(&b, t.name)
 		field(&b, t.toolset)
-		field(&b, t.args.cedar())
+		field(&b, t.args.Cedar())
 	}
 	return b.String()
 }
 
 func resourceTypes() []cedar.EntityType {
-	return []cedar.EntityType{typeAgent, typeGroupChat, typeTool, typeToolset, typeSession, typeRun, typeApproval, typeTenant}
+	return []cedar.EntityType{TypeAgent, TypeGroupChat, TypeTool, TypeToolset, TypeSession, TypeRun, TypeApproval, TypeTenant}
 }
 
 // parentTypes says what may be a parent of what.
 func parentTypes(t cedar.EntityType) []cedar.EntityType {
 	switch t {
-	case typeUser:
-		return []cedar.EntityType{typeRole, typeTenant}
-	case typeWorkload:
-		return []cedar.EntityType{typeTenant}
-	case typeTool:
-		return []cedar.EntityType{typeToolset}
-	case typeSession:
-		return []cedar.EntityType{typeAgent, typeGroupChat, typeTenant}
-	case typeRun:
-		return []cedar.EntityType{typeSession, typeAgent, typeGroupChat, typeTenant}
-	case typeApproval:
-		return []cedar.EntityType{typeRun, typeSession, typeTool, typeTenant}
+	case TypeUser:
+		return []cedar.EntityType{TypeRole, TypeTenant}
+	case TypeWorkload:
+		return []cedar.EntityType{TypeTenant}
+	case TypeTool:
+		return []cedar.EntityType{TypeToolset}
+	case TypeSession:
+		return []cedar.EntityType{TypeAgent, TypeGroupChat, TypeTenant}
+	case TypeRun:
+		return []cedar.EntityType{TypeSession, TypeAgent, TypeGroupChat, TypeTenant}
+	case TypeApproval:
+		return []cedar.EntityType{TypeRun, TypeSession, TypeTool, TypeTenant}
 	}
 	return nil
 }
 
 // owned reports whether entities of the type belong to a person and a tenant.
 func owned(t cedar.EntityType) bool {
-	return t == typeSession || t == typeRun || t == typeApproval
+	return t == TypeSession || t == TypeRun || t == TypeApproval
 }
 
 func shapeOf(t cedar.EntityType) resolved.RecordType {
 	switch {
-	case t == typeUser || t == typeWorkload:
+	case t == TypeUser || t == TypeWorkload:
 		return resolved.RecordType{"key": {Type: resolved.StringType{}}}
 	case owned(t):
 		return resolved.RecordType{
-			"owner":     {Type: resolved.EntityType(typeUser)},
+			"owner":     {Type: resolved.EntityType(TypeUser)},
 			"owner_key": {Type: resolved.StringType{}},
 		}
 	}
@@ -187,7 +187,7 @@ func shapeOf(t cedar.EntityType) resolved.RecordType {
 // an engine holds on to, the garbage collector looks at again and again.
 var entityTypes = sync.OnceValue(func() map[cedar.EntityType]resolved.Entity {
 	m := map[cedar.EntityType]resolved.Entity{}
-	for _, t := range append(resourceTypes(), typeUser, typeWorkload, typeRole) {
+	for _, t := range append(resourceTypes(), TypeUser, TypeWorkload, TypeRole) {
 		m[t] = resolved.Entity{Name: t, ParentTypes: parentTypes(t), Shape: shapeOf(t)}
 	}
 	return m
@@ -214,7 +214,7 @@ func contextType(args resolved.RecordType, fields needs) resolved.RecordType {
 func (s *schema) rpcActions(fields needs) map[types.EntityUID]resolved.Action {
 	m := s.allActions()
 	for name := range s.actions {
-		if !onTool(name) {
+		if !OnTool(name) {
 			m[actionUID(name)] = s.rpcAction(name, fields)
 		}
 	}
@@ -233,18 +233,18 @@ func (s *schema) rpcAction(name string, fields needs) resolved.Action {
 }
 
 // toolActions are all actions, of which those on a tool apply.
-func (s *schema) toolActions(args *argType, fields needs) map[types.EntityUID]resolved.Action {
+func (s *schema) toolActions(args *Type, fields needs) map[types.EntityUID]resolved.Action {
 	m := s.allActions()
 	maps.Copy(m, onlyToolActions(args, fields))
 	return m
 }
 
 // onlyToolActions are enough to check requests.
-func onlyToolActions(args *argType, fields needs) map[types.EntityUID]resolved.Action {
+func onlyToolActions(args *Type, fields needs) map[types.EntityUID]resolved.Action {
 	m := map[types.EntityUID]resolved.Action{}
-	context := contextType(args.attributes(), fields)
+	context := contextType(args.Attributes(), fields)
 	for _, name := range []string{ActionCallTool, ActionActForOther} {
-		m[actionUID(name)] = action(name, []cedar.EntityType{typeTool}, context)
+		m[actionUID(name)] = action(name, []cedar.EntityType{TypeTool}, context)
 	}
 	return m
 }
@@ -263,7 +263,7 @@ func action(name string, resources []cedar.EntityType, context resolved.RecordTy
 	return resolved.Action{
 		Entity: types.Entity{UID: actionUID(name)},
 		AppliesTo: &resolved.AppliesTo{
-			Principals: []cedar.EntityType{typeUser, typeWorkload},
+			Principals: []cedar.EntityType{TypeUser, TypeWorkload},
 			Resources:  resources,
 			Context:    context,
 		},
@@ -271,7 +271,7 @@ func action(name string, resources []cedar.EntityType, context resolved.RecordTy
 }
 
 func actionUID(name string) types.EntityUID {
-	return types.EntityUID{Type: typeAction, ID: types.String(name)}
+	return types.EntityUID{Type: TypeAction, ID: types.String(name)}
 }
 
 // checker wraps cedar-go's validator, which is experimental and may change: only
@@ -290,7 +290,7 @@ func (c *checker) policy(p *ast.Policy) []string {
 		return nil
 	}
 	var texts []string
-	for _, e := range flatten(err) {
+	for _, e := range Flatten(err) {
 		texts = append(texts, e.Error())
 	}
 	slices.Sort(texts)
@@ -304,14 +304,14 @@ func (c *checker) try(p *ast.Policy) (err error) {
 
 func (c *checker) request(r cedar.Request) error { return c.v.Request(r) }
 
-func flatten(err error) []error {
+func Flatten(err error) []error {
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return []error{err}
 	}
 	var all []error
 	for _, e := range joined.Unwrap() {
-		all = append(all, flatten(e)...)
+		all = append(all, Flatten(e)...)
 	}
 	return all
 }

@@ -5,13 +5,13 @@ import cedar "github.com/cedar-policy/cedar-go"
 // scratch is where Cedar records are put together. Cedar copies the map that it
 // makes a record of, so one map serves for many records; records inside of
 // records have one per level. The zero value is empty. One goroutine.
-type scratch struct {
+type Scratch struct {
 	maps  []cedar.RecordMap
 	depth int // how many are open
 }
 
 // open gives an empty map for the members of a record.
-func (s *scratch) open() cedar.RecordMap {
+func (s *Scratch) Open() cedar.RecordMap {
 	if s.depth == len(s.maps) {
 		s.maps = append(s.maps, cedar.RecordMap{})
 	}
@@ -20,14 +20,14 @@ func (s *scratch) open() cedar.RecordMap {
 }
 
 // close makes the record of the map that was opened last.
-func (s *scratch) close() cedar.Record {
+func (s *Scratch) Close() cedar.Record {
 	rec := cedar.NewRecord(s.maps[s.depth-1])
 	s.clear()
 	return rec
 }
 
 // forget empties what an error left open.
-func (s *scratch) forget() {
+func (s *Scratch) Forget() {
 	for s.depth > 0 {
 		s.clear()
 	}
@@ -37,7 +37,7 @@ func (s *scratch) forget() {
 // shrinks, and a copy of a large one costs its size, whatever is in it.
 const maxScratch = 8
 
-func (s *scratch) clear() {
+func (s *Scratch) clear() {
 	s.depth--
 	if len(s.maps[s.depth]) > maxScratch {
 		s.maps[s.depth] = cedar.RecordMap{}

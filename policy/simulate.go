@@ -70,7 +70,7 @@ func Simulate(e *Engine, rows iter.Seq2[audit.Record, error]) (Simulation, error
 			continue
 		}
 		s.Decisions++
-		was, would := wasOf(&r), e.again(&r)
+		was, would := wasOf(&r), again(e, &r)
 		switch {
 		case was.same(would):
 			s.Same++
@@ -127,23 +127,20 @@ func (v Verdict) same(o Verdict) bool {
 func untold(err error) Verdict { return Verdict{Decision: unknownVerdict, Reason: err.Error()} }
 
 // again decides a row anew.
-func (e *Engine) again(r *audit.Record) Verdict {
+func again(e *Engine, r *audit.Record) Verdict {
 	q, hidden, err := queryOf(r)
 	if err != nil {
 		return untold(err)
 	}
-	var d Decision
-	switch {
-	case e.rpc[q.Action].check == nil:
-		return untold(errAction)
-	case onTool(q.Action) && e.set.schema.tools[q.Resource.ID] == nil:
-		return untold(errNoTool)
-	case len(hidden) > 0:
-		if d, err = e.decideAround(q, hidden); err != nil {
-			return untold(plain(err))
-		}
-	default:
-		d = e.Decide(q)
+	if err := e.Knows(q); err != nil {
+		return untold(err)
+	}
+	if len(hidden) == 0 {
+		return verdictOf(r, e.Decide(q))
+	}
+	d, err := e.DecideAround(q, hidden)
+	if err != nil {
+		return untold(plain(err))
 	}
 	return verdictOf(r, d)
 }
@@ -157,7 +154,7 @@ var (
 
 // plain is an error without what differs from row to row.
 func plain(err error) error {
-	if errors.Is(err, errArguments) {
+	if errors.Is(err, ErrInvalid) {
 		return errUnfit
 	}
 	return err
@@ -166,21 +163,20 @@ func plain(err error) error {
 // verdictOf is a decision in the words of the row that it would have made.
 func verdictOf(r *audit.Record, d Decision) Verdict {
 	v := Verdict{Decision: audit.Deny, Reason: d.Reason, Policies: d.PolicyIDs}
-	var row audit.Record
-	addDecision(&row, d)
+	due := d.DutyTexts()
 	used := r.Reason == string(fault.RateLimited) || r.Reason == string(fault.BudgetExhausted)
 	switch {
-	case errors.Is(d.Err, errArguments):
+	case errors.Is(d.Err, ErrInvalid):
 		return untold(errUnfit)
 	case !d.Allow:
 		return v
-	case used && !slices.Equal(limits(row.Duties), limits(r.Duties)):
+	case used && !slices.Equal(limits(due), limits(r.Duties)):
 		return untold(errFilled)
 	case used:
 		return Verdict{Decision: r.Decision, Reason: r.Reason, Policies: d.PolicyIDs, Duties: r.Duties}
 	}
-	v.Decision, v.Duties = audit.Allow, row.Duties
-	agreed := r.Decision == audit.Allow && r.ApprovalID != "" && slices.Equal(row.Duties, r.Duties)
+	v.Decision, v.Duties = audit.Allow, due
+	agreed := r.Decision == audit.Allow && r.ApprovalID != "" && slices.Equal(due, r.Duties)
 	if !agreed && slices.ContainsFunc(d.Duties, Duty.Waits) {
 		v.Decision, v.Reason = audit.Wait, string(fault.ApprovalRequired)
 	}
@@ -190,7 +186,7 @@ func verdictOf(r *audit.Record, d Decision) Verdict {
 // limits are the duties that something is taken from.
 func limits(duties []string) []string {
 	return slices.DeleteFunc(slices.Clone(duties), func(d string) bool {
-		return !strings.HasPrefix(d, "@"+kindRate+"(") && !strings.HasPrefix(d, "@"+kindBudget+"(")
+		return !strings.HasPrefix(d, "@"+KindRate+"(") && !strings.HasPrefix(d, "@"+KindBudget+"(")
 	})
 }
 
@@ -201,16 +197,16 @@ func queryOf(r *audit.Record) (q *Query, hidden [][]string, err error) {
 		Action: r.Action, Time: time.Unix(0, r.Time).UTC(), Tool: r.Tool, DescriptorHash: r.DescriptorHash,
 		Session: r.SessionID, Run: r.RunID, Call: r.CallID,
 	}
-	if q.Resource, err = entityOf(r.Resource, r.ResourceJSON); err != nil {
+	if q.Resource, err = ParseEntity(r.Resource, r.ResourceJSON); err != nil {
 		return nil, nil, err
 	}
 	if q.Grant, err = grantOfRow(r, q.Time); err != nil {
 		return nil, nil, err
 	}
-	if !onTool(r.Action) || r.RedactedArguments == "" {
+	if !OnTool(r.Action) || r.RedactedArguments == "" {
 		return q, nil, nil
 	}
-	doc, err := decodeStrict([]byte(r.RedactedArguments))
+	doc, err := Decode([]byte(r.RedactedArguments))
 	if err != nil {
 		return nil, nil, errLeftOut
 	}
@@ -247,4 +243,26 @@ func grantOfRow(r *audit.Record, now time.Time) (identity.Grant, error) {
 		return g, errNotAgain
 	}
 	return g, nil
+}
+
+// hiddenIn lists the places in recorded arguments where something was taken out.
+// Places inside of a list are the list's: its elements have no names.
+func hiddenIn(doc any) (paths [][]string) {
+	switch doc := doc.(type) {
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(doc)) {
+			for _, below := range hiddenIn(doc[name]) {
+				paths = append(paths, append([]string{name}, below...))
+			}
+		}
+	case []any:
+		if slices.ContainsFunc(doc, func(v any) bool { return len(hiddenIn(v)) > 0 }) {
+			return [][]string{nil}
+		}
+	case string:
+		if strings.Contains(doc, Redacted) {
+			return [][]string{nil}
+		}
+	}
+	return paths
 }

@@ -52,7 +52,7 @@ func parseStepUp(text string) (s StepUp, err error) {
 // themselves is the token's to say: one that does not say is too old.
 func (r *rule) stepUp(q *Query) (missing StepUp) {
 	for _, d := range r.duties {
-		if d.Kind != kindStepUp {
+		if d.Kind != KindStepUp {
 			continue
 		}
 		need, err := parseStepUp(d.Text) // one that cannot be read leaves its forbid standing

@@ -11,7 +11,7 @@ import (
 // maxDepth is how deeply JSON may nest (SECURITY 9).
 const maxDepth = 32
 
-func encode(doc any) (json.RawMessage, error) {
+func Encode(doc any) (json.RawMessage, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
@@ -23,7 +23,7 @@ func encode(doc any) (json.RawMessage, error) {
 
 // decodeStrict reads one JSON value: no duplicate names, valid UTF-8, nothing
 // behind it, bounded depth, numbers as they are written.
-func decodeStrict(doc []byte) (any, error) {
+func Decode(doc []byte) (any, error) {
 	d := jsontext.NewDecoder(bytes.NewBuffer(doc))
 	v, err := decodeValue(d)
 	if err != nil {

@@ -95,13 +95,13 @@ func free(m map[string]any, name string) string {
 	}
 }
 
-// counted is the redaction, of which the guard's owner hears.
-func (r *Redaction) counted(g *Guard, place string) *Redaction {
+// counted is the redaction, of which account hears.
+func (r *Redaction) Counted(account func(class string, bytes int)) *Redaction {
 	if r.Empty() {
 		return r
 	}
 	c := *r
-	c.account = func(class string, bytes int) { g.config.OnRedacted(place, class, bytes) }
+	c.account = account
 	return &c
 }
 
@@ -118,7 +118,7 @@ func sizeOf(v any) int {
 	if text, ok := v.(string); ok {
 		return len(text)
 	}
-	b, err := encode(v)
+	b, err := Encode(v)
 	if err != nil {
 		return 0
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -20,7 +19,7 @@ const maxClosure = 1_000
 var (
 	errClosure   = errors.New("the request has too many entities")
 	errNoTime    = errors.New("the query has no time")
-	errNobody    = errors.New("the query's grant has no principal")
+	ErrNobody    = errors.New("the query's grant has no principal")
 	errNoTenant  = errors.New("the principal has no tenant")
 	errNoTool    = errors.New("the policy set does not know the tool")
 	errToolNames = errors.New("the query's tool and resource differ")
@@ -45,7 +44,7 @@ type world struct {
 	aboveRoom  [6]types.EntityUID // for the usual number of ancestors
 	overRoom   [2]relation
 	directRoom [2]types.EntityUID
-	scratch    scratch
+	scratch    Scratch
 
 	principalEntity, resourceEntity *types.Entity // built when first asked for
 }
@@ -73,18 +72,18 @@ func (w *world) fill(q *Query, tool *toolSchema) error {
 func (w *world) setPrincipal() error {
 	p := w.q.Grant.Principal()
 	if p.User == nil && p.Workload == nil {
-		return errNobody
+		return ErrNobody
 	}
 	if w.tenant = p.Tenant(); w.tenant == "" {
 		return errNoTenant
 	}
 	w.key = w.tenant + "/" + p.Subject()
-	w.principal = types.EntityUID{Type: typeUser, ID: types.String(w.key)}
+	w.principal = types.EntityUID{Type: TypeUser, ID: types.String(w.key)}
 	if p.User == nil {
-		w.principal = types.EntityUID{Type: typeWorkload, ID: types.String(p.Workload.ID)}
+		w.principal = types.EntityUID{Type: TypeWorkload, ID: types.String(p.Workload.ID)}
 	} else {
 		for _, role := range p.User.Roles {
-			w.above = append(w.above, types.EntityUID{Type: typeRole, ID: types.String(role)})
+			w.above = append(w.above, types.EntityUID{Type: TypeRole, ID: types.String(role)})
 		}
 	}
 	w.above = append(w.above, w.tenantUID())
@@ -92,7 +91,7 @@ func (w *world) setPrincipal() error {
 }
 
 func (w *world) tenantUID() types.EntityUID {
-	return types.EntityUID{Type: typeTenant, ID: types.String(w.tenant)}
+	return types.EntityUID{Type: TypeTenant, ID: types.String(w.tenant)}
 }
 
 func (w *world) setResource(tool *toolSchema) error {
@@ -120,7 +119,7 @@ func uidOf(e Entity) types.EntityUID {
 // setToolset takes the toolset from the schema. A query that says another one
 // comes from a gate that disagrees with this policy set about its tools.
 func (w *world) setToolset(toolset string) error {
-	uid := types.EntityUID{Type: typeToolset, ID: types.String(toolset)}
+	uid := types.EntityUID{Type: TypeToolset, ID: types.String(toolset)}
 	for _, p := range w.direct {
 		if p != uid {
 			return errParent
@@ -166,12 +165,12 @@ func (w *world) addParent(to *[]types.EntityUID, rel relation) {
 func (w *world) sameTenant() error {
 	mine := w.tenantUID()
 	for _, rel := range w.over {
-		if rel.uid.Type == typeTenant && rel.uid != mine {
+		if rel.uid.Type == TypeTenant && rel.uid != mine {
 			return errForeign
 		}
 	}
 	foreign := w.q.Resource.Owner != "" && !strings.HasPrefix(w.q.Resource.Owner, w.tenant+"/")
-	if foreign || w.resource.Type == typeTenant && w.resource != mine {
+	if foreign || w.resource.Type == TypeTenant && w.resource != mine {
 		return errForeign
 	}
 	return nil
@@ -191,7 +190,7 @@ func (w *world) Get(uid types.EntityUID) (types.Entity, bool) {
 		}
 	}
 	// Roles, tenants and the action have no parents.
-	return types.Entity{UID: uid}, slices.Contains(w.above, uid) || uid.Type == typeAction
+	return types.Entity{UID: uid}, slices.Contains(w.above, uid) || uid.Type == TypeAction
 }
 
 func (w *world) lazyPrincipal() *types.Entity {
@@ -211,7 +210,7 @@ func (w *world) lazyResource() *types.Entity {
 		if owned(w.resource.Type) {
 			owner := types.String(w.q.Resource.Owner)
 			w.resourceEntity.Attributes = cedar.NewRecord(cedar.RecordMap{
-				"owner":     types.EntityUID{Type: typeUser, ID: owner},
+				"owner":     types.EntityUID{Type: TypeUser, ID: owner},
 				"owner_key": owner,
 			})
 		}
@@ -223,13 +222,13 @@ func (w *world) lazyResource() *types.Entity {
 // look at. To a policy every field is always there; the others are left out
 // because nothing reads them.
 func (w *world) request(args cedar.Record, fields needs) cedar.Request {
-	context := w.scratch.open()
+	context := w.scratch.Open()
 	for i, name := range contextNames() {
 		if fields.has(i) {
 			context[name] = w.field(i, args)
 		}
 	}
-	return cedar.Request{Principal: w.principal, Action: actionUID(w.q.Action), Resource: w.resource, Context: w.scratch.close()}
+	return cedar.Request{Principal: w.principal, Action: actionUID(w.q.Action), Resource: w.resource, Context: w.scratch.Close()}
 }
 
 func (w *world) field(i int, args cedar.Record) types.Value {
@@ -290,12 +289,4 @@ func stringSet(names []string) cedar.Set {
 		values[i] = types.String(n)
 	}
 	return cedar.NewSet(values...)
-}
-
-// entityName prints an entity as Cedar does, for the audit record.
-func entityName(e Entity) string {
-	if e.Type == "" {
-		return ""
-	}
-	return e.Type + "::" + strconv.Quote(e.ID)
 }

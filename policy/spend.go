@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
+	"slices"
 
 	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/fault"
@@ -16,69 +16,6 @@ import (
 // durable.
 type Buckets interface {
 	Reserve(ctx context.Context, rs []audit.Reservation) error
-}
-
-// budget is @budget("200000 tokens/24h") or @budget("100 calls/1h").
-type budget struct {
-	rate
-	tokens bool // else calls
-}
-
-func parseBudget(text string) (budget, error) {
-	amount, per, ok := strings.Cut(text, "/")
-	number, unit, two := strings.Cut(amount, " ")
-	if !ok || !two || unit != "tokens" && unit != "calls" {
-		return budget{}, errors.New(`want tokens per duration or calls per duration, e.g. "200000 tokens/24h"`)
-	}
-	r, err := parseRate(number + "/" + per)
-	return budget{r, unit == "tokens"}, err
-}
-
-// reservation of a budget. Its bucket is the policy's and the person's, over all
-// agents, sessions and streams. Tokens are taken by the model calls; any other call
-// only needs that there are some left.
-func (b budget) reservation(policyID, who string) audit.Reservation {
-	unit := "calls"
-	if b.tokens {
-		unit = "tokens"
-	}
-	return audit.Reservation{
-		Bucket: strings.Join([]string{policyID, unit, who}, bucketOf), Cost: 1, Limit: b.limit, Window: b.window,
-		Reason: string(fault.BudgetExhausted), Probe: b.tokens,
-	}
-}
-
-// tokenBudgets are the buckets that model calls of the query's run draw from.
-// Whether the run may happen is another question.
-func (e *Engine) tokenBudgets(q *Query) (all []audit.Reservation, err error) {
-	defer recoverTo(&err)
-	if u := q.Grant.Principal().User; u != nil && u.RolesUnknown {
-		return nil, errRoles
-	}
-	t := e.newTrial()
-	defer t.end()
-	if err := t.prepare(q); err != nil {
-		return nil, err
-	}
-	soft, err := t.authorize(func(s *shelf) *pile { return &s.soft })
-	if err != nil {
-		return nil, err
-	}
-	for _, id := range soft.ids {
-		for _, d := range e.rules[id].duties {
-			if d.Kind != kindBudget {
-				continue
-			}
-			b, err := parseBudget(d.Text)
-			if err != nil {
-				return nil, fmt.Errorf("duty of policy %s: %w", id, err)
-			}
-			if b.tokens {
-				all = append(all, b.reservation(id, bucketOwner(q)))
-			}
-		}
-	}
-	return all, nil
 }
 
 // runKey holds the query of the run that model calls belong to.
@@ -110,7 +47,7 @@ func (g *Guard) Spend(ctx context.Context, tokens int64) (*Spending, error) {
 	q := *run
 	q.Time = g.config.Clock()
 	var err error
-	if s.budgets, err = e.tokenBudgets(&q); err != nil {
+	if s.budgets, err = e.TokenBudgets(&q); err != nil {
 		g.alarm(ctx, &q, fault.PolicyError, err)
 		return nil, refusalFor(fault.PolicyError).Because(err)
 	}
@@ -174,4 +111,13 @@ func given(rs []audit.Reservation) (back []audit.Reservation) {
 		}
 	}
 	return back
+}
+
+// reservations are what the decision takes with its row.
+func (g *Guard) reservations(d Decision, q *Query) ([]audit.Reservation, error) {
+	rs, err := d.Reservations(q)
+	if g.config.Buckets == nil && slices.ContainsFunc(rs, func(r audit.Reservation) bool { return r.Probe }) {
+		return nil, errNoBuckets
+	}
+	return rs, err
 }
