@@ -16,6 +16,7 @@ import (
 	"github.com/behalf-dev/behalf/memory"
 	"github.com/behalf-dev/behalf/model"
 	"github.com/behalf-dev/behalf/policy"
+	"github.com/behalf-dev/behalf/policy/lifecycle"
 	"github.com/behalf-dev/behalf/runs"
 	"github.com/behalf-dev/behalf/tools"
 )
@@ -133,7 +134,7 @@ func (s *Server) loadPolicies() (*policy.Set, error) {
 		return nil, s.problem("policy.dir", "is missing", "name the folder of the policies; without a policy nothing is allowed")
 	}
 	actions := interceptors.Actions()
-	load := policy.Publish
+	load := lifecycle.Publish
 	if s.opt.untested {
 		load = policy.Load
 	}

@@ -8,6 +8,8 @@ import (
 	"encoding/base32"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/identity"
+	"github.com/behalf-dev/behalf/policy/engine"
 	"google.golang.org/grpc/codes"
 )
 
@@ -35,7 +38,7 @@ func (a *Awaiting) Error() string { return "waits for " + a.Approval.ID }
 // approvers are whom the duties name, sorted: all of them must be the approver.
 func approvers(duties []Duty) (who []string) {
 	for _, d := range duties {
-		if d.Kind == KindApprove {
+		if d.Kind == engine.KindApprove {
 			who = append(who, d.Text)
 		}
 	}
@@ -128,6 +131,9 @@ func (g *Guard) binding(q *Query, sent []byte, expires int64) string {
 	return hex.EncodeToString(m.Sum(nil))
 }
 
+// field keeps what follows from being read as part of it.
+func field(w io.Writer, s string) { fmt.Fprintf(w, "%d:%s,", len(s), s) }
+
 // ask puts the question to whoever may answer it.
 func (g *Guard) ask(ctx context.Context, p *Permit, who []string) error {
 	a := g.question(p, who)
@@ -184,7 +190,7 @@ func (g *Guard) question(p *Permit, who []string) audit.Approval {
 
 func askedBy(duties []Duty) (ids []string) {
 	for _, d := range duties {
-		if d.Kind == KindApprove {
+		if d.Kind == engine.KindApprove {
 			ids = append(ids, d.PolicyID)
 		}
 	}
@@ -200,7 +206,7 @@ func newApprovalID() string {
 }
 
 func (g *Guard) denyApproval(ctx context.Context, p *Permit, reason fault.Reason) error {
-	d := Deny(reason, p.decision.PolicyIDs)
+	d := engine.Deny(reason, p.decision.PolicyIDs)
 	d.Revision = p.decision.Revision
 	return g.deny(ctx, p.engine, p.query, d)
 }
@@ -257,10 +263,10 @@ func isApprover(u *identity.User, who string) bool {
 	switch {
 	case err != nil:
 		return false
-	case kind == string(TypeRole):
+	case kind == string(engine.TypeRole):
 		return slices.Contains(u.Roles, name)
 	}
-	return kind == string(TypeUser) && name == personKey(u.Tenant, u.Subject)
+	return kind == string(engine.TypeUser) && name == personKey(u.Tenant, u.Subject)
 }
 
 // ApprovalEntity is an approval as policies see it.
@@ -269,12 +275,12 @@ func ApprovalEntity(a *audit.Approval) Entity {
 	if subject == "" {
 		subject = a.Workload
 	}
-	e := Entity{Type: string(TypeApproval), ID: a.ID, Owner: personKey(a.Tenant, subject), Parents: []Entity{{Type: string(TypeTool), ID: a.Tool}}}
+	e := Entity{Type: string(engine.TypeApproval), ID: a.ID, Owner: personKey(a.Tenant, subject), Parents: []Entity{{Type: string(engine.TypeTool), ID: a.Tool}}}
 	if a.RunID != "" {
-		e.Parents = append(e.Parents, Entity{Type: string(TypeRun), ID: a.RunID})
+		e.Parents = append(e.Parents, Entity{Type: string(engine.TypeRun), ID: a.RunID})
 	}
 	if a.SessionID != "" {
-		e.Parents = append(e.Parents, Entity{Type: string(TypeSession), ID: a.SessionID})
+		e.Parents = append(e.Parents, Entity{Type: string(engine.TypeSession), ID: a.SessionID})
 	}
 	return e
 }

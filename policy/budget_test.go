@@ -22,7 +22,7 @@ func counted(t testing.TB, src string) (*Guard, *audit.Memory, *time.Time) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.Swap(engine(t, src))
+	g.Swap(engineOf(t, src))
 	return g, log, &now
 }
 
@@ -153,9 +153,9 @@ func TestAChangedAnswerGivesReservationsBack(t *testing.T) {
 	if err := p.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	g.Swap(engine(t, once+`@id("no") forbid (principal, action, resource);`))
+	g.Swap(engineOf(t, once+`@id("no") forbid (principal, action, resource);`))
 	wantFault(t, p.Recheck(t.Context()), codes.PermissionDenied, fault.PolicyDenied)
-	g.Swap(engine(t, once))
+	g.Swap(engineOf(t, once))
 
 	if err := allowed(t, g, customer()); err != nil {
 		t.Errorf("got %v, want the call that was taken away to have cost nothing", err)

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/policy/engine"
 )
 
 // Explanation is what would be decided about a query.
@@ -21,7 +22,7 @@ func (g *Guard) Explain(q *Query) Explanation {
 	e := g.engine.Load()
 	out := Explanation{Decision: waitable(q, g.decide(e, q))}
 	if e != nil {
-		out = e.explain(q, out.Decision)
+		out = explain(e, q, out.Decision)
 	}
 	if !out.Decision.Allow {
 		out.Refused = refusal(q, out.Decision)
@@ -47,7 +48,7 @@ func waitable(q *Query, d Decision) Decision {
 	if q.Action == ActionCallTool || !slices.ContainsFunc(d.Duties, Duty.Waits) {
 		return d
 	}
-	no := Deny(fault.PolicyDenied, d.PolicyIDs)
+	no := engine.Deny(fault.PolicyDenied, d.PolicyIDs)
 	no.Revision = d.Revision
 	return no
 }
@@ -57,7 +58,7 @@ func failed(d Decision, err error) Decision {
 	return Decision{Reason: string(fault.PolicyError), PolicyIDs: d.PolicyIDs, Revision: d.Revision, Err: err}
 }
 
-func (e *Engine) explain(q *Query, d Decision) Explanation {
+func explain(e *Engine, q *Query, d Decision) Explanation {
 	out := Explanation{Decision: d, Findings: e.Findings(q, d)}
 	if !d.Allow || q.Action != ActionCallTool {
 		return out

@@ -10,6 +10,7 @@ import (
 
 	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/policy/redact"
 )
 
 // GuardConfig is what a Guard needs.
@@ -174,7 +175,7 @@ func (p *Permit) arm(can ability) (reserve []audit.Reservation, err error) {
 }
 
 // counted is a redaction of which the guard's owner hears.
-func (g *Guard) counted(r *Redaction, place string) *Redaction {
+func (g *Guard) counted(r *redact.Redaction, place string) *redact.Redaction {
 	return r.Counted(func(class string, bytes int) { g.config.OnRedacted(place, class, bytes) })
 }
 
@@ -249,7 +250,7 @@ func viewOf(e *Engine, q *Query) []byte {
 	}
 	view, _, err := e.PossibleRedaction(q).Args(q.Arguments)
 	if err != nil {
-		return []byte(`"` + Redacted + `"`)
+		return []byte(`"` + redact.Mark + `"`)
 	}
 	return view
 }

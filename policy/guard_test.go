@@ -86,7 +86,7 @@ func newDesk(t testing.TB, src string) *desk {
 		t.Fatal(err)
 	}
 	d.Guard = g
-	g.Swap(engine(t, src))
+	g.Swap(engineOf(t, src))
 	return d
 }
 
@@ -339,7 +339,7 @@ func TestAReadThatCannotBeRecordedIsRefused(t *testing.T) {
 
 func TestSwapsAndCallsMayRace(t *testing.T) {
 	d := newDesk(t, permitAll)
-	other := engine(t, permitAll+`@id("x") forbid (principal in Role::"x", action, resource);`)
+	other := engineOf(t, permitAll+`@id("x") forbid (principal in Role::"x", action, resource);`)
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {

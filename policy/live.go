@@ -10,6 +10,7 @@ import (
 	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/identity"
+	"github.com/behalf-dev/behalf/policy/engine"
 )
 
 // This file is live authority: what was allowed once is watched for as long as it
@@ -158,7 +159,7 @@ func (g *Guard) Act(ctx context.Context, q *Query) (held context.Context, leave 
 func (g *Guard) Think(ctx context.Context) (leave func(), err error) {
 	grant, ok := identity.FromContext(ctx)
 	if !ok {
-		return nil, ErrNobody
+		return nil, engine.ErrNobody
 	}
 	q := &Query{Grant: grant, Action: "run_agent", Resource: Entity{Type: "Agent", ID: grant.Agent()}}
 	leave = func() {}
@@ -185,7 +186,7 @@ func (h *holding) place() (session, run string) {
 func (g *Guard) Refresh(ctx context.Context, p identity.Principal) (identity.Grant, error) {
 	h, _ := ctx.Value(holdingKey{}).(*holding)
 	if h == nil {
-		return identity.Grant{}, ErrNobody
+		return identity.Grant{}, engine.ErrNobody
 	}
 	h.mu.Lock()
 	q := h.query

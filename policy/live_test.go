@@ -117,7 +117,7 @@ func TestACredentialEndsWhatItHoldsUnlessItIsRefreshed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		g.Swap(engine(t, permitAll))
+		g.Swap(engineOf(t, permitAll))
 		until := func(d time.Duration) identity.Principal {
 			p := person("acme", "alice")
 			p.User.Expires = time.Now().Add(d)
@@ -161,7 +161,7 @@ func TestANewEngineDecidesWhatIsHeldOnce(t *testing.T) {
 	b, endB := hold(t, g, heldRun(person("acme", "bob"), "grt_2"))
 	defer endB()
 
-	g.Swap(engine(t, permitAll+`@id("no") forbid (principal == User::"acme/alice", action == Action::"run_agent", resource);`))
+	g.Swap(engineOf(t, permitAll+`@id("no") forbid (principal == User::"acme/alice", action == Action::"run_agent", resource);`))
 
 	wantCause(t, a, fault.PolicyDenied)
 	wantCause(t, b, "")

@@ -19,7 +19,7 @@ func lockGuard(t testing.TB, locks LockStore) (*Guard, *audit.Memory) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.Swap(engine(t, permitAll))
+	g.Swap(engineOf(t, permitAll))
 	return g, sink
 }
 

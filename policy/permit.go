@@ -11,6 +11,8 @@ import (
 
 	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/policy/engine"
+	"github.com/behalf-dev/behalf/policy/redact"
 )
 
 // Permit is one allowed call: what was decided, what may be sent, and the two
@@ -22,7 +24,7 @@ import (
 type Permit struct {
 	guard    *Guard
 	query    *Query
-	redact   *Redaction
+	redact   *redact.Redaction
 	sent     json.RawMessage
 	claims   bool        // the row takes something that may not be to be had
 	take     *audit.Take // the approval that goes with the decision; nil: none
@@ -149,7 +151,7 @@ func (p *Permit) Redecide(ctx context.Context) error {
 	d := p.guard.decide(e, &q)
 	if d.Allow && !slices.Equal(d.Duties, old.Duties) {
 		revision := d.Revision
-		d = Deny(fault.PolicyDenied, d.PolicyIDs)
+		d = engine.Deny(fault.PolicyDenied, d.PolicyIDs)
 		d.Revision = revision
 	}
 	if d.Allow {

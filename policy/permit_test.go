@@ -141,7 +141,7 @@ func TestANewPolicyIsAskedBeforeTheEffect(t *testing.T) {
 			if err != nil || p.Recheck(t.Context()) != nil {
 				t.Fatal(err)
 			}
-			d.Swap(engine(t, c.src))
+			d.Swap(engineOf(t, c.src))
 
 			err = p.Recheck(t.Context())
 

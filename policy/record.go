@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/behalf-dev/behalf/audit"
+	"github.com/behalf-dev/behalf/policy/engine"
 )
 
 // maxRecorded bounds the arguments that are kept in a record.
@@ -26,7 +27,7 @@ func recordOf(q *Query, now time.Time) *audit.Record {
 		Action: q.Action, Resource: q.Resource.Name(), ResourceJSON: q.Resource.Kin(), Tool: q.Tool, DescriptorHash: q.DescriptorHash,
 		Governed: true,
 	}
-	if q.Resource.Type == string(TypeApproval) {
+	if q.Resource.Type == string(engine.TypeApproval) {
 		r.ApprovalID = q.Resource.ID
 	}
 	if r.Tenant == "" {

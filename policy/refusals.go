@@ -7,6 +7,7 @@ import (
 
 	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/policy/engine"
 	"google.golang.org/grpc/codes"
 )
 
@@ -90,7 +91,7 @@ func unrecorded(err error) *fault.Error {
 // exhausted is the answer when the sink did not give what the decision needed.
 func exhausted(e *audit.Exhausted) *fault.Error {
 	return refusalFor(cmp.Or(fault.Reason(e.Reason), fault.RateLimited)).
-		RetryIn(e.RetryAfter).Because(&Denied{PolicyIDs: []string{PolicyOf(e.Bucket)}, Err: e})
+		RetryIn(e.RetryAfter).Because(&Denied{PolicyIDs: []string{engine.PolicyOf(e.Bucket)}, Err: e})
 }
 
 // unsettled is the answer when the outcome could not be recorded: the effect has

@@ -4,8 +4,13 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/behalf-dev/behalf/policy/engine"
 	"github.com/behalf-dev/behalf/policy/pii"
+	"github.com/behalf-dev/behalf/policy/redact"
 )
+
+// Redacted is what stands where a value was taken out.
+const Redacted = redact.Mark
 
 // Veils reports whether Shown may be something else than the arguments of a call of
 // the tool.
@@ -21,7 +26,7 @@ func (g *Guard) Veils(tool string) bool {
 func (g *Guard) Shown(query *Query) []byte {
 	e, q := g.engine.Load(), *query
 	if e == nil {
-		return []byte(`"` + Redacted + `"`)
+		return []byte(`"` + redact.Mark + `"`)
 	}
 	r := e.PossibleRedaction(&q)
 	if !r.OfArgs() {
@@ -33,7 +38,7 @@ func (g *Guard) Shown(query *Query) []byte {
 	}
 	view, _, err := r.Args(q.Arguments)
 	if err != nil {
-		return []byte(`"` + Redacted + `"`)
+		return []byte(`"` + redact.Mark + `"`)
 	}
 	return view
 }
@@ -60,8 +65,8 @@ func (g *Guard) Speech(query *Query) (pii.Set, error) {
 // everything.
 func SpeechAfter(duties []string) (set pii.Set) {
 	for _, duty := range duties {
-		text, ok := strings.CutPrefix(duty, "@"+KindRedact+"(")
-		if !ok || !strings.Contains(text, PlaceStream) {
+		text, ok := strings.CutPrefix(duty, "@"+engine.KindRedact+"(")
+		if !ok || !strings.Contains(text, redact.PlaceStream) {
 			continue
 		}
 		set |= speechOf(strings.TrimSuffix(text, ")"))
@@ -74,11 +79,11 @@ func speechOf(quoted string) pii.Set {
 	if err != nil {
 		return pii.All
 	}
-	paths, err := Parse(text)
+	paths, err := redact.Parse(text)
 	if err != nil {
 		return pii.All
 	}
-	r := &Redaction{}
+	r := &redact.Redaction{}
 	r.Arm(paths)
 	return r.Stream()
 }

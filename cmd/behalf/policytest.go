@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/behalf-dev/behalf/policy"
+	"github.com/behalf-dev/behalf/policy/lifecycle"
 	"github.com/spf13/cobra"
 )
 
@@ -59,7 +60,7 @@ func policyTestCommand() *cobra.Command {
 }
 
 func testPolicies(set *policy.Set, dir string) (*testReport, error) {
-	results, err := policy.RunTests(set, os.DirFS(dir))
+	results, err := lifecycle.RunTests(set, os.DirFS(dir))
 	if err != nil {
 		return nil, wrongInput(err)
 	}
@@ -73,7 +74,7 @@ func testPolicies(set *policy.Set, dir string) (*testReport, error) {
 			r.Failed++
 		}
 	}
-	for _, s := range policy.CoverageOf(set, results).Policies {
+	for _, s := range lifecycle.CoverageOf(set, results).Policies {
 		r.Coverage = append(r.Coverage, policyReport{s.ID, effect(s.Permit), fmt.Sprintf("%s:%d", s.File, s.Line), s.Cases, s.With, s.Without, s.Gap()})
 		if s.Gap() != "" {
 			r.Gaps++

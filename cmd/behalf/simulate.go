@@ -12,6 +12,7 @@ import (
 	"github.com/behalf-dev/behalf"
 	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/policy"
+	"github.com/behalf-dev/behalf/policy/lifecycle"
 	"github.com/behalf-dev/behalf/store"
 	"github.com/spf13/cobra"
 )
@@ -55,7 +56,7 @@ func (s *simulation) run(ctx context.Context, out io.Writer) error {
 		return wrongInput(err)
 	}
 	defer func() { _ = db.Close() }()
-	result, err := policy.Simulate(policy.NewEngine(set), s.wanted(db.Rows(ctx)))
+	result, err := lifecycle.Simulate(policy.NewEngine(set), s.wanted(db.Rows(ctx)))
 	if err != nil {
 		return err
 	}
@@ -87,7 +88,7 @@ func (s *simulation) wanted(rows iter.Seq2[audit.Row, error]) iter.Seq2[audit.Re
 	}
 }
 
-func printSimulation(out io.Writer, revision string, s policy.Simulation) error {
+func printSimulation(out io.Writer, revision string, s lifecycle.Simulation) error {
 	fmt.Fprintf(out, "%s by policies %s: %d the same, %d changed, %d unknown", count(int64(s.Decisions), "recorded decision"), revision, s.Same, s.Changed, s.Unknown)
 	fmt.Fprintf(out, "; %d more were not policy's to make\n", s.Others)
 	if len(s.Changes) == 0 {
@@ -104,7 +105,7 @@ func printSimulation(out io.Writer, revision string, s policy.Simulation) error 
 	return err
 }
 
-func verdictText(v policy.Verdict) string {
+func verdictText(v lifecycle.Verdict) string {
 	text := strings.TrimSpace(v.Decision + " " + v.Reason)
 	if v.Decision == "unknown" {
 		return "unknown: " + v.Reason
@@ -126,7 +127,7 @@ type verdictJSON struct {
 	Duties   []string `json:"duties,omitempty"`
 }
 
-func simulationJSON(out io.Writer, revision string, s policy.Simulation) error {
+func simulationJSON(out io.Writer, revision string, s lifecycle.Simulation) error {
 	e := json.NewEncoder(out)
 	e.SetEscapeHTML(false)
 	for _, c := range s.Changes {

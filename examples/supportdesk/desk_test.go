@@ -13,6 +13,7 @@ import (
 	"github.com/behalf-dev/behalf/examples/supportdesk"
 	"github.com/behalf-dev/behalf/interceptors"
 	"github.com/behalf-dev/behalf/policy"
+	"github.com/behalf-dev/behalf/policy/lifecycle"
 	"github.com/behalf-dev/behalf/tools"
 )
 
@@ -29,7 +30,7 @@ func TestThePoliciesPassTheirTestsAndAllAreCovered(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	results, err := policy.RunTests(set, files)
+	results, err := lifecycle.RunTests(set, files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +40,7 @@ func TestThePoliciesPassTheirTestsAndAllAreCovered(t *testing.T) {
 			t.Errorf("%s (%s): %s", r.Case.Name, r.At, f)
 		}
 	}
-	if c := policy.CoverageOf(set, results); len(c.Undetermined)+len(c.Unpaired) > 0 {
+	if c := lifecycle.CoverageOf(set, results); len(c.Undetermined)+len(c.Unpaired) > 0 {
 		t.Errorf("not covered: %+v", c)
 	}
 }

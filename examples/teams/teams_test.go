@@ -18,7 +18,7 @@ import (
 	"github.com/behalf-dev/behalf/examples/teams"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/identity"
-	"github.com/behalf-dev/behalf/policy"
+	"github.com/behalf-dev/behalf/policy/lifecycle"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -41,7 +41,7 @@ func TestThePoliciesPassTheirTestsAndAllAreCovered(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	results, err := policy.RunTests(set, files)
+	results, err := lifecycle.RunTests(set, files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestThePoliciesPassTheirTestsAndAllAreCovered(t *testing.T) {
 			t.Errorf("%s (%s): %s", r.Case.Name, r.At, f)
 		}
 	}
-	if c := policy.CoverageOf(set, results); len(c.Undetermined)+len(c.Unpaired) > 0 {
+	if c := lifecycle.CoverageOf(set, results); len(c.Undetermined)+len(c.Unpaired) > 0 {
 		t.Errorf("not covered: %+v", c)
 	}
 }

@@ -1,0 +1,109 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/behalf-dev/behalf/audit"
+	"github.com/behalf-dev/behalf/fault"
+)
+
+// budget is @budget("200000 tokens/24h") or @budget("100 calls/1h").
+type budget struct {
+	rate
+	tokens bool // else calls
+}
+
+func parseBudget(text string) (budget, error) {
+	amount, per, ok := strings.Cut(text, "/")
+	number, unit, two := strings.Cut(amount, " ")
+	if !ok || !two || unit != "tokens" && unit != "calls" {
+		return budget{}, errors.New(`want tokens per duration or calls per duration, e.g. "200000 tokens/24h"`)
+	}
+	r, err := parseRate(number + "/" + per)
+	return budget{r, unit == "tokens"}, err
+}
+
+// reservation of a budget. Its bucket is the policy's and the person's, over all
+// agents, sessions and streams. Tokens are taken by the model calls; any other call
+// only needs that there are some left.
+func (b budget) reservation(policyID, who string) audit.Reservation {
+	unit := "calls"
+	if b.tokens {
+		unit = "tokens"
+	}
+	return audit.Reservation{
+		Bucket: strings.Join([]string{policyID, unit, who}, bucketOf), Cost: 1, Limit: b.limit, Window: b.window,
+		Reason: string(fault.BudgetExhausted), Probe: b.tokens,
+	}
+}
+
+// TokenBudgets are the buckets that model calls of the query's run draw from.
+// Whether the run may happen is another question.
+func (e *Engine) TokenBudgets(q *Query) (all []audit.Reservation, err error) {
+	defer recoverTo(&err)
+	if u := q.Grant.Principal().User; u != nil && u.RolesUnknown {
+		return nil, errRoles
+	}
+	t := e.newTrial()
+	defer t.end()
+	if err := t.prepare(q); err != nil {
+		return nil, err
+	}
+	soft, err := t.authorize(func(s *shelf) *pile { return &s.soft })
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range soft.ids {
+		for _, d := range e.rules[id].duties {
+			if d.Kind != KindBudget {
+				continue
+			}
+			b, err := parseBudget(d.Text)
+			if err != nil {
+				return nil, fmt.Errorf("duty of policy %s: %w", id, err)
+			}
+			if b.tokens {
+				all = append(all, b.reservation(id, bucketOwner(q)))
+			}
+		}
+	}
+	return all, nil
+}
+
+// bucketOf stands between the policy and the person in the name of a bucket.
+const bucketOf = "\x00"
+
+// PolicyOf is the policy whose bucket it is.
+func PolicyOf(bucket string) string {
+	id, _, _ := strings.Cut(bucket, bucketOf)
+	return id
+}
+
+func bucketOwner(q *Query) string { return q.Grant.Tenant() + "/" + q.Grant.Principal().Subject() }
+
+// Reservations takes one from the bucket of each rate duty and each budget of
+// calls. The bucket is of the policy and the person, so that nobody uses up
+// another's.
+func (d Decision) Reservations(q *Query) ([]audit.Reservation, error) {
+	var all []audit.Reservation
+	who := bucketOwner(q)
+	for _, duty := range d.Duties {
+		switch duty.Kind {
+		case KindRate:
+			r, err := parseRate(duty.Text)
+			if err != nil {
+				return nil, fmt.Errorf("duty of policy %s: %w", duty.PolicyID, err)
+			}
+			all = append(all, audit.Reservation{Bucket: duty.PolicyID + bucketOf + who, Cost: 1, Limit: r.limit, Window: r.window})
+		case KindBudget:
+			b, err := parseBudget(duty.Text)
+			if err != nil {
+				return nil, fmt.Errorf("duty of policy %s: %w", duty.PolicyID, err)
+			}
+			all = append(all, b.reservation(duty.PolicyID, who))
+		}
+	}
+	return all, nil
+}

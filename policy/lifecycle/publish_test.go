@@ -1,0 +1,120 @@
+package lifecycle
+
+import (
+	"errors"
+	"io/fs"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"testing/synctest"
+
+	"github.com/behalf-dev/behalf/policy/engine"
+	"github.com/behalf-dev/behalf/policy/policytest"
+)
+
+const aliceMay = `cases:
+  - name: alice may look
+    user: {subject: alice, tenant: acme}
+    tool: get_customer
+    args: {id: c}
+    expect: {decision: allow}
+`
+
+func TestPublishRefusesASetWhoseTestsFail(t *testing.T) {
+	closed := policytest.PermitAll + `@id("closed") forbid (principal, action == Action::"call_tool", resource);`
+
+	_, err := Publish(policytest.Config(map[string]string{"base.cedar": closed, "desk.policytest.yaml": aliceMay}))
+
+	p, ok := errors.AsType[*engine.Problem](err)
+	if !ok || p.File != "policies/desk.policytest.yaml" || p.Inside != "desk.policytest.yaml" || p.Line != 2 {
+		t.Fatalf("got %v, want the file and the line of the case", err)
+	}
+	if want := `case "alice may look": decision: got deny, want allow (POLICY_DENIED by closed)`; p.Text != want {
+		t.Errorf("got  %s\nwant %s", p.Text, want)
+	}
+	if _, err := Publish(policytest.Config(map[string]string{"base.cedar": policytest.PermitAll, "desk.policytest.yaml": aliceMay})); err != nil {
+		t.Errorf("got %v, want a set whose tests hold", err)
+	}
+}
+
+func TestPublishRefusesTestsThatCannotBeRead(t *testing.T) {
+	for name, c := range map[string]struct{ yaml, want string }{
+		"no YAML":      {"cases: [", "policies/t.policytest.yaml:"},
+		"half a case":  {"cases:\n  - name: x\n", "policies/t.policytest.yaml:2:5: expect.decision must be allow or deny"},
+		"unknown keys": {"cases:\n  - nam: x\n", "policies/t.policytest.yaml:2:5: "},
+		"too large":    {"#" + strings.Repeat("x", engine.MaxFile), "larger than"},
+	} {
+		_, err := Publish(policytest.Config(map[string]string{"base.cedar": policytest.PermitAll, "t.policytest.yaml": c.yaml}))
+		if _, ok := errors.AsType[*engine.Problem](err); !ok || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want a problem with %q", name, err, c.want)
+		}
+	}
+}
+
+func TestPublishAsksForCoverageWhenToldTo(t *testing.T) {
+	c := policytest.Config(map[string]string{
+		"base.cedar":        policytest.PermitAll + "\n\n" + `@id("cap") forbid (principal, action == Action::"call_tool", resource == Tool::"get_customer") when { context.args.id == "x" };`,
+		"t.policytest.yaml": aliceMay,
+	})
+	if _, err := Publish(c); err != nil {
+		t.Fatal(err)
+	}
+	c.Covered = true
+
+	_, err := Publish(c)
+
+	if p, ok := errors.AsType[*engine.Problem](err); !ok || p.Error() != "policies/base.cedar:4:1: cap: no case is decided by it" {
+		t.Errorf("got %v, want the place of what is not covered", err)
+	}
+}
+
+// moving is a folder that somebody writes to while it is read.
+type moving struct {
+	fstest.MapFS
+	opened int
+	change func(opened int, files fstest.MapFS)
+}
+
+func (m *moving) Open(name string) (fs.File, error) {
+	if strings.HasSuffix(name, ".cedar") {
+		m.opened++
+		m.change(m.opened, m.MapFS)
+	}
+	return m.MapFS.Open(name)
+}
+
+// Glob, ReadDir and the like go through Open.
+func (m *moving) ReadDir(name string) ([]fs.DirEntry, error) { return m.MapFS.ReadDir(name) }
+
+func TestPublishWaitsForAFolderToComeToRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := policytest.Config(map[string]string{"base.cedar": policytest.PermitAll})
+		folder := &moving{MapFS: c.FS.(fstest.MapFS), change: func(opened int, files fstest.MapFS) {
+			if opened == 1 { // after the first look
+				files["later.cedar"] = &fstest.MapFile{Data: []byte(`@id("later") forbid (principal, action, resource);`)}
+			}
+		}}
+		c.FS = folder
+
+		set, err := Publish(c)
+
+		if err != nil || len(set.Policies()) != 2 || set.Policies()[1].ID != "later" {
+			t.Errorf("got %v, %v; want all of the folder", set, err)
+		}
+	})
+}
+
+func TestPublishRefusesAFolderThatNeverComesToRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := policytest.Config(map[string]string{"base.cedar": policytest.PermitAll})
+		c.FS = &moving{MapFS: c.FS.(fstest.MapFS), change: func(opened int, files fstest.MapFS) {
+			files["base.cedar"] = &fstest.MapFile{Data: []byte(policytest.PermitAll + strings.Repeat("//", opened))}
+		}}
+
+		_, err := Publish(c)
+
+		if p, ok := errors.AsType[*engine.Problem](err); !ok || !strings.Contains(p.Text, "changes while it is read") {
+			t.Errorf("got %v, want it refused", err)
+		}
+	})
+}
