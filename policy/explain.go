@@ -2,10 +2,8 @@ package policy
 
 import (
 	"encoding/json"
-	"slices"
 
 	"github.com/behalf-dev/behalf/fault"
-	"github.com/behalf-dev/behalf/policy/engine"
 )
 
 // Explanation is what would be decided about a query.
@@ -20,7 +18,7 @@ type Explanation struct {
 // no record, no reservation, no alarm.
 func (g *Guard) Explain(q *Query) Explanation {
 	e := g.engine.Load()
-	out := Explanation{Decision: waitable(q, g.decide(e, q))}
+	out := Explanation{Decision: g.decide(e, q)}
 	if e != nil {
 		out = explain(e, q, out.Decision)
 	}
@@ -33,7 +31,7 @@ func (g *Guard) Explain(q *Query) Explanation {
 // Would gives the answer that Read would give, and records nothing.
 func (g *Guard) Would(q *Query) error {
 	e := g.engine.Load()
-	d := waitable(q, g.decide(e, q))
+	d := g.decide(e, q)
 	if d.Allow && !e.Redaction(d.Duties).Empty() {
 		d = failed(d, errUnmet)
 	}
@@ -41,16 +39,6 @@ func (g *Guard) Would(q *Query) error {
 		return refusal(q, d)
 	}
 	return nil
-}
-
-// waitable denies what would wait for somebody and cannot: only calls of tools do.
-func waitable(q *Query, d Decision) Decision {
-	if q.Action == ActionCallTool || !slices.ContainsFunc(d.Duties, Duty.Waits) {
-		return d
-	}
-	no := engine.Deny(fault.PolicyDenied, d.PolicyIDs)
-	no.Revision = d.Revision
-	return no
 }
 
 // failed is a decision that turned out not to be one.

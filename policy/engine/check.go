@@ -28,6 +28,7 @@ func (l *loader) checkAll() {
 		tools := l.schema.toolsOf(r)
 		l.checkTypes(r, tools)
 		l.checkHas(r, tools)
+		l.checkDuties(r)
 		l.checkRedact(r, tools)
 		l.lint(r)
 	}
@@ -258,22 +259,14 @@ func (l *loader) checkRedact(r *rule, tools []*toolSchema) {
 	}
 }
 
-// runActions are the decisions on what models are asked for.
-var runActions = []string{"run_agent", "run_group_chat"}
-
 func (l *loader) redactable(r *rule) bool {
-	actions := scopeEntities(r.head().Action)
-	if len(actions) == 1 && actions[0] == actionUID(ActionCallTool) {
+	switch {
+	case r.onlyOn(ActionCallTool):
 		return true
-	}
-	if slices.ContainsFunc(r.paths, redact.Item.OfCall) {
+	case slices.ContainsFunc(r.paths, redact.Item.OfCall):
 		l.add(r.at, `@redact needs action == Action::"call_tool" in the policy's head`)
 		return false
-	}
-	run := func(uid types.EntityUID) bool {
-		return slices.ContainsFunc(runActions, func(a string) bool { return uid == actionUID(a) })
-	}
-	if len(actions) == 0 || !slices.ContainsFunc(actions, run) || slices.ContainsFunc(actions, func(uid types.EntityUID) bool { return !run(uid) }) {
+	case !r.onlyOn(runActions...):
 		l.add(r.at, `@redact of stream: needs action == Action::"call_tool", "run_agent" or "run_group_chat" (or a list of the last two) in the policy's head`)
 		return false
 	}

@@ -25,6 +25,9 @@ func TestLoadNamesWhatIsWrongWithAPolicy(t *testing.T) {
 		{"budget of apples", `@id("a") @budget("5 apples/1h") forbid (principal, action, resource);`, `want tokens per duration`},
 		{"approval by nobody", `@id("a") @approve("manager") forbid (principal, action, resource);`, `want who approves`},
 		{"approval by an unquoted role", `@id("a") @approve("Role::manager") forbid (principal, action, resource);`, `needs a quoted name`},
+		{"approval of a run", `@id("a") @approve("Role::\"m\"") forbid (principal, action == Action::"run_agent", resource);`, `policies/base.cedar:1:1: @approve needs action == Action::"call_tool"`},
+		{"approval of anything", permitAll + `@id("a") @approve("Role::\"m\"") forbid (principal, action, resource);`, `policies/base.cedar:2:1: @approve needs action == Action::"call_tool"`},
+		{"approval of calls and runs", `@id("a") @approve("Role::\"m\"") forbid (principal, action in [Action::"call_tool", Action::"run_agent"], resource);`, `@approve needs`},
 		{"step-up to nothing", `@id("a") @stepup("mfa") forbid (principal, action, resource);`, `want what the person must prove`},
 		{"redaction of nothing", `@id("a") @redact("") forbid ` + head + `;`, `want args:$.path`},
 		{"redaction of the root", `@id("a") @redact("result:$") forbid ` + head + `;`, `names something below it`},
@@ -52,6 +55,24 @@ func TestLoadNamesWhatIsWrongWithAPolicy(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) { wantProblem(t, c.src, c.want) })
+	}
+}
+
+func TestATokenBudgetThatNoRunTakesFromIsAWarning(t *testing.T) {
+	for action, warns := range map[string]bool{
+		`action == Action::"call_tool"`: true, `action in [Action::"call_tool", Action::"get_session"]`: true,
+		`action`: false, `action == Action::"run_agent"`: false, `action in [Action::"call_tool", Action::"run_agent"]`: false,
+	} {
+		set := load(t, permitAll+`@id("t") @budget("1000 tokens/24h") forbid (principal, `+action+`, resource);`)
+
+		w := set.Warnings()
+
+		if warned := len(w) == 1 && strings.HasPrefix(w[0], "policies/base.cedar:2:1: t: ") && strings.Contains(w[0], "never used up"); warned != warns || len(w) > 1 {
+			t.Errorf("%s: got %q, want a warning: %t", action, w, warns)
+		}
+	}
+	if w := load(t, permitAll+`@id("c") @budget("9 calls/24h") forbid (principal, action == Action::"call_tool", resource);`).Warnings(); len(w) != 0 {
+		t.Errorf("got %q for a budget of calls, want no warning", w)
 	}
 }
 
