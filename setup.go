@@ -301,7 +301,7 @@ func (s *Server) openServer(context.Context) error {
 		GrantID: newGrantID, Reflection: s.cfg.Server.Reflection, Version: s.opt.version,
 		Limits: interceptors.Limits{Streams: l.StreamsPerUser, Calls: l.CallsPerUser, UnaryDeadline: l.UnaryDeadline, RunDeadline: l.RunDeadline, StreamLife: l.StreamLife},
 		Transport: server.Transport{
-			Connections: l.ConnectionsPerPeer, Handshakes: l.HandshakesPerSecond,
+			Connections: l.ConnectionsPerPeer, Handshakes: l.HandshakesPerSecond, Resets: l.ResetsPerSecond,
 			Streams: uint32(l.StreamsPerConnection), HeaderBytes: uint32(l.HeaderBytes), MessageBytes: l.MessageBytes, ConnectTimeout: l.ConnectTimeout,
 			Idle: l.ConnectionIdle, Age: l.ConnectionAge, Grace: l.ConnectionGrace, Shutdown: l.Shutdown,
 		},

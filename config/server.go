@@ -29,6 +29,7 @@ type Limits struct {
 	StreamsPerConnection int           `yaml:"streams_per_connection" range:"1..100000"`
 	ConnectionsPerPeer   int           `yaml:"connections_per_peer" range:"1..100000"`
 	HandshakesPerSecond  int           `yaml:"handshakes_per_second" range:"1..100000"`
+	ResetsPerSecond      int           `yaml:"resets_per_second" range:"1..100000"`
 	MessageBytes         int           `yaml:"message_bytes" range:"1024..67108864"`
 	HeaderBytes          int           `yaml:"header_bytes" range:"1024..1048576"`
 	ResultBytes          int           `yaml:"result_bytes" range:"256..67108864"`

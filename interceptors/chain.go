@@ -2,13 +2,14 @@ package interceptors
 
 import (
 	"context"
+	"errors"
+	"io"
 	"sync/atomic"
 	"time"
 
 	"github.com/behalf-dev/behalf/fault"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	grpcstatus "google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -155,7 +156,7 @@ func (s *serverStream) Context() context.Context {
 
 func (s *serverStream) RecvMsg(m any) error {
 	if s.received {
-		if err := s.ServerStream.RecvMsg(m); err != nil {
+		if err := s.take(m); err != nil {
 			return err
 		}
 		return s.call.every(m)
@@ -163,7 +164,7 @@ func (s *serverStream) RecvMsg(m any) error {
 	if s.call.silent > 0 {
 		defer time.AfterFunc(s.call.silent, func() { s.hangUp(errSilent) }).Stop()
 	}
-	if err := s.ServerStream.RecvMsg(m); err != nil {
+	if err := s.take(m); err != nil {
 		return err
 	}
 	s.received = true
@@ -173,6 +174,15 @@ func (s *serverStream) RecvMsg(m any) error {
 	}
 	s.bound.Store(&ctx)
 	return nil
+}
+
+// take receives, and says of what gRPC cannot take what is said of a unary request.
+func (s *serverStream) take(m any) error {
+	err := s.ServerStream.RecvMsg(m)
+	if err == nil || errors.Is(err, io.EOF) || s.ServerStream.Context().Err() != nil {
+		return err
+	}
+	return untakeable(wrongWith(err))
 }
 
 // SendMsg refuses to speak before it has heard: until the first message nobody
@@ -195,14 +205,5 @@ func (s *serverStream) SendMsg(m any) error {
 	return s.ServerStream.SendMsg(m)
 }
 
-// hangUp ends a stream whose client says nothing, or takes nothing any more. To
-// end the stream is the only thing that wakes the handler; gRPC's transport allows
-// it from any goroutine, and the handler's own end is then without effect.
-func (s *serverStream) hangUp(why *fault.Error) {
-	t, ok := grpc.ServerTransportStreamFromContext(s.ctx).(interface {
-		WriteStatus(*grpcstatus.Status) error
-	})
-	if ok {
-		_ = t.WriteStatus(why.GRPCStatus())
-	}
-}
+// hangUp ends a stream whose client says nothing, or takes nothing any more.
+func (s *serverStream) hangUp(why *fault.Error) { hangUp(s.ctx, why) }

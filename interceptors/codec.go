@@ -71,19 +71,23 @@ func marked(m proto.Message) uint64 {
 // decoded refuses what the codec could not take.
 func decoded(ctx context.Context, c *call, rest next) error {
 	c.each = append(c.each, func(m proto.Message) error {
-		switch marked(m) {
-		case 0:
-			return nil
-		case tooLarge:
-			return fault.New(codes.ResourceExhausted, fault.ArgumentInvalid, "the request is too large; send less at once")
+		if what := marked(m); what != 0 {
+			return untakeable(what)
 		}
-		return fault.New(codes.InvalidArgument, fault.ArgumentInvalid, "the request cannot be decoded")
+		return nil
 	})
 	return rest(ctx)
 }
 
+func untakeable(what uint64) *fault.Error {
+	if what == tooLarge {
+		return fault.New(codes.ResourceExhausted, fault.ArgumentInvalid, "the request is too large; send less at once")
+	}
+	return fault.New(codes.InvalidArgument, fault.ArgumentInvalid, "the request cannot be decoded")
+}
+
 // decoding installs the codec. gRPC's own limit stands behind ours: what is far
-// too large is cut off before it fills the memory, and answered by gRPC.
+// too large is cut off before it fills the memory, see Taking.
 func decoding(limit int) []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(codec{encoding.GetCodecV2(protocodec.Name), limit}),

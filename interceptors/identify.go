@@ -31,7 +31,7 @@ func identify(who Identifier) layer {
 	return func(ctx context.Context, c *call, rest next) error {
 		md, _ := metadata.FromIncomingContext(ctx)
 		if c.rule == nil || c.rule.Caller != behalfv1.Caller_CALLER_PUBLIC {
-			p, err := who.Identify(ctx, Connection(ctx), md)
+			p, err := met(ctx, who, md)
 			if err != nil {
 				return err
 			}

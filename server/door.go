@@ -20,6 +20,7 @@ import (
 // knows when they are gone.
 type door struct {
 	credentials.TransportCredentials
+	limits  Transport
 	peers   *interceptors.Counts
 	sources *sources
 	refused *prometheus.CounterVec
@@ -27,11 +28,11 @@ type door struct {
 
 func newDoor(l Transport, t *tls.Config) *door {
 	return &door{
-		TransportCredentials: credentials.NewTLS(t),
-		peers:                interceptors.NewCounts(l.Connections),
-		sources:              &sources{each: rate.Limit(l.Handshakes), known: map[string]*rate.Limiter{}},
+		TransportCredentials: credentials.NewTLS(t), limits: l,
+		peers:   interceptors.NewCounts(l.Connections),
+		sources: &sources{each: rate.Limit(l.Handshakes), known: map[string]*rate.Limiter{}},
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "behalf_connections_refused_total", Help: "Connections that were closed because their peer or address has too many.",
+			Name: "behalf_connections_refused_total", Help: "Connections that were closed because their peer or address has too many, or floods them.",
 		}, []string{"why"}),
 	}
 }
@@ -106,7 +107,7 @@ func (d *door) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, er
 		_ = conn.Close()
 		return nil, nil, net.ErrClosed
 	}
-	return conn, info, nil
+	return newFrames(conn, d.limits, d.refused.WithLabelValues("flood").Inc), info, nil
 }
 
 // peerName is the verified SPIFFE ID, or the address where there is none.

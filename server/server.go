@@ -60,9 +60,11 @@ type Server struct {
 type Transport struct {
 	Connections    int           // of one SPIFFE ID at once; default 64
 	Handshakes     int           // of one address a second; default 50
+	Resets         int           // of streams, and other frames that do nothing, on one connection a second; default 100
 	Streams        uint32        // at once on one connection; default 100
 	HeaderBytes    uint32        // of all metadata of a call; default 16 KiB
 	MessageBytes   int           // of one request, decompressed; default 1 MiB
+	StuckWrite     time.Duration // to a socket whose client takes nothing; default 10 s
 	ConnectTimeout time.Duration // including the TLS handshake; default 10 s
 	Idle           time.Duration // of a connection without calls; default 5 min
 	Silence        time.Duration // of both sides of a conversation; default 30 min
@@ -74,6 +76,8 @@ type Transport struct {
 func (t Transport) withDefaults() Transport {
 	t.Connections = cmp.Or(t.Connections, 64)
 	t.Handshakes = cmp.Or(t.Handshakes, 50)
+	t.Resets = cmp.Or(t.Resets, 100)
+	t.StuckWrite = cmp.Or(t.StuckWrite, 10*time.Second)
 	t.Streams = cmp.Or(t.Streams, 100)
 	t.HeaderBytes = cmp.Or(t.HeaderBytes, 16<<10)
 	t.MessageBytes = cmp.Or(t.MessageBytes, 1<<20)
@@ -97,7 +101,7 @@ func New(c Config) (*Server, error) {
 	// The rules must exist before the server that enforces them, so the same
 	// services are registered once on a server that never listens.
 	probe := grpc.NewServer()
-	c.register(probe, s.health)
+	c.register(probe, nil, s.health)
 	rules, err := interceptors.Rules(probe.GetServiceInfo())
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
@@ -108,7 +112,7 @@ func New(c Config) (*Server, error) {
 		return nil, fmt.Errorf("server: %w", err)
 	}
 	s.grpc = grpc.NewServer(append(chain, limits.options(s.door)...)...)
-	c.register(s.grpc, s.health)
+	c.register(s.grpc, rules, s.health)
 	for name := range s.grpc.GetServiceInfo() {
 		s.health.SetServingStatus(name, healthpb.HealthCheckResponse_SERVING)
 	}
@@ -147,22 +151,23 @@ func (l Transport) options(d *door) []grpc.ServerOption {
 	}
 }
 
-func (c Config) register(g *grpc.Server, h *health.Server) {
+func (c Config) register(g *grpc.Server, rules map[string]*interceptors.Rule, h *health.Server) {
 	may := &rights{c.Guard, c.Now}
-	behalfv1.RegisterAgentServiceServer(g, &agentService{runs: c.Runs, catalog: c.Catalog, rights: may})
-	behalfv1.RegisterRunServiceServer(g, &runService{runs: c.Runs, guard: c.Guard})
-	behalfv1.RegisterSessionServiceServer(g, &sessionService{runs: c.Runs})
-	behalfv1.RegisterToolServiceServer(g, &toolService{tools: c.Tools})
-	behalfv1.RegisterAuditServiceServer(g, &auditService{log: c.Audit})
-	behalfv1.RegisterAdminServiceServer(g, &adminService{admin: c.Admin, version: c.Version, explain: &Explainer{
+	to := interceptors.Taking(g, rules, c.Identify, c.Limits)
+	behalfv1.RegisterAgentServiceServer(to, &agentService{runs: c.Runs, catalog: c.Catalog, rights: may})
+	behalfv1.RegisterRunServiceServer(to, &runService{runs: c.Runs, guard: c.Guard})
+	behalfv1.RegisterSessionServiceServer(to, &sessionService{runs: c.Runs})
+	behalfv1.RegisterToolServiceServer(to, &toolService{tools: c.Tools})
+	behalfv1.RegisterAuditServiceServer(to, &auditService{log: c.Audit})
+	behalfv1.RegisterAdminServiceServer(to, &adminService{admin: c.Admin, version: c.Version, explain: &Explainer{
 		Guard: c.Guard, Calls: c.Calls, Objects: c.Runs, Catalog: c.Catalog, Approvals: c.Approvals, Admin: c.Admin, Now: c.Now,
 	}})
-	behalfv1.RegisterGroupChatServiceServer(g, &groupChatService{runs: c.Runs, catalog: c.Catalog, rights: may})
-	behalfv1.RegisterConversationServiceServer(g, &conversationService{
+	behalfv1.RegisterGroupChatServiceServer(to, &groupChatService{runs: c.Runs, catalog: c.Catalog, rights: may})
+	behalfv1.RegisterConversationServiceServer(to, &conversationService{
 		runs: c.Runs, guard: c.Guard, approvals: c.Approvals, identify: c.Identify, silence: c.Transport.withDefaults().Silence,
 	})
-	behalfv1.RegisterApprovalServiceServer(g, &approvalService{approvals: c.Approvals})
-	healthpb.RegisterHealthServer(g, h)
+	behalfv1.RegisterApprovalServiceServer(to, &approvalService{approvals: c.Approvals})
+	healthpb.RegisterHealthServer(to, h)
 	if c.Reflection {
 		reflection.RegisterV1(g)
 	}
