@@ -107,6 +107,10 @@ func (i *issuer) bound(c claims, leaf string) error {
 		}
 		return nil
 	}
+	return confirmed(v, leaf)
+}
+
+func confirmed(v any, leaf string) error {
 	cnf, ok := v.(map[string]any)
 	if !ok || len(cnf) != 1 {
 		return errors.New("cnf is malformed or has unknown members")
@@ -129,9 +133,8 @@ func (i *issuer) subject(c claims, u *User) error {
 	if sub == "" || checkName(sub) != nil {
 		return errors.New("sub is missing or malformed")
 	}
-	// A workload's name is never a person's (SECURITY 3.8).
-	if len(sub) >= 9 && strings.EqualFold(sub[:9], "spiffe://") {
-		return errors.New("sub is a workload")
+	if isWorkload(sub) {
+		return errWorkload
 	}
 	u.Subject = i.SubjectPrefix + sub
 	for _, p := range i.foreign {

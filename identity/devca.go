@@ -25,6 +25,7 @@ import (
 const (
 	devCALife   = 365 * 24 * time.Hour
 	devSVIDLife = 24 * time.Hour
+	devJWTLife  = 5 * time.Minute
 )
 
 // DevCAConfig describes a development CA.
@@ -43,6 +44,7 @@ type DevCA struct {
 	cfg  DevCAConfig
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
+	jwt  *signer // of JWT-SVIDs
 }
 
 // NewDevCA loads the CA from the directory or creates it there, and issues our
@@ -65,7 +67,19 @@ func NewDevCA(cfg DevCAConfig) (*DevCA, error) {
 	if err := c.authority(); err != nil {
 		return nil, err
 	}
+	if err := c.tokens(); err != nil {
+		return nil, err
+	}
 	return c, c.Rotate()
+}
+
+func (c *DevCA) tokens() (err error) {
+	file := ""
+	if c.cfg.Dir != "" {
+		file = c.file("jwt.key")
+	}
+	c.jwt, err = newSigner(file, "JWT")
+	return err
 }
 
 // Rotate issues a new SVID to ourselves.
@@ -76,6 +90,9 @@ func (c *DevCA) Rotate() error {
 	}
 	b, err := NewBundle(c.cfg.TrustDomain, []*x509.Certificate{c.cert})
 	if err != nil {
+		return err
+	}
+	if b, err = b.WithJWTKeys(c.jwt.jwks); err != nil {
 		return err
 	}
 	c.set(&material{svid: svid, bundles: map[string]*Bundle{c.cfg.TrustDomain: b}})
@@ -106,17 +123,16 @@ func (c *DevCA) AuthorityPEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.cert.Raw})
 }
 
+// JWTKeys is the JWK set of its JWT-SVIDs: public keys only.
+func (c *DevCA) JWTKeys() []byte { return append([]byte(nil), c.jwt.jwks...) }
+
 // Issue makes an SVID for path, which begins with a slash. It also names DNS
 // localhost and the loopback addresses, because clients that know no SPIFFE
 // check those.
 func (c *DevCA) Issue(path string) (*SVID, error) {
-	td, err := spiffeid.TrustDomainFromString(c.cfg.TrustDomain)
+	id, err := c.id(path)
 	if err != nil {
-		return nil, fmt.Errorf("issue an SVID: %w", err)
-	}
-	id, err := spiffeid.FromPath(td, path)
-	if err != nil {
-		return nil, fmt.Errorf("issue an SVID: %w", err)
+		return nil, err
 	}
 	now := c.cfg.Now()
 	return c.Sign(&x509.Certificate{
@@ -125,6 +141,31 @@ func (c *DevCA) Issue(path string) (*SVID, error) {
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+	})
+}
+
+func (c *DevCA) id(path string) (spiffeid.ID, error) {
+	td, err := spiffeid.TrustDomainFromString(c.cfg.TrustDomain)
+	if err != nil {
+		return spiffeid.ID{}, fmt.Errorf("issue an SVID: %w", err)
+	}
+	id, err := spiffeid.FromPath(td, path)
+	if err != nil {
+		return spiffeid.ID{}, fmt.Errorf("issue an SVID: %w", err)
+	}
+	return id, nil
+}
+
+// IssueJWT makes a JWT-SVID for path and the audiences, which lives for five
+// minutes as SPIRE's do.
+func (c *DevCA) IssueJWT(path string, audiences ...string) (Secret, error) {
+	id, err := c.id(path)
+	if err != nil {
+		return Secret{}, err
+	}
+	now := c.cfg.Now()
+	return c.jwt.sign(map[string]any{
+		"sub": id.String(), "aud": audiences, "iat": now.Unix(), "exp": now.Add(devJWTLife).Unix(), "jti": rand.Text(),
 	})
 }
 

@@ -32,10 +32,9 @@ type DevIssuerConfig struct {
 // DevIssuer mints access tokens inside the program, for the demo, development
 // and tests. A production configuration never names one.
 type DevIssuer struct {
-	url    string
-	now    func() time.Time
-	signer jose.Signer
-	jwks   []byte
+	url string
+	now func() time.Time
+	*signer
 }
 
 // NewDevIssuer loads or makes the ES256 key.
@@ -43,27 +42,58 @@ func NewDevIssuer(cfg DevIssuerConfig) (*DevIssuer, error) {
 	if cfg.URL == "" {
 		return nil, errors.New("the development issuer needs a URL")
 	}
-	key, err := devKey(cfg.KeyFile)
+	s, err := newSigner(cfg.KeyFile, "at+jwt")
 	if err != nil {
 		return nil, err
 	}
-	d := &DevIssuer{url: cfg.URL, now: orNow(cfg.Now)}
-	public := jose.JSONWebKey{Key: &key.PublicKey, Algorithm: string(jose.ES256), Use: "sig"}
+	return &DevIssuer{url: cfg.URL, now: orNow(cfg.Now), signer: s}, nil
+}
+
+// signer signs tokens of one type with a development key.
+type signer struct {
+	signer jose.Signer
+	jwks   []byte // the public key, as a set
+}
+
+// newSigner keeps its key in file, or with an empty name nowhere.
+func newSigner(file, typ string) (*signer, error) {
+	key, err := devKey(file)
+	if err != nil {
+		return nil, err
+	}
+	public := jose.JSONWebKey{Key: &key.PublicKey, Algorithm: string(jose.ES256)}
 	sum, err := public.Thumbprint(crypto.SHA256)
 	if err != nil {
-		return nil, fmt.Errorf("name the issuer's key: %w", err)
+		return nil, fmt.Errorf("name a key: %w", err)
 	}
 	public.KeyID = base64.RawURLEncoding.EncodeToString(sum)
-	if d.jwks, err = json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{public}}); err != nil {
-		return nil, fmt.Errorf("encode the issuer's key: %w", err)
+	s := &signer{}
+	if s.jwks, err = json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{public}}); err != nil {
+		return nil, fmt.Errorf("encode a key: %w", err)
 	}
-	d.signer, err = jose.NewSigner(
+	s.signer, err = jose.NewSigner(
 		jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: key, KeyID: public.KeyID}},
-		(&jose.SignerOptions{}).WithType("at+jwt"))
+		(&jose.SignerOptions{}).WithType(jose.ContentType(typ)))
 	if err != nil {
-		return nil, fmt.Errorf("make the issuer's signer: %w", err)
+		return nil, fmt.Errorf("make a signer: %w", err)
 	}
-	return d, nil
+	return s, nil
+}
+
+func (s *signer) sign(claims map[string]any) (Secret, error) {
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		return Secret{}, fmt.Errorf("encode claims: %w", err)
+	}
+	jws, err := s.signer.Sign(payload)
+	if err != nil {
+		return Secret{}, fmt.Errorf("sign a token: %w", err)
+	}
+	raw, err := jws.CompactSerialize()
+	if err != nil {
+		return Secret{}, fmt.Errorf("sign a token: %w", err)
+	}
+	return NewSecret(raw), nil
 }
 
 func devKey(file string) (*ecdsa.PrivateKey, error) {
@@ -110,19 +140,7 @@ func (d *DevIssuer) Mint(claims map[string]any) (Secret, error) {
 	now := d.now()
 	full := map[string]any{"iss": d.url, "iat": now.Unix(), "exp": now.Add(devTokenLife).Unix(), "jti": rand.Text()}
 	maps.Copy(full, claims)
-	payload, err := json.Marshal(full)
-	if err != nil {
-		return Secret{}, fmt.Errorf("encode claims: %w", err)
-	}
-	jws, err := d.signer.Sign(payload)
-	if err != nil {
-		return Secret{}, fmt.Errorf("sign a token: %w", err)
-	}
-	raw, err := jws.CompactSerialize()
-	if err != nil {
-		return Secret{}, fmt.Errorf("sign a token: %w", err)
-	}
-	return NewSecret(raw), nil
+	return d.sign(full)
 }
 
 // URL is the `iss` of its tokens.

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/behalf-dev/behalf/fault"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
 // IdentifierConfig is what an Identifier asks. Peers is required.
@@ -50,8 +51,8 @@ func (i *Identifier) Identify(ctx context.Context, state *tls.ConnectionState, m
 }
 
 // Refused gives how many calls were refused since it was last asked, by the
-// issuer that their token named: one of the configured, "unknown", or empty for
-// calls without a token. An attacker chooses the number, not the names.
+// issuer that their token named: one of the configured, the trust domain of a
+// JWT-SVID, "unknown", or empty for calls without a token. An attacker chooses the number, not the names.
 func (i *Identifier) Refused() map[string]int64 {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -72,7 +73,12 @@ func (i *Identifier) claimed(credential Secret) string {
 		return ""
 	}
 	t, err := parseToken(credential.Reveal())
-	if err != nil || i.cfg.Verifier == nil {
+	switch {
+	case err != nil:
+		return "unknown"
+	case t.workload():
+		return i.domain(t)
+	case i.cfg.Verifier == nil:
 		return "unknown"
 	}
 	iss, _ := t.claims["iss"].(string)
@@ -80,6 +86,18 @@ func (i *Identifier) claimed(credential Secret) string {
 		return "unknown"
 	}
 	return iss
+}
+
+func (i *Identifier) domain(t *token) string {
+	sub, _ := t.claims["sub"].(string)
+	id, err := spiffeid.FromString(sub)
+	if err != nil {
+		return "unknown"
+	}
+	if _, ok := i.cfg.Peers.tenants[id.TrustDomain().Name()]; !ok {
+		return "unknown"
+	}
+	return id.TrustDomain().IDString()
 }
 
 // IdentifyToken is Identify for a token that came inside a stream
@@ -105,6 +123,10 @@ func (i *Identifier) identify(ctx context.Context, state *tls.ConnectionState, c
 		return Principal{}, err
 	}
 	user, err := i.user(ctx, credential, workload)
+	if errors.Is(err, errWorkload) {
+		user = nil
+		workload, err = i.bearer(credential, workload)
+	}
 	if err != nil {
 		return Principal{}, err
 	}
@@ -136,17 +158,41 @@ func (i *Identifier) user(ctx context.Context, credential Secret, w *Workload) (
 		return nil, nil // no token, and that is no mistake
 	}
 	if i.cfg.Verifier == nil {
-		return nil, invalid(errors.New("no issuer is configured"))
+		return nil, i.nobodys(credential)
 	}
-	leaf := ""
-	if w != nil {
-		leaf = w.Thumbprint
-	}
-	u, err := i.cfg.Verifier.Verify(ctx, credential, leaf)
+	u, err := i.cfg.Verifier.Verify(ctx, credential, leafOf(w))
 	if err != nil {
 		return nil, err
 	}
 	return &u, nil
+}
+
+func leafOf(w *Workload) string {
+	if w == nil {
+		return ""
+	}
+	return w.Thumbprint
+}
+
+// nobodys judges a token where no person can have one.
+func (i *Identifier) nobodys(credential Secret) error {
+	if t, err := parseToken(credential.Reveal()); err == nil && t.workload() {
+		return invalid(errWorkload)
+	}
+	return invalid(errors.New("no issuer is configured"))
+}
+
+// bearer is the workload of a JWT-SVID. It stands in the place of a person's token,
+// of which there is one: so whoever brings a person shows a certificate.
+func (i *Identifier) bearer(credential Secret, cert *Workload) (*Workload, error) {
+	w, err := i.cfg.Peers.Bearer(credential, leafOf(cert))
+	if err == nil && cert != nil {
+		w, err = both(*cert, w)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &w, nil
 }
 
 // agree judges the two together: somebody must be there, a workload presents

@@ -39,18 +39,50 @@ func (k publicKey) suits(alg jose.SignatureAlgorithm) bool {
 	}
 	switch key := k.key.(type) {
 	case *rsa.PublicKey:
-		return alg == jose.RS256 || alg == jose.PS256
+		return slices.Contains(rsaAlgorithms(), alg)
 	case *ecdsa.PublicKey:
-		return (alg == jose.ES256 && key.Curve == elliptic.P256()) || (alg == jose.ES384 && key.Curve == elliptic.P384())
+		return alg != "" && alg == curveAlgorithm(key.Curve)
 	case ed25519.PublicKey:
 		return alg == jose.EdDSA
 	}
 	return false
 }
 
-// parseKeys reads a JWK set. A set without a usable key is an error, so that it
-// never replaces a good one.
+func rsaAlgorithms() []jose.SignatureAlgorithm {
+	return []jose.SignatureAlgorithm{jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512}
+}
+
+// curveAlgorithm is the one algorithm of a curve; empty for one without.
+func curveAlgorithm(c elliptic.Curve) jose.SignatureAlgorithm {
+	switch c {
+	case elliptic.P256():
+		return jose.ES256
+	case elliptic.P384():
+		return jose.ES384
+	case elliptic.P521():
+		return jose.ES512
+	}
+	return ""
+}
+
+// accepted says which members of a key set count.
+type accepted struct {
+	use        string // their `use`, if they have one
+	algorithms []jose.SignatureAlgorithm
+}
+
+// parseKeys reads an issuer's JWK set. A set without a usable key is an error, so
+// that it never replaces a good one.
 func parseKeys(data []byte) (*keys, error) {
+	ks, err := readKeys(data, accepted{"sig", algorithms()})
+	if err == nil && len(ks.byID) == 0 {
+		return nil, errors.New("the key set has no usable key")
+	}
+	return ks, err
+}
+
+// readKeys reads a JWK set, of which there may be nothing that counts.
+func readKeys(data []byte, a accepted) (*keys, error) {
 	if len(data) > maxKeySetBytes {
 		return nil, errors.New("the key set is longer than 256 KiB")
 	}
@@ -65,21 +97,17 @@ func parseKeys(data []byte) (*keys, error) {
 	if len(members) > maxKeys {
 		return nil, errors.New("the key set has more than 100 keys")
 	}
-	ks := collect(members)
-	if len(ks.byID) == 0 {
-		return nil, errors.New("the key set has no usable key")
-	}
-	return ks, nil
+	return collect(members, a), nil
 }
 
-func collect(members []any) *keys {
+func collect(members []any, a accepted) *keys {
 	ks := &keys{byID: map[string]publicKey{}}
 	seen := map[string]int{}
 	for _, m := range members {
 		jwk, _ := m.(map[string]any)
 		kid, _ := jwk["kid"].(string)
 		seen[kid]++
-		key, err := parseKey(jwk)
+		key, err := a.parseKey(jwk)
 		if err != nil {
 			ks.dropped++
 			continue
@@ -95,7 +123,7 @@ func collect(members []any) *keys {
 	return ks
 }
 
-func parseKey(jwk map[string]any) (publicKey, error) {
+func (a accepted) parseKey(jwk map[string]any) (publicKey, error) {
 	if kid, _ := jwk["kid"].(string); !validKeyID(kid) {
 		return publicKey{}, errors.New("no usable kid")
 	}
@@ -104,10 +132,10 @@ func parseKey(jwk map[string]any) (publicKey, error) {
 			return publicKey{}, errors.New("not a public key")
 		}
 	}
-	if err := checkUse(jwk); err != nil {
+	if err := a.checkUse(jwk); err != nil {
 		return publicKey{}, err
 	}
-	alg, err := keyAlgorithm(jwk)
+	alg, err := a.keyAlgorithm(jwk)
 	if err != nil {
 		return publicKey{}, err
 	}
@@ -116,14 +144,14 @@ func parseKey(jwk map[string]any) (publicKey, error) {
 		return publicKey{}, err
 	}
 	k := publicKey{key: key, alg: alg}
-	if !slices.ContainsFunc(algorithms(), k.suits) {
+	if !slices.ContainsFunc(a.algorithms, k.suits) {
 		return publicKey{}, errors.New("no algorithm suits the key")
 	}
 	return k, nil
 }
 
-func checkUse(jwk map[string]any) error {
-	if use, ok := jwk["use"]; ok && use != "sig" {
+func (a accepted) checkUse(jwk map[string]any) error {
+	if use, ok := jwk["use"]; ok && use != a.use {
 		return errors.New("not for signatures")
 	}
 	ops, ok := jwk["key_ops"]
@@ -136,14 +164,14 @@ func checkUse(jwk map[string]any) error {
 	return nil
 }
 
-func keyAlgorithm(jwk map[string]any) (jose.SignatureAlgorithm, error) {
+func (a accepted) keyAlgorithm(jwk map[string]any) (jose.SignatureAlgorithm, error) {
 	v, ok := jwk["alg"]
 	if !ok {
 		return "", nil
 	}
 	name, _ := v.(string)
 	alg := jose.SignatureAlgorithm(name)
-	if !slices.Contains(algorithms(), alg) {
+	if !slices.Contains(a.algorithms, alg) {
 		return "", errors.New("of an algorithm that is not accepted")
 	}
 	return alg, nil

@@ -149,6 +149,9 @@ func (v *Verifier) verify(ctx context.Context, raw, leaf string, now time.Time) 
 	if err != nil {
 		return nil, err
 	}
+	if t.workload() {
+		return nil, errWorkload
+	}
 	i, k, ks, err := v.key(ctx, t)
 	if err != nil {
 		v.decoy.verify()

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/behalf-dev/behalf/fault"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
@@ -34,16 +33,22 @@ type PeersConfig struct {
 	Source  Source
 	Tenants map[string]string // trust domain -> tenant or AnyTenant; a domain that is absent is refused at the handshake
 	Grants  []WorkloadGrant   // the first that matches holds; none: refused
-	Now     func() time.Time  // absent: time.Now
+	// Audiences are our names in JWT-SVIDs, one of which such a token must be for;
+	// none: JWT-SVIDs are refused.
+	Audiences []string
+	Now       func() time.Time // absent: time.Now
 }
 
 // Peers verifies the process at the other end of a connection.
 type Peers struct {
-	source  Source
-	tenants map[string]string
-	grants  []grantRule
-	now     func() time.Time
-	seen    cache[*peer]
+	source    Source
+	tenants   map[string]string
+	grants    []grantRule
+	audiences []string
+	now       func() time.Time
+	seen      cache[*peer] // by leaf
+	bearers   cache[*peer] // by JWT-SVID
+	decoy     decoy
 }
 
 type grantRule struct {
@@ -52,7 +57,7 @@ type grantRule struct {
 	issuers []string
 }
 
-// peer is a leaf that was verified against bundle. Tenants and grants do not
+// peer is a leaf or a JWT-SVID that was verified against bundle. Tenants and grants do not
 // change during the life of a Peers, so the whole answer can be remembered.
 type peer struct {
 	bundle   *Bundle
@@ -62,8 +67,11 @@ type peer struct {
 
 // NewPeers checks the configuration and reports all problems at once.
 func NewPeers(cfg PeersConfig) (*Peers, error) {
-	p := &Peers{source: cfg.Source, tenants: maps.Clone(cfg.Tenants), now: orNow(cfg.Now)}
+	p := &Peers{source: cfg.Source, tenants: maps.Clone(cfg.Tenants), audiences: slices.Clone(cfg.Audiences), now: orNow(cfg.Now)}
 	var problems []error
+	if slices.Contains(cfg.Audiences, "") {
+		problems = append(problems, errors.New("an audience of JWT-SVIDs has no name"))
+	}
 	if cfg.Source == nil {
 		problems = append(problems, errors.New("a source of SVIDs is required"))
 	}
@@ -78,7 +86,9 @@ func NewPeers(cfg PeersConfig) (*Peers, error) {
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
-	return p, nil
+	var err error
+	p.decoy, err = newDecoy()
+	return p, err
 }
 
 func checkDomains(tenants map[string]string) []error {
@@ -121,8 +131,13 @@ func (p *Peers) Workload(state tls.ConnectionState) (Workload, error) {
 	if err != nil {
 		return Workload{}, invalid(err)
 	}
+	return got.answer()
+}
+
+// answer is the workload, for the caller to keep, if it may call.
+func (got *peer) answer() (Workload, error) {
 	if !got.granted {
-		return Workload{}, denied(fault.PolicyDenied, "this workload may not call; ask the operator for a grant")
+		return Workload{}, ungranted()
 	}
 	w := got.workload
 	w.Issuers = slices.Clone(w.Issuers)
@@ -183,18 +198,24 @@ func (p *Peers) verify(certs []*x509.Certificate, now time.Time) (*peer, time.Ti
 		return nil, time.Time{}, err
 	}
 	got := &peer{bundle: bundle, workload: describe(id, certs[0], tenant)}
+	got.workload.proof = &proof{bundle: bundle, certs: certs}
 	p.grant(got, id)
 	return got, end, nil
 }
 
 func describe(id spiffeid.ID, leaf *x509.Certificate, tenant string) Workload {
-	if tenant == AnyTenant {
-		tenant = ""
-	}
 	return Workload{
-		ID: id.String(), TrustDomain: id.TrustDomain().Name(), Tenant: tenant,
+		ID: id.String(), TrustDomain: id.TrustDomain().Name(), Tenant: ownTenant(tenant),
 		Thumbprint: Thumbprint(leaf), NotAfter: leaf.NotAfter,
 	}
+}
+
+// ownTenant is the tenant of a domain's workloads when they call alone.
+func ownTenant(of string) string {
+	if of == AnyTenant {
+		return ""
+	}
+	return of
 }
 
 func (p *Peers) grant(got *peer, id spiffeid.ID) {

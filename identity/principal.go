@@ -37,16 +37,23 @@ type User struct {
 	Thumbprint string
 }
 
-// Workload is a peer process, as its X.509-SVID on this connection described it.
+// Workload is a peer process, as its X.509-SVID on this connection or its JWT-SVID
+// described it.
 type Workload struct {
 	ID          string    // spiffe://trust-domain/path
 	TrustDomain string    // lower case
 	Tenant      string    // the trust domain's tenant; empty when the domain carries users of any tenant ("*")
-	Thumbprint  string    // base64url SHA-256 of the leaf's DER (RFC 8705 x5t#S256)
-	NotAfter    time.Time // the leaf's end
+	Thumbprint  string    // base64url SHA-256 of the leaf's DER (RFC 8705 x5t#S256); empty without a certificate
+	NotAfter    time.Time // the end of the leaf, of the JWT-SVID, or of the first of them to end
 	Scopes      Scopes    // what it may do when it calls alone
 	// Issuers are those whose users it may present (`may_present_users_from`).
 	Issuers []string
+	// TokenID is the `jti` of its JWT-SVID, and TokenThumbprint that token's name in
+	// locks and caches, like User.Thumbprint; empty without such a token.
+	TokenID         string
+	TokenThumbprint string
+
+	proof *proof
 }
 
 // Tenant is the tenant that the call acts in: the person's, or for a workload

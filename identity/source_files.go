@@ -23,10 +23,11 @@ const (
 // FilesConfig names PEM files. Cert and Key are required, and the bundle of at
 // least one trust domain.
 type FilesConfig struct {
-	Cert    string
-	Key     string
-	Bundles map[string]string // trust domain -> file
-	Logger  *slog.Logger      // absent: silent
+	Cert       string
+	Key        string
+	Bundles    map[string]string // trust domain -> PEM file
+	JWTBundles map[string]string // trust domain -> JWK set of its JWT-SVIDs
+	Logger     *slog.Logger      // absent: silent
 }
 
 // Files is a Source of PEM files that others rotate, for example cert-manager
@@ -49,12 +50,26 @@ func NewFiles(cfg FilesConfig) (*Files, error) {
 	if err := f.load(); err != nil {
 		return nil, err
 	}
-	return f, nil
+	return f, f.complete()
+}
+
+// complete refuses to start without a file that is named: while we run that means
+// that its trust domain was removed.
+func (f *Files) complete() error {
+	for _, files := range []map[string]string{f.cfg.Bundles, f.cfg.JWTBundles} {
+		for _, file := range files {
+			if _, err := os.Stat(file); err != nil {
+				return fmt.Errorf("read bundle: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // Run reloads the files when they change. It watches their directories, not
 // the files: Kubernetes swaps a symlink beside them, and a watched file is gone
-// after the first swap. What cannot be loaded is logged and changes nothing.
+// after the first swap. What cannot be loaded is logged and changes nothing, but a
+// bundle whose file is gone is gone: that is how a trust domain is removed.
 func (f *Files) Run(ctx context.Context) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -90,8 +105,10 @@ func (f *Files) follow(ctx context.Context, w *fsnotify.Watcher) error {
 
 func (f *Files) dirs() map[string]bool {
 	out := map[string]bool{filepath.Dir(f.cfg.Cert): true, filepath.Dir(f.cfg.Key): true}
-	for _, b := range f.cfg.Bundles {
-		out[filepath.Dir(b)] = true
+	for _, files := range []map[string]string{f.cfg.Bundles, f.cfg.JWTBundles} {
+		for _, file := range files {
+			out[filepath.Dir(file)] = true
+		}
 	}
 	return out
 }
@@ -114,12 +131,41 @@ func (f *Files) load() error {
 	}
 	m := &material{svid: svid, bundles: map[string]*Bundle{}}
 	for td, file := range f.cfg.Bundles {
-		if m.bundles[td], err = readBundle(td, file); err != nil {
+		if err := m.add(readBundle(td, file)); err != nil {
+			return err
+		}
+	}
+	for td, file := range f.cfg.JWTBundles {
+		if err := m.add(readJWTBundle(td, file, m.bundles[td])); err != nil {
 			return err
 		}
 	}
 	f.set(m)
 	return nil
+}
+
+// add takes a bundle as it was read, and none where the file is gone.
+func (m *material) add(b *Bundle, err error) error {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	m.bundles[b.trustDomain] = b
+	return nil
+}
+
+// readJWTBundle adds a domain's keys to its bundle, if it has one.
+func readJWTBundle(trustDomain, file string, b *Bundle) (*Bundle, error) {
+	doc, err := readKeyFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if b == nil {
+		return jwtOnly(trustDomain, doc.body)
+	}
+	return b.WithJWTKeys(doc.body)
 }
 
 func readSVID(certFile, keyFile string) (*SVID, error) {

@@ -199,6 +199,14 @@ func TestFilesNeedEverythingAtStart(t *testing.T) {
 			cfg.Bundles = map[string]string{"A B": filepath.Join(dir, "ca.crt")}
 			return nil
 		},
+		"JWT bundle does not exist": func(_ string, cfg *identity.FilesConfig) error {
+			cfg.JWTBundles = map[string]string{"a.b": "/nowhere"}
+			return nil
+		},
+		"malformed JWT bundle": func(dir string, cfg *identity.FilesConfig) error {
+			cfg.JWTBundles = map[string]string{"a.b": filepath.Join(dir, "ca.crt")}
+			return nil
+		},
 		"bundle does not exist": func(_ string, cfg *identity.FilesConfig) error {
 			cfg.Bundles = map[string]string{"a.b": "/nowhere"}
 			return nil

@@ -6,11 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/bundle/jwtbundle"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -22,6 +26,7 @@ const (
 type WorkloadAPIConfig struct {
 	Socket       string        // unix:///path; absent: SPIFFE_ENDPOINT_SOCKET
 	StartTimeout time.Duration // for the first SVID; absent: 15 s
+	JWT          bool          // ask for the keys of JWT-SVIDs too
 	Logger       *slog.Logger  // absent: silent
 }
 
@@ -30,7 +35,12 @@ type WorkloadAPIConfig struct {
 type WorkloadAPI struct {
 	holder
 	address string
+	jwt     bool
 	log     *slog.Logger
+
+	mu   sync.Mutex        // guards what the two streams of the API brought last
+	x509 *material         // certificates
+	keys map[string][]byte // trust domain -> JWK set
 }
 
 // NewWorkloadAPI waits for the first SVID, at most for the start timeout. The
@@ -43,7 +53,7 @@ func NewWorkloadAPI(ctx context.Context, cfg WorkloadAPIConfig) (*WorkloadAPI, e
 	if cfg.StartTimeout <= 0 {
 		cfg.StartTimeout = workloadAPIStart
 	}
-	w := &WorkloadAPI{address: address, log: orDiscard(cfg.Logger)}
+	w := &WorkloadAPI{address: address, jwt: cfg.JWT, log: orDiscard(cfg.Logger)}
 	ctx, cancel := context.WithTimeout(ctx, cfg.StartTimeout)
 	defer cancel()
 	if err := w.first(ctx); err != nil {
@@ -70,9 +80,9 @@ func workloadAPIAddress(socket string) (string, error) {
 func (w *WorkloadAPI) first(ctx context.Context) error {
 	var last error
 	for {
-		x, err := workloadapi.FetchX509Context(ctx, w.options()...)
+		err := w.ask(ctx)
 		if err == nil {
-			return w.accept(x)
+			return nil
 		}
 		if last == nil || ctx.Err() == nil {
 			last = err
@@ -85,6 +95,23 @@ func (w *WorkloadAPI) first(ctx context.Context) error {
 	}
 }
 
+func (w *WorkloadAPI) ask(ctx context.Context) error {
+	if w.jwt {
+		set, err := workloadapi.FetchJWTBundles(ctx, w.options()...)
+		if err != nil {
+			return err
+		}
+		if err := w.acceptKeys(set); err != nil {
+			return err
+		}
+	}
+	x, err := workloadapi.FetchX509Context(ctx, w.options()...)
+	if err != nil {
+		return err
+	}
+	return w.accept(x)
+}
+
 func (w *WorkloadAPI) options() []workloadapi.ClientOption {
 	return []workloadapi.ClientOption{workloadapi.WithAddr(w.address), workloadapi.WithLogger(spiffeLog{w.log})}
 }
@@ -92,8 +119,14 @@ func (w *WorkloadAPI) options() []workloadapi.ClientOption {
 // Run follows rotations. While the agent is away the last SVID stays current
 // until it expires.
 func (w *WorkloadAPI) Run(ctx context.Context) error {
-	err := workloadapi.WatchX509Context(ctx, updates{w}, w.options()...)
-	if ctx.Err() != nil {
+	outer := ctx
+	tasks, ctx := errgroup.WithContext(ctx)
+	tasks.Go(func() error { return workloadapi.WatchX509Context(ctx, updates{w}, w.options()...) })
+	if w.jwt {
+		tasks.Go(func() error { return workloadapi.WatchJWTBundles(ctx, updates{w}, w.options()...) })
+	}
+	err := tasks.Wait()
+	if outer.Err() != nil {
 		return nil //nolint:nilerr // it ended because it was told to
 	}
 	return fmt.Errorf("watch the Workload API: %w", err)
@@ -115,6 +148,16 @@ func (u updates) OnX509ContextWatchError(err error) {
 	u.w.log.Warn("Workload API stream interrupted", slog.Any("error", err))
 }
 
+func (u updates) OnJWTBundlesUpdate(set *jwtbundle.Set) {
+	if err := u.w.acceptKeys(set); err != nil {
+		u.w.log.Error("Workload API update not accepted, the old one stays", slog.Any("error", err))
+		return
+	}
+	u.w.log.Info("keys of JWT-SVIDs received", slog.Int("trust_domains", set.Len()))
+}
+
+func (u updates) OnJWTBundlesWatchError(err error) { u.OnX509ContextWatchError(err) }
+
 func (w *WorkloadAPI) accept(x *workloadapi.X509Context) error {
 	if len(x.SVIDs) == 0 {
 		return errors.New("the answer has no SVID")
@@ -133,8 +176,54 @@ func (w *WorkloadAPI) accept(x *workloadapi.X509Context) error {
 			return err
 		}
 	}
-	w.set(m)
+	return w.merge(func() { w.x509 = m })
+}
+
+func (w *WorkloadAPI) acceptKeys(set *jwtbundle.Set) error {
+	keys := map[string][]byte{}
+	for _, b := range set.Bundles() {
+		document, err := b.Marshal()
+		if err != nil {
+			return err
+		}
+		keys[b.TrustDomain().Name()] = document
+	}
+	return w.merge(func() { w.keys = keys })
+}
+
+// merge makes what both streams brought last current, of which change replaces one.
+func (w *WorkloadAPI) merge(change func()) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	x509, keys := w.x509, w.keys
+	change()
+	m, err := w.merged()
+	if err != nil {
+		w.x509, w.keys = x509, keys
+		return err
+	}
+	if w.x509 != nil {
+		w.set(m)
+	}
 	return nil
+}
+
+func (w *WorkloadAPI) merged() (*material, error) {
+	m := &material{bundles: map[string]*Bundle{}}
+	if w.x509 != nil {
+		m.svid, m.bundles = w.x509.svid, maps.Clone(w.x509.bundles)
+	}
+	for td, document := range w.keys {
+		b, err := jwtOnly(td, document)
+		if own := m.bundles[td]; own != nil {
+			b, err = own.WithJWTKeys(document)
+		}
+		if err != nil {
+			return nil, err
+		}
+		m.bundles[td] = b
+	}
+	return m, nil
 }
 
 func fromSPIFFE(s *x509svid.SVID) (*SVID, error) {

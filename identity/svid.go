@@ -100,16 +100,21 @@ type Bundle struct {
 	trustDomain string
 	authorities []*x509.Certificate
 	pool        *x509.CertPool
+	jwt         *keys // of JWT-SVIDs; nil: none are known
 }
 
 // NewBundle makes the bundle of trustDomain. An empty one is refused: it
 // verifies nobody and would hide a mistake.
 func NewBundle(trustDomain string, authorities []*x509.Certificate) (*Bundle, error) {
-	if err := checkTrustDomain(trustDomain); err != nil {
-		return nil, err
-	}
 	if len(authorities) == 0 {
 		return nil, fmt.Errorf("the bundle of %s is empty", trustDomain)
+	}
+	return bundleOf(trustDomain, authorities)
+}
+
+func bundleOf(trustDomain string, authorities []*x509.Certificate) (*Bundle, error) {
+	if err := checkTrustDomain(trustDomain); err != nil {
+		return nil, err
 	}
 	b := &Bundle{trustDomain: trustDomain, authorities: slices.Clone(authorities), pool: x509.NewCertPool()}
 	for _, a := range authorities {
@@ -126,7 +131,8 @@ func (b *Bundle) Authorities() []*x509.Certificate { return slices.Clone(b.autho
 
 func (b *Bundle) equal(o *Bundle) bool {
 	return o != nil && b.trustDomain == o.trustDomain &&
-		slices.EqualFunc(b.authorities, o.authorities, (*x509.Certificate).Equal)
+		slices.EqualFunc(b.authorities, o.authorities, (*x509.Certificate).Equal) &&
+		(b.jwt == nil) == (o.jwt == nil) && (b.jwt == nil || sameKeys(b.jwt, o.jwt))
 }
 
 // verify checks the chain against this bundle and gives the end of its

@@ -41,7 +41,17 @@ func Issue(t testing.TB, ca *identity.DevCA, path string) *identity.SVID {
 	return svid
 }
 
-// BundleOf gives the authorities of ca.
+// IssueJWT makes a JWT-SVID of ca for path and the audiences.
+func IssueJWT(t testing.TB, ca *identity.DevCA, path string, audiences ...string) identity.Secret {
+	t.Helper()
+	token, err := ca.IssueJWT(path, audiences...)
+	if err != nil {
+		t.Fatalf("issue a JWT-SVID for %s: %v", path, err)
+	}
+	return token
+}
+
+// BundleOf gives the authorities of ca, and the keys of its JWT-SVIDs.
 func BundleOf(t testing.TB, ca *identity.DevCA) *identity.Bundle {
 	t.Helper()
 	b, err := ca.Bundle(ca.TrustDomain())

@@ -26,6 +26,7 @@ type WorkloadAPI struct {
 
 	mu      sync.Mutex
 	current *workload.X509SVIDResponse // nil: no entry, PermissionDenied
+	keys    map[string][]byte          // of JWT-SVIDs, by the SPIFFE ID of the trust domain; nil: no entry
 	changed chan struct{}              // closed and replaced at each change
 }
 
@@ -77,13 +78,25 @@ func (w *WorkloadAPI) Push(t testing.TB, svid *identity.SVID, own *identity.Bund
 	w.set(resp)
 }
 
+// PushKeys gives the keys of the JWT-SVIDs of trust domains, as JWK sets, to
+// everybody who watches.
+func (w *WorkloadAPI) PushKeys(keys map[string][]byte) {
+	byID := map[string][]byte{}
+	for td, jwks := range keys {
+		byID["spiffe://"+td] = jwks
+	}
+	w.change(func() { w.keys = byID })
+}
+
 // Forget removes the entry: watchers are cut off and everybody is refused.
 func (w *WorkloadAPI) Forget() { w.set(nil) }
 
-func (w *WorkloadAPI) set(resp *workload.X509SVIDResponse) {
+func (w *WorkloadAPI) set(resp *workload.X509SVIDResponse) { w.change(func() { w.current = resp }) }
+
+func (w *WorkloadAPI) change(f func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.current = resp
+	f()
 	close(w.changed)
 	w.changed = make(chan struct{})
 }
@@ -98,13 +111,28 @@ func concat(b *identity.Bundle) []byte {
 
 // FetchX509SVID implements the Workload API.
 func (w *WorkloadAPI) FetchX509SVID(_ *workload.X509SVIDRequest, stream grpc.ServerStreamingServer[workload.X509SVIDResponse]) error {
+	return follow(w, stream, func() *workload.X509SVIDResponse { return w.current })
+}
+
+// FetchJWTBundles implements the Workload API.
+func (w *WorkloadAPI) FetchJWTBundles(_ *workload.JWTBundlesRequest, stream grpc.ServerStreamingServer[workload.JWTBundlesResponse]) error {
+	return follow(w, stream, func() *workload.JWTBundlesResponse {
+		if w.keys == nil {
+			return nil
+		}
+		return &workload.JWTBundlesResponse{Bundles: w.keys}
+	})
+}
+
+// follow sends what there is now, and again after each change.
+func follow[R any](w *WorkloadAPI, stream grpc.ServerStreamingServer[R], now func() *R) error {
 	md, _ := metadata.FromIncomingContext(stream.Context())
 	if v := md.Get("workload.spiffe.io"); len(v) != 1 || v[0] != "true" {
 		return status.Error(codes.InvalidArgument, "security header missing from request")
 	}
 	for {
 		w.mu.Lock()
-		resp, changed := w.current, w.changed
+		resp, changed := now(), w.changed
 		w.mu.Unlock()
 		if resp == nil {
 			return status.Error(codes.PermissionDenied, "no identity issued")
