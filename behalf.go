@@ -98,6 +98,8 @@ type Identity struct {
 	Issuers []identity.Issuer
 	Tenants map[string]string // trust domain to tenant
 	Grants  []identity.WorkloadGrant
+	// Audiences are our names in JWT-SVIDs; none: they are refused.
+	Audiences []string
 }
 
 // WithIdentity is how demo and dev bring their own authority and issuer.

@@ -92,6 +92,7 @@ func (s *Server) openGuard(set *policy.Set) func(context.Context) error {
 		s.guard, err = policy.NewGuard(policy.GuardConfig{
 			Sink: s.store, Buckets: s.store, Approvals: s.store, ApprovalLife: s.cfg.Policy.ApprovalLife, MaxPending: s.cfg.Server.Limits.ApprovalsPerUser,
 			DigestKey: s.digestKey, Clock: s.opt.now, OnRedacted: s.opt.meters.redacted, Locks: s.store, Operators: s.cfg.Server.OperatorTenant,
+			Trusts: s.peers.Trusts,
 			OnAlarm: func(ctx context.Context, a policy.Alarm) {
 				s.opt.log.ErrorContext(ctx, "guard alarm", slog.String("reason", string(a.Reason)), slog.String("tenant", a.Tenant),
 					slog.String("action", a.Action), slog.Any("cause", a.Err))
@@ -101,6 +102,9 @@ func (s *Server) openGuard(set *policy.Set) func(context.Context) error {
 			return err
 		}
 		s.putInForce(ctx, set)
+		s.stage("trust", func(ctx context.Context) error {
+			return s.peers.Watch(ctx, s.opt.log, func([]string) { s.guard.Distrust() })
+		})
 		return s.guard.LoadLocks(ctx)
 	}
 }
@@ -212,7 +216,10 @@ func (s *Server) openIdentity(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.peers, err = identity.NewPeers(identity.PeersConfig{Source: i.Source, Tenants: i.Tenants, Grants: i.Grants, Now: s.opt.now}); err != nil {
+	s.peers, err = identity.NewPeers(identity.PeersConfig{
+		Source: i.Source, Tenants: i.Tenants, Grants: i.Grants, Audiences: i.Audiences, Now: s.opt.now,
+	})
+	if err != nil {
 		return err
 	}
 	if s.verifier, err = identity.NewVerifier(identity.VerifierConfig{Issuers: i.Issuers, Logger: s.opt.log, Now: s.opt.now}); err != nil {
@@ -244,8 +251,9 @@ func (s *Server) identity(ctx context.Context) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("identity.workload: %w", err)
 	}
-	i := &Identity{Source: source, Tenants: s.cfg.Identity.Workload.Tenants}
-	for _, g := range s.cfg.Identity.Workload.Grants {
+	w := s.cfg.Identity.Workload
+	i := &Identity{Source: source, Tenants: w.Tenants, Audiences: w.Audiences}
+	for _, g := range w.Grants {
 		i.Grants = append(i.Grants, identity.WorkloadGrant{ID: g.ID, Scopes: g.Scopes, Issuers: g.MayPresentUsersFrom})
 	}
 	for _, c := range s.cfg.Identity.JWT.Issuers {
@@ -258,9 +266,9 @@ func (s *Server) source(ctx context.Context) (identity.Source, error) {
 	w := s.cfg.Identity.Workload
 	switch w.Source {
 	case "workload_api":
-		return identity.NewWorkloadAPI(ctx, identity.WorkloadAPIConfig{Socket: w.Socket, Logger: s.opt.log})
+		return identity.NewWorkloadAPI(ctx, identity.WorkloadAPIConfig{Socket: w.Socket, JWT: len(w.Audiences) > 0, Logger: s.opt.log})
 	case "files":
-		return identity.NewFiles(identity.FilesConfig{Cert: w.Cert, Key: w.Key, Bundles: w.Bundles, Logger: s.opt.log})
+		return identity.NewFiles(identity.FilesConfig{Cert: w.Cert, Key: w.Key, Bundles: w.Bundles, JWTBundles: w.JWTBundles, Logger: s.opt.log})
 	case "dev":
 		return identity.NewDevCA(identity.DevCAConfig{Dir: w.Dir, Now: s.opt.now})
 	}

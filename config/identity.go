@@ -15,13 +15,16 @@ type Identity struct {
 // Workload is where our own SVID comes from and which workloads may call.
 type Workload struct {
 	Source  string            `yaml:"source" enum:"workload_api|files|dev"`
-	Socket  string            `yaml:"socket"`                               // of workload_api; absent: SPIFFE_ENDPOINT_SOCKET
-	Cert    string            `yaml:"cert" is:"file"`                       // of files
-	Key     string            `yaml:"key" is:"keyfile"`                     // of files
-	Bundles map[string]string `yaml:"bundles" keys:"domain" is:"file"`      // of files: trust domain -> PEM file
-	Dir     string            `yaml:"dir" is:"path"`                        // of dev
-	Tenants map[string]string `yaml:"tenants" keys:"domain" is:"anytenant"` // trust domain -> tenant or "*"
-	Grants  []WorkloadGrant   `yaml:"grants"`
+	Socket  string            `yaml:"socket"`                          // of workload_api; absent: SPIFFE_ENDPOINT_SOCKET
+	Cert    string            `yaml:"cert" is:"file"`                  // of files
+	Key     string            `yaml:"key" is:"keyfile"`                // of files
+	Bundles map[string]string `yaml:"bundles" keys:"domain" is:"file"` // of files: trust domain -> PEM file
+	// JWTBundles are of files: the JWK set of each trust domain's JWT-SVIDs.
+	JWTBundles map[string]string `yaml:"jwt_bundles" keys:"domain" is:"file"`
+	Dir        string            `yaml:"dir" is:"path"`                        // of dev
+	Audiences  []string          `yaml:"audiences"`                            // our names in JWT-SVIDs; absent: those are refused
+	Tenants    map[string]string `yaml:"tenants" keys:"domain" is:"anytenant"` // trust domain -> tenant or "*"
+	Grants     []WorkloadGrant   `yaml:"grants"`
 }
 
 // WorkloadGrant is what the workloads of a pattern may do. The first that
@@ -73,10 +76,14 @@ func (c *checker) workload() {
 			c.missing(p.key("bundles"), "name a PEM file for each trust domain")
 		}
 		for _, domain := range names(w.Tenants) {
-			if !c.said(p.key("bundles").key(domain)) {
+			if !c.said(p.key("bundles").key(domain)) && !c.said(p.key("jwt_bundles").key(domain)) {
 				c.bad(p.key("tenants").key(domain), "has no bundle, so its workloads cannot be verified", "add the trust domain to identity.workload.bundles")
 			}
 		}
+	}
+	c.unique(p.key("audiences"), w.Audiences)
+	if len(w.JWTBundles) > 0 && len(w.Audiences) == 0 {
+		c.missing(p.key("audiences"), "say which audience JWT-SVIDs must be for; without one they are refused")
 	}
 	for i, g := range w.Grants {
 		c.grant(p.key("grants").item(i), g)
@@ -88,7 +95,7 @@ func (c *checker) workload() {
 
 // sourceKeys reports keys of another source: they would have no effect.
 func (c *checker) sourceKeys(p place, w Workload) {
-	owner := map[string]string{"socket": "workload_api", "cert": "files", "key": "files", "bundles": "files", "dir": "dev"}
+	owner := map[string]string{"socket": "workload_api", "cert": "files", "key": "files", "bundles": "files", "jwt_bundles": "files", "dir": "dev"}
 	for _, key := range names(owner) {
 		if w.Source != "" && w.Source != owner[key] && c.said(p.key(key)) {
 			c.bad(p.key(key), "belongs to the source "+owner[key], "remove it or change identity.workload.source")

@@ -24,7 +24,7 @@ func (c *Config) CheckServe() []Problem {
 	if w.Source != "dev" && len(w.Grants) == 0 && c.Server.ClientCertificate == "required" {
 		bad("identity.workload.grants", "is missing, so nobody can call", "grant calls to the workloads that may")
 	}
-	if w.Source != "dev" && len(c.Identity.JWT.Issuers) == 0 && c.Server.ClientCertificate == "optional" {
+	if w.Source != "dev" && len(c.Identity.JWT.Issuers) == 0 && len(w.Audiences) == 0 && c.Server.ClientCertificate == "optional" {
 		bad("identity.jwt.issuers", "is missing, so callers without a certificate are refused", "add an issuer, or require certificates")
 	}
 	return sorted(found)

@@ -1,6 +1,7 @@
 // Package identity answers one question: who is calling. It builds a Principal
-// from the two things that can be verified, the X.509-SVID of the connection
-// and the access token in the metadata, and from nothing else.
+// from what can be verified, the X.509-SVID of the connection and the token in the
+// metadata (a person's access token, or a workload's JWT-SVID), and from nothing
+// else.
 //
 // It is not authorization: which RPC needs a person, what a scope permits and
 // what policy says is decided elsewhere. It knows no method names, keeps no
@@ -12,7 +13,8 @@
 //   - Source gives our own SVID and the authorities of trust domains. There are
 //     three: WorkloadAPI (a SPIRE socket), Files (PEM, reloaded) and DevCA.
 //   - Peers verifies the process at the other end: ServerTLS at the handshake,
-//     Workload again at each call.
+//     Workload again at each call, Bearer by a JWT-SVID. Trusts says for how long,
+//     Watch when that changes.
 //   - Verifier turns an access token into a User; it owns the issuers' key sets.
 //   - Identifier puts both together and checks that they agree.
 //   - Principal, Grant and Scopes are the values that leave this package.
@@ -35,6 +37,6 @@
 // the log only, and never contains the token or a claim's value.
 //
 // Left out on purpose, and refused when met: DPoP (`cnf.jkt`), tokens without
-// `kid`, JWE, symmetric keys, JWT-SVIDs as a person's credential, HTTP proxies
+// `kid`, JWE, symmetric keys, JWT-SVIDs as a person's credential or beside one, HTTP proxies
 // on the way to an issuer's keys.
 package identity

@@ -5,8 +5,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
-	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -27,10 +27,11 @@ type proof struct {
 // its trust domain, or the authority that vouched for it, is gone. Its end and
 // its grant are others' business.
 func (p *Peers) Trusts(w Workload) error {
-	if _, ok := p.tenants[w.TrustDomain]; !ok {
+	domain := DomainOf(w.ID)
+	if _, ok := p.tenants[domain]; !ok {
 		return errors.New("the trust domain has no tenant")
 	}
-	b, err := p.source.Bundle(w.TrustDomain)
+	b, err := p.source.Bundle(domain)
 	switch {
 	case err != nil:
 		return err
@@ -137,5 +138,8 @@ func (p *Peers) ownState() (state string, attrs []any) {
 	return "", attrs
 }
 
-// Domains lists the trust domains that have a tenant.
-func (p *Peers) Domains() []string { return slices.Sorted(maps.Keys(p.tenants)) }
+// DomainOf is the trust domain of a SPIFFE ID that was verified.
+func DomainOf(id string) string {
+	domain, _, _ := strings.Cut(strings.TrimPrefix(id, "spiffe://"), "/")
+	return domain
+}

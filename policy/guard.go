@@ -10,6 +10,7 @@ import (
 
 	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/policy/redact"
 )
 
@@ -30,6 +31,9 @@ type GuardConfig struct {
 	Locks        LockStore        // default: locks end with the process
 	// Operators is the tenant whose people may change every lock; empty: none.
 	Operators string
+	// Trusts reports why a workload that was verified is not trusted any more; it
+	// must not block. nil: what was verified stays so.
+	Trusts func(identity.Workload) error
 	// OnAlarm hears of what an operator must look at: policy that cannot be
 	// evaluated, audit that cannot be written. It must not block.
 	OnAlarm func(context.Context, Alarm)
@@ -74,6 +78,9 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 	}
 	if c.MaxPending <= 0 {
 		c.MaxPending = 20
+	}
+	if c.Trusts == nil {
+		c.Trusts = func(identity.Workload) error { return nil }
 	}
 	if c.OnAlarm == nil {
 		c.OnAlarm = func(context.Context, Alarm) {}
@@ -198,6 +205,9 @@ func (g *Guard) decide(e *Engine, q *Query) Decision {
 	}
 	if g.locks.Load().find(q, g.config.Operators, q.Time) != nil {
 		return Decision{Reason: string(fault.PrincipalLocked), Revision: e.Revision()}
+	}
+	if err := g.distrust(q.Grant.Principal()); err != nil {
+		return Decision{Reason: string(fault.CredentialInvalid), Revision: e.Revision(), Err: err}
 	}
 	if !q.Time.Before(q.Grant.Expires()) {
 		return Decision{Reason: string(fault.CredentialExpired), Revision: e.Revision()}

@@ -256,6 +256,8 @@ func (h *holding) decide() Decision {
 	switch {
 	case h.lockedBy(*g.locks.Load(), &now, acting) != nil:
 		return Decision{Reason: string(fault.PrincipalLocked), Revision: g.Revision()}
+	case g.distrust(q.Grant.Principal()) != nil:
+		return Decision{Reason: string(fault.CredentialInvalid), Revision: g.Revision()}
 	case q.Resource.Type == "":
 		return Decision{Allow: true}
 	}
@@ -281,6 +283,27 @@ func (h *holding) redecide() {
 	if d := h.decide(); !d.Allow {
 		h.cut(&h.query, d)
 	}
+}
+
+// Distrust cuts what is open for workloads that are not trusted any more. It is
+// called when trust has changed; what begins from then on asks by itself.
+func (g *Guard) Distrust() {
+	g.open.each(func(h *holding) {
+		h.mu.Lock()
+		p := h.query.Grant.Principal()
+		h.mu.Unlock()
+		if g.distrust(p) != nil {
+			h.cut(&h.query, Decision{Reason: string(fault.CredentialInvalid), Revision: g.Revision()})
+		}
+	})
+}
+
+// distrust reports why a principal's workload is not trusted any more.
+func (g *Guard) distrust(p identity.Principal) error {
+	if p.Workload == nil {
+		return nil
+	}
+	return g.config.Trusts(*p.Workload)
 }
 
 // locked cuts what a new lock stops.

@@ -100,6 +100,8 @@ func (f *finder) principal(p identity.Principal) {
 	}
 	if w := p.Workload; w != nil {
 		f.anywhere(LockWorkload, w.ID)
+		f.anywhere(LockToken, w.TokenID)
+		f.anywhere(LockToken, w.TokenThumbprint)
 	}
 }
 

@@ -24,6 +24,7 @@ const maxLocks = 10_000
 // The faults of locking.
 var (
 	errLocked     = fault.New(codes.PermissionDenied, fault.PrincipalLocked, "access is locked; ask your administrator, giving the decision id")
+	errDistrusted = fault.New(codes.Unauthenticated, fault.CredentialInvalid, "the credential was not accepted; present a valid one")
 	errNoLock     = fault.New(codes.NotFound, fault.NotFound, "there is no such lock; list the locks and name its target exactly")
 	errNotYours   = fault.New(codes.PermissionDenied, fault.PolicyDenied, "the lock was set from another tenant; only people of server.operator_tenant may change it")
 	errManyLocks  = fault.New(codes.ResourceExhausted, fault.RateLimited, "there are too many locks; lift some that are not needed any more")
@@ -110,13 +111,17 @@ func (g *Guard) Locks() []Lock {
 	return all
 }
 
-// Locked reports why a query is stopped, nil if no lock stops it. Begin, Read
-// and Do ask by themselves.
+// Locked reports why a query is stopped: by a lock, or because the workload behind
+// it is not trusted any more. nil if nothing stops it. Begin, Read and Do ask by
+// themselves.
 func (g *Guard) Locked(q *Query) *fault.Error {
-	if g.locks.Load().find(q, g.config.Operators, g.config.Clock()) == nil {
-		return nil
+	if g.locks.Load().find(q, g.config.Operators, g.config.Clock()) != nil {
+		return errLocked
 	}
-	return errLocked
+	if err := g.distrust(q.Grant.Principal()); err != nil {
+		return errDistrusted.Because(err)
+	}
+	return nil
 }
 
 // untilStored is for a write whose outcome must be known: a caller who hangs up

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -43,6 +44,7 @@ func recordOf(q *Query, now time.Time) *audit.Record {
 	}
 	if w := p.Workload; w != nil {
 		r.Workload, r.LeafThumbprint = w.ID, w.Thumbprint
+		r.TokenID = cmp.Or(r.TokenID, w.TokenID) // a call has one token
 	}
 	return r
 }

@@ -76,6 +76,8 @@ func refusalFor(reason fault.Reason) *fault.Error {
 		return fault.New(codes.ResourceExhausted, reason, "you have made this call as often as you may; repeat it when the wait named in the details is over")
 	case fault.PrincipalLocked:
 		return errLocked
+	case fault.CredentialInvalid:
+		return errDistrusted
 	case fault.CredentialExpired:
 		return fault.New(codes.Unauthenticated, reason, "the credential has expired; present a fresh one")
 	}

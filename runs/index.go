@@ -3,7 +3,6 @@ package runs
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/behalf-dev/behalf/identity"
@@ -152,6 +151,9 @@ func RecordOf(g identity.Grant, now time.Time) GrantRecord {
 	}
 	if p.Workload != nil {
 		r.Workload = p.Workload.ID
+		if p.User == nil {
+			r.TokenID, r.Thumbprint = p.Workload.TokenID, p.Workload.TokenThumbprint
+		}
 	}
 	return r
 }
@@ -172,10 +174,10 @@ func (r GrantRecord) Restore() identity.Grant {
 		}
 	}
 	if r.Workload != "" {
-		domain, _, _ := strings.Cut(strings.TrimPrefix(r.Workload, "spiffe://"), "/")
-		p.Workload = &identity.Workload{ID: r.Workload, TrustDomain: domain}
+		p.Workload = &identity.Workload{ID: r.Workload, TrustDomain: identity.DomainOf(r.Workload)}
 		if p.User == nil {
 			p.Workload.Tenant, p.Workload.Scopes, p.Workload.NotAfter = r.Tenant, scopes, expires
+			p.Workload.TokenID, p.Workload.TokenThumbprint = r.TokenID, r.Thumbprint
 		}
 	}
 	g := identity.Root(r.ID, p, nil, identity.Tier(r.Tier))

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	"github.com/behalf-dev/behalf/identity/identitytest"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -90,6 +91,7 @@ func (m *matrix) callers() []caller {
 		{"garbage token", &client{app, bearer("garbage")}},
 		{"expired token", &client{app, bearer(m.token(m.idp, alice, map[string]any{"iat": past.Unix(), "exp": past.Add(time.Hour).Unix()}))}},
 		{"workload only", &client{app, nil}},
+		{"JWT-SVID only", &client{nobody, bearer(identitytest.IssueJWT(m.t, m.acme, "/app", audience).Reveal())}},
 		{"workload not granted", &client{m.dial(m.workload(m.acme, "/stranger")), good}},
 		{"carrier not allowed", &client{m.dial(m.workload(m.acme, "/batch")), good}},
 		{"alice, no scopes", &client{app, bearer(m.token(m.idp, alice, map[string]any{"scope": ""}))}},

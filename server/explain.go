@@ -290,7 +290,7 @@ func refusedBy(x tools.Explanation) string {
 		return "arguments"
 	case fault.PrincipalLocked:
 		return "lock"
-	case fault.CredentialExpired:
+	case fault.CredentialExpired, fault.CredentialInvalid:
 		return "credential"
 	case fault.ScopeMissing, fault.DelegationScope:
 		return "scopes"

@@ -188,9 +188,10 @@ func (w *world) start() {
 		behalf.WithTools("supportdesk", desk.Tools()...), behalf.WithTools("spies", w.set.spies...), behalf.WithVersion("test"),
 		behalf.WithLogger(slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))),
 		behalf.WithIdentity(behalf.Identity{
-			Source:  w.source,
-			Issuers: []identity.Issuer{w.idp.Issuer(audience, "acme"), w.other.Issuer(audience, "globex")},
-			Tenants: map[string]string{acmeDomain: "acme", globexDomain: "globex"},
+			Source:    w.source,
+			Issuers:   []identity.Issuer{w.idp.Issuer(audience, "acme"), w.other.Issuer(audience, "globex")},
+			Tenants:   map[string]string{acmeDomain: "acme", globexDomain: "globex"},
+			Audiences: []string{audience},
 			Grants: []identity.WorkloadGrant{
 				{ID: "spiffe://" + acmeDomain + "/app", Issuers: []string{acmeIssuer}, Scopes: []string{"crm.read"}},
 				{ID: "spiffe://" + acmeDomain + "/batch"},

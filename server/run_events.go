@@ -94,6 +94,8 @@ func failedBefore(run *runs.Run, why fault.Reason) error {
 		code = codes.Unavailable
 	case fault.RateLimited, fault.BudgetExhausted:
 		code = codes.ResourceExhausted
+	case fault.CredentialInvalid:
+		code = codes.Unauthenticated
 	case fault.PolicyDenied, fault.ScopeMissing, fault.DelegationScope, fault.PrincipalLocked, fault.OwnerMismatch, fault.TenantMismatch:
 		code = codes.PermissionDenied
 	case "":

@@ -27,6 +27,7 @@ var next = map[fault.Reason]string{
 	fault.ToolUnknown:       "use one of the tools that you were offered",
 	fault.ArgumentInvalid:   "correct the named fields and call again",
 	fault.CredentialExpired: "ask the person to sign in again",
+	fault.CredentialInvalid: "stop and say that access has ended",
 	fault.ScopeMissing:      "do without this tool and say what is missing",
 	fault.DelegationScope:   "hand the task back, or do without this tool",
 	fault.OwnerMismatch:     "use the data of the person you act for, or tell them that this is not theirs",

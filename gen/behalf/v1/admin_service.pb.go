@@ -67,7 +67,7 @@ type WhoAmIResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The person; absent for a workload alone.
 	User *User `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
-	// The workload; absent without a client certificate.
+	// The workload; absent without a client certificate and JWT-SVID.
 	Workload *Workload `protobuf:"bytes,2,opt,name=workload,proto3" json:"workload,omitempty"`
 	// The tenant the call acts in.
 	Tenant string `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
@@ -178,9 +178,9 @@ type Workload struct {
 	SpiffeId string `protobuf:"bytes,1,opt,name=spiffe_id,json=spiffeId,proto3" json:"spiffe_id,omitempty"`
 	// The ID's trust domain.
 	TrustDomain string `protobuf:"bytes,2,opt,name=trust_domain,json=trustDomain,proto3" json:"trust_domain,omitempty"`
-	// Base64url SHA-256 of its leaf certificate.
+	// Base64url SHA-256 of its leaf certificate; empty for a JWT-SVID without one.
 	LeafThumbprint string `protobuf:"bytes,3,opt,name=leaf_thumbprint,json=leafThumbprint,proto3" json:"leaf_thumbprint,omitempty"`
-	// The certificate's end.
+	// The end of the certificate or JWT-SVID, of both the first.
 	NotAfter      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -1,0 +1,80 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+
+	"github.com/behalf-dev/behalf/audit"
+	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/identity"
+)
+
+// TestWhatCameByADistrustedWorkloadEndsAndBeginsNoMore holds a person who came by
+// a workload, the workload alone, and a person without one.
+func TestWhatCameByADistrustedWorkloadEndsAndBeginsNoMore(t *testing.T) {
+	var gone atomic.Bool
+	sink := audit.NewMemory(noon)
+	g, err := NewGuard(GuardConfig{Sink: sink, DigestKey: func(string) []byte { return []byte("k") }, Clock: noon, Trusts: func(w identity.Workload) error {
+		if gone.Load() && w.ID == "spiffe://gone.example/app" {
+			return errors.New("the trust domain is gone")
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Swap(engine(t, permitAll))
+	by := func(workload string) *Query {
+		p := person("acme", "alice")
+		if workload != "" {
+			p.Workload = &identity.Workload{ID: workload}
+		}
+		return heldRun(p, "grt_"+workload)
+	}
+	carried, free, other := by("spiffe://gone.example/app"), by(""), by("spiffe://kept.example/app")
+	held := map[*Query]context.Context{}
+	for _, q := range []*Query{carried, free, other} {
+		ctx, release := hold(t, g, q)
+		defer release()
+		held[q] = ctx
+	}
+
+	gone.Store(true)
+	g.Distrust()
+	g.Distrust()
+
+	wantCause(t, held[carried], fault.CredentialInvalid)
+	wantCause(t, held[free], "")
+	wantCause(t, held[other], "")
+	if rows := sink.Records(); len(rows) != 1 || rows[0].Reason != string(fault.CredentialInvalid) || rows[0].Workload != "spiffe://gone.example/app" {
+		t.Errorf("got rows %+v, want one, of what was cut", rows)
+	}
+	if f := g.Locked(carried); f == nil || f.Reason != fault.CredentialInvalid {
+		t.Errorf("got %v, want nothing to begin", f)
+	}
+	if _, err := g.Begin(t.Context(), carried); !errors.Is(err, fault.CredentialInvalid) {
+		t.Errorf("got %v, want nothing decided", err)
+	}
+	if _, _, err := g.Hold(t.Context(), carried); !errors.Is(err, fault.CredentialInvalid) {
+		t.Errorf("got %v, want nothing held", err)
+	}
+	if g.Locked(free) != nil || g.Locked(other) != nil {
+		t.Error("others are stopped too")
+	}
+}
+
+func TestALockOnATokenStopsAWorkloadsToo(t *testing.T) {
+	for _, id := range []string{"svid-one", "thumb"} {
+		g, _ := lockGuard(t, nil)
+		w := identity.Principal{Workload: &identity.Workload{ID: "spiffe://x/y", Tenant: "acme", TokenID: "svid-one", TokenThumbprint: "thumb", NotAfter: noon().Add(1)}}
+		if _, err := g.Lock(t.Context(), Lock{Target: LockTarget{LockToken, "acme", id}, ByTenant: "acme"}); err != nil {
+			t.Fatal(err)
+		}
+
+		if f := g.Locked(heldRun(w, "grt_1")); f == nil || f.Reason != fault.PrincipalLocked {
+			t.Errorf("got %v, want the lock on %s to stop it", f, id)
+		}
+	}
+}
