@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -71,7 +72,7 @@ func TestTenThousandUnknownKidsCauseOneFetch(t *testing.T) {
 	for w := range 8 {
 		wg.Go(func() {
 			for n := range 1250 {
-				h := part(fmt.Sprintf(`{"alg":"ES256","kid":"x%d-%d","typ":"at+jwt"}`, w, n))
+				h := encoded(fmt.Sprintf(`{"alg":"ES256","kid":"x%d-%d","typ":"at+jwt"}`, w, n))
 				if _, err := s.verifier.Verify(t.Context(), identity.NewSecret(h+"."+payload), ""); !errors.Is(err, fault.CredentialInvalid) {
 					t.Errorf("got %v, want CREDENTIAL_INVALID", err)
 				}
@@ -327,3 +328,5 @@ func TestRunRefreshesInTheBackgroundAndRetriesFailures(t *testing.T) {
 		}
 	})
 }
+
+func encoded(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }

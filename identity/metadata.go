@@ -28,6 +28,9 @@ func Credential(md map[string][]string) (Secret, bool, error) {
 		return Secret{}, false, invalid(errors.New("authorization is not exactly one value"))
 	}
 	token, err := bearer(values[0])
+	if err == nil && len(token) > maxToken {
+		err = errors.New("the token is longer than 8 KiB")
+	}
 	if err != nil {
 		return Secret{}, false, invalid(err)
 	}
@@ -55,7 +58,7 @@ func checkMetadata(md map[string][]string) error {
 		for _, v := range values {
 			entries++
 			total += len(key) + len(v)
-			if len(v) > maxMetadataValue {
+			if len(v) > maxMetadataValue && key != "authorization" { // a token too long is one that is not accepted
 				return malformedMetadata("a metadata value is too long; at most 8 KiB are accepted")
 			}
 		}

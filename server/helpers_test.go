@@ -54,6 +54,7 @@ type setup struct {
 	model    *modeltest.Server // answers instead of the rules, as "scripted"
 	spies    []tools.Tool      // a toolset "spy" that support may call and the staff's policies allow
 	tested   bool              // the desk's policy tests must hold
+	issuers  []identity.Issuer // besides the two
 	policies map[string]string // further files of the policy folder
 	edit     func(*config.Config)
 	options  []behalf.Option
@@ -189,7 +190,7 @@ func (w *world) start() {
 		behalf.WithLogger(slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))),
 		behalf.WithIdentity(behalf.Identity{
 			Source:    w.source,
-			Issuers:   []identity.Issuer{w.idp.Issuer(audience, "acme"), w.other.Issuer(audience, "globex")},
+			Issuers:   append([]identity.Issuer{w.idp.Issuer(audience, "acme"), w.other.Issuer(audience, "globex")}, w.set.issuers...),
 			Tenants:   map[string]string{acmeDomain: "acme", globexDomain: "globex"},
 			Audiences: []string{audience},
 			Grants: []identity.WorkloadGrant{

@@ -2,13 +2,11 @@ package server_test
 
 import (
 	"context"
-	"strings"
 	"testing"
 
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/tools"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 )
 
@@ -62,37 +60,5 @@ func TestMetadataThatCouldBeTakenForIdentityEndsInTheChain(t *testing.T) {
 	}
 	if s := got.grant.Principal().Subject(); s != "alice" {
 		t.Errorf("got %q as who calls, want alice", s)
-	}
-}
-
-func TestATokenIsOneValueInOnePlace(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, setup{})
-	a, app := w.as(alice), w.dial(w.workload(w.acme, "/app"))
-	token := strings.TrimPrefix(a.md.Get("authorization")[0], "Bearer ")
-	second := w.token(w.idp, bob, nil)
-
-	for _, c := range []struct {
-		name string
-		*client
-		code codes.Code
-		why  string
-	}{
-		{"two values", a.with("authorization", "Bearer "+second), codes.Unauthenticated, "CREDENTIAL_INVALID"},
-		{"the same value twice", a.with("authorization", "Bearer "+token), codes.Unauthenticated, "CREDENTIAL_INVALID"},
-		{"joined by a comma", &client{app, metadata.Pairs("authorization", "Bearer "+token+",Bearer "+second)}, codes.Unauthenticated, "CREDENTIAL_INVALID"},
-		{"two spaces", &client{app, metadata.Pairs("authorization", "Bearer  "+token)}, codes.Unauthenticated, "CREDENTIAL_INVALID"},
-		{"another scheme", &client{app, metadata.Pairs("authorization", "Basic "+token)}, codes.Unauthenticated, "CREDENTIAL_INVALID"},
-		{"authorization-bin", a.with("authorization-bin", "Bearer "+second), codes.InvalidArgument, "ARGUMENT_INVALID"},
-		{"authorization-bin alone", &client{app, metadata.Pairs("authorization-bin", "Bearer "+token)}, codes.InvalidArgument, "ARGUMENT_INVALID"},
-		{"x-user-id-bin", a.with("x-user-id-bin", "bob"), codes.InvalidArgument, "ARGUMENT_INVALID"},
-		{"a second place", a.with("x-access-token", second), codes.Unauthenticated, "CREDENTIAL_INVALID"},
-		{"only a second place", &client{app, metadata.Pairs("x-forwarded-access-token", token)}, codes.Unauthenticated, "CREDENTIAL_INVALID"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			_, err := c.admin().WhoAmI(c.ctx(t), &behalfv1.WhoAmIRequest{})
-
-			wantError(t, err, c.code, c.why)
-		})
 	}
 }
