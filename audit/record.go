@@ -98,4 +98,8 @@ type Entry struct {
 	Reserve []Reservation
 	Ask     *Ask  // nil: the call waits for nobody
 	Take    *Take // nil: it needs no approval
+	// Journal allows a sink that cannot write the row into the log to keep it in a
+	// journal first, from where it comes into the log once, later and not governed.
+	// What claims something cannot be kept there.
+	Journal bool
 }

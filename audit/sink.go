@@ -22,6 +22,8 @@ type Receipt struct {
 	done chan struct{}
 	err  error
 	urge func() // nil: the sink hurries anyway
+
+	divert func(context.Context) bool // nil: there is no other place
 }
 
 // NewReceipt makes a receipt that the sink settles once.
@@ -33,11 +35,30 @@ func NewReceiptUrging(urge func()) *Receipt {
 	return &Receipt{done: make(chan struct{}), urge: urge}
 }
 
+// Divertible gives the receipt the way of an entry into the sink's journal, for
+// whoever has waited too long. It is called before anybody else has the receipt.
+func (r *Receipt) Divertible(divert func(context.Context) bool) { r.divert = divert }
+
+// Divert takes the entry away from a sink that does not answer and says whether it
+// is durable in the sink's journal instead. False leaves it to the sink, and then
+// it is not known whether it becomes durable.
+func (r *Receipt) Divert(ctx context.Context) bool { return r.divert != nil && r.divert(ctx) }
+
 // Settle marks the entry durable, or failed with err. It is called exactly once,
 // by the sink.
 func (r *Receipt) Settle(err error) {
 	r.err = err
 	close(r.done)
+}
+
+// Settled says whether the receipt is settled.
+func (r *Receipt) Settled() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // Wait blocks until the entry is durable, or says why it is not. A context that

@@ -24,6 +24,9 @@ func (w *writer) tick() {
 		w.testify()
 		return
 	}
+	if err := w.takeJournal(); err != nil {
+		w.s.cfg.Log.Error("store: the journal waits", slog.Any("error", err))
+	}
 	err := w.transact(func() error {
 		if len(w.dirty) == 0 {
 			return nil

@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashEnv); dir != "" {
 		appendForEver(dir)
 	}
+	if dir := os.Getenv(journalCrashEnv); dir != "" {
+		journalForEver(dir)
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -16,7 +16,12 @@ func lockFile(path string) (unlock func(), err error) {
 	if path, err = filepath.EvalSymlinks(path); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	f, err := os.OpenFile(path+"-lock", os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	return lockName(path + "-lock")
+}
+
+// lockName holds a file that is made for that.
+func lockName(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}

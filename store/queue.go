@@ -2,6 +2,7 @@ package store
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -19,6 +20,7 @@ type queue struct {
 
 	mu     sync.Mutex
 	jobs   []*job
+	work   []*job // the batch that the writer has
 	spare  []*job // the memory of the batch before
 	armed  bool   // the timer runs
 	closed bool
@@ -84,7 +86,37 @@ func (q *queue) take(n int) []*job {
 		q.jobs = append(q.jobs, batch[n:]...)
 		q.urge()
 	}
-	return batch[:min(n, len(batch))]
+	q.work = batch[:min(n, len(batch))]
+	return q.work
+}
+
+// withdraw takes a job away from the writer, and with it those before it that may
+// be journaled, in their order. It cannot if the writer has begun it, which then
+// counts for nobody, or if the writer has begun the end of another call of its run.
+func (q *queue) withdraw(last *job) (these []*job, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	before := q.before(last)
+	if last.run != "" && slices.ContainsFunc(before, func(j *job) bool { return j.run == last.run && j.isOpen() }) {
+		return nil, false
+	}
+	if !last.begun.CompareAndSwap(idle, withdrawn) {
+		last.begun.CompareAndSwap(begun, forsaken)
+		return nil, false
+	}
+	for _, j := range before {
+		if j.entry.Journal && j.begun.CompareAndSwap(idle, withdrawn) {
+			these = append(these, j)
+		}
+	}
+	q.jobs = slices.DeleteFunc(q.jobs, func(j *job) bool { return j.begun.Load() == withdrawn })
+	return append(these, last), true
+}
+
+// before gives what is queued, or in the writer's hands, before a job.
+func (q *queue) before(last *job) []*job {
+	all := slices.Concat(q.work, q.jobs)
+	return all[:max(0, slices.Index(all, last))]
 }
 
 func (q *queue) close() {

@@ -33,8 +33,10 @@ type Config struct {
 
 	CheckpointEvery    int64         // rows; 0: 1,000
 	CheckpointInterval time.Duration // 0: 10 s
-	Queue              int           // entries that may wait; 0: 4,096
-	Batch              int           // entries that share a commit; 0: 512
+	Journal            *Journal      // where entries go that may, when the log cannot be written; nil: nowhere. The store does not close it.
+
+	Queue int // entries that may wait; 0: 4,096
+	Batch int // entries that share a commit; 0: 512
 }
 
 func (c Config) withDefaults() Config {
@@ -122,20 +124,28 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if err := s.w.meetWitness(ctx); err != nil {
 		return err
 	}
-	return s.w.adopt()
+	if err := s.w.adopt(); err != nil {
+		return err
+	}
+	if j := s.cfg.Journal; j != nil && j.torn > 0 {
+		s.cfg.Log.Warn("store: the journal ended in a line that was never acknowledged; it was cut off", slog.Int("bytes", j.torn))
+	}
+	return s.w.takeJournal()
 }
 
 // Append queues the entry; see audit.Sink.
 func (s *Store) Append(e audit.Entry) *audit.Receipt {
-	r := s.receipt()
+	j := &job{entry: e, receipt: s.receipt()}
 	if err := e.Check(); err != nil {
-		r.Settle(err)
-		return r
+		j.end(err)
+		return j.receipt
 	}
-	if err := s.queue.put(&job{entry: e, receipt: r}); err != nil {
-		r.Settle(err)
+	s.divertible(j)
+	j.run = e.Record.RunID
+	if err := s.queue.put(j); err != nil {
+		j.end(err)
 	}
-	return r
+	return j.receipt
 }
 
 // Do runs f in the writer's shared transaction and returns when it is durable.

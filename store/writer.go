@@ -23,13 +23,27 @@ type job struct {
 	entry   audit.Entry
 	do      func(*Tx) error
 	state   *runState
-	begun   atomic.Bool
+	run     string // whose row it is; Seal may write into the record
+	begun   atomic.Int32
 	err     error // what to settle with if the commit succeeds
 }
 
 // claim says whether the caller is the one who may decide about the job: the
 // writer that begins it, or Do that gives it up.
-func (j *job) claim() bool { return j.begun.CompareAndSwap(false, true) }
+func (j *job) claim() bool { return j.begun.CompareAndSwap(idle, begun) }
+
+// Whose a job is.
+const (
+	idle      = iota // it waits
+	begun            // the writer's, or Do's that gave it up
+	forsaken         // the writer's, and nobody counts on it any more
+	withdrawn        // on its way to the journal; who takes it there settles it
+)
+
+// isOpen says that the writer is at a job that might be journaled.
+func (j *job) isOpen() bool {
+	return j.entry.Journal && j.begun.Load() == begun && !j.receipt.Settled()
+}
 
 // end tells who waits.
 func (j *job) end(err error) {
@@ -105,6 +119,10 @@ func (w *writer) commit(jobs []*job) {
 	if len(jobs) == 0 {
 		return // they were in the batch before
 	}
+	if err := w.takeJournal(); err != nil {
+		w.fail(jobs, err)
+		return
+	}
 	// Closures first, then the entries in their order: all become durable at once,
 	// and so the rows of the entries are written in one go.
 	err := w.transact(func() error {
@@ -124,17 +142,30 @@ func (w *writer) commit(jobs []*job) {
 		return w.checkpoint()
 	})
 	if err != nil {
-		w.s.cfg.Log.Error("store: commit failed", slog.Int("entries", len(jobs)), slog.Any("error", err))
+		w.fail(jobs, err)
+		return
 	}
+	for _, j := range jobs {
+		w.settle(j, nil)
+	}
+	w.tellWitness()
+}
+
+// fail settles jobs that did not become durable in the log.
+func (w *writer) fail(jobs []*job, err error) {
+	w.s.cfg.Log.Error("store: commit failed", slog.Int("entries", len(jobs)), slog.Any("error", err))
+	w.keepFailed(jobs, err)
 	for _, j := range jobs {
 		w.settle(j, err)
 	}
-	w.tellWitness()
 }
 
 func (w *writer) settle(j *job, err error) {
 	if j.state != nil {
 		w.s.queue.forget(j.state)
+	}
+	if j.begun.Load() == withdrawn {
+		return
 	}
 	if err == nil {
 		j.end(j.err)

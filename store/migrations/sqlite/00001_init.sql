@@ -196,7 +196,14 @@ CREATE TABLE locks (
     PRIMARY KEY (kind, tenant, name)
 ) STRICT, WITHOUT ROWID;
 
+-- How far each journal is in the audit log, so that no line of it gets there twice.
+CREATE TABLE journals (
+    id    TEXT    NOT NULL PRIMARY KEY,
+    taken INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- +goose Down
+DROP TABLE journals;
 DROP TABLE locks;
 DROP TABLE approvals;
 DROP TABLE memories;
