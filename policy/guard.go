@@ -29,6 +29,9 @@ type GuardConfig struct {
 	Clock        func() time.Time // default time.Now
 	Timeout      time.Duration    // for a row to become durable; default 5 s
 	Locks        LockStore        // default: locks end with the process
+	// Journals says whether rows of a tenant's tool calls that only read may go to the
+	// sink's journal when it cannot record; nil: no tenant's, and nothing is done then.
+	Journals func(tenant string) bool
 	// Operators is the tenant whose people may change every lock; empty: none.
 	Operators string
 	// Trusts reports why a workload that was verified is not trusted any more; it
@@ -90,6 +93,9 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 	}
 	if c.Locks == nil {
 		c.Locks = noStore{}
+	}
+	if c.Journals == nil {
+		c.Journals = func(string) bool { return false }
 	}
 	g := &Guard{config: c}
 	g.locks.Store(&lockSet{})
@@ -246,7 +252,7 @@ func (g *Guard) recordDenial(ctx context.Context, e *Engine, q *Query, d Decisio
 		return g.cannotRecord(ctx, q, err)
 	}
 	// A caller who hangs up must not get rid of the record.
-	if err := g.await(context.WithoutCancel(ctx), g.config.Sink.Append(audit.Entry{Record: row, Reserve: back})); err != nil {
+	if err := g.await(context.WithoutCancel(ctx), g.config.Sink.Append(audit.Entry{Record: row, Reserve: back, Journal: g.journals(q) && len(back) == 0})); err != nil {
 		return g.cannotRecord(ctx, q, err)
 	}
 	return nil
@@ -282,15 +288,32 @@ var (
 	errNoReceipt = errors.New("the sink gave no receipt")
 )
 
+// journals says whether a row of the query may be journaled: of a tool that only
+// reads, in a tenant that wants it.
+func (g *Guard) journals(q *Query) bool { return q.Reads && g.config.Journals(recordTenant(q)) }
+
 // await waits until a row is durable, at most for the configured time: a sink
-// that hangs counts as one that failed.
+// that hangs counts as one that failed, unless it has a journal for the row.
 func (g *Guard) await(ctx context.Context, r *audit.Receipt) error {
 	if r == nil {
 		return errNoReceipt
 	}
+	err := g.within(ctx, r.Wait)
+	if !errors.Is(err, errSinkHangs) {
+		return err
+	}
+	return g.within(ctx, func(ctx context.Context) error {
+		if r.Divert(ctx) {
+			return nil
+		}
+		return err
+	})
+}
+
+func (g *Guard) within(ctx context.Context, wait func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, g.config.Timeout, errSinkHangs)
 	defer cancel()
-	return r.Wait(ctx)
+	return wait(ctx)
 }
 
 var errSinkHangs = errors.New("the sink did not answer in time")

@@ -46,7 +46,7 @@ type Permit struct {
 // append gives the sink its own copy: sealing writes into the record.
 func (p *Permit) append(row *audit.Record, reserve []audit.Reservation, take *audit.Take) *audit.Receipt {
 	own := *row
-	return p.guard.config.Sink.Append(audit.Entry{Record: &own, Reserve: reserve, Take: take})
+	return p.guard.config.Sink.Append(audit.Entry{Record: &own, Reserve: reserve, Take: take, Journal: p.guard.journals(p.query) && len(reserve) == 0 && take == nil})
 }
 
 // Decision is what the engine said.

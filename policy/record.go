@@ -22,7 +22,7 @@ func recordOf(q *Query, now time.Time) *audit.Record {
 	g := q.Grant
 	p := g.Principal()
 	r := &audit.Record{
-		Time: now.UnixNano(), Tenant: g.Tenant(),
+		Time: now.UnixNano(), Tenant: recordTenant(q),
 		Agent: g.Agent(), Chain: g.Chain(), GrantID: g.ID(), Scopes: g.Scopes().Names(), Tier: string(g.Tier()),
 		SessionID: q.Session, RunID: q.Run, TraceID: q.Trace, CallID: q.Call, ApprovalID: q.Approval,
 		Action: q.Action, Resource: q.Resource.Name(), ResourceJSON: q.Resource.Kin(), Tool: q.Tool, DescriptorHash: q.DescriptorHash,
@@ -30,9 +30,6 @@ func recordOf(q *Query, now time.Time) *audit.Record {
 	}
 	if q.Resource.Type == string(engine.TypeApproval) {
 		r.ApprovalID = q.Resource.ID
-	}
-	if r.Tenant == "" {
-		r.Tenant = "system"
 	}
 	if u := p.User; u != nil {
 		r.User = audit.User{Issuer: u.Issuer, Subject: u.Subject, Email: u.Email}
@@ -48,6 +45,9 @@ func recordOf(q *Query, now time.Time) *audit.Record {
 	}
 	return r
 }
+
+// recordTenant is whose chain the rows of a query are in.
+func recordTenant(q *Query) string { return cmp.Or(q.Grant.Tenant(), "system") }
 
 // addDecision makes the row a decision.
 func addDecision(r *audit.Record, d Decision) {

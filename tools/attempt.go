@@ -123,6 +123,7 @@ func (a *attempt) ask(ctx context.Context, action string) policy.Query {
 	}
 	if a.tool != nil {
 		q.Tool, q.Resource, q.DescriptorHash = a.tool.Name, a.tool.resource, a.tool.hash
+		q.Reads = a.tool.Effect == Read && !a.tool.nested
 		return q
 	}
 	q.Tool = clean(a.call.Name, 64) // hostile, but the record must say something

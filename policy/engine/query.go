@@ -21,6 +21,7 @@ type Query struct {
 	Tool           string          // empty for RPCs
 	Arguments      json.RawMessage // as the model wrote them, already accepted by the strict decoder; nil for none
 	DescriptorHash string
+	Reads          bool // the tool changes nothing
 	// Approval is the one that the caller was told to get; empty: the call's own.
 	Approval string
 	// Again says that the same call was allowed before and may be repeated: what
