@@ -46,6 +46,7 @@ type Server struct {
 	closeLog  func()
 
 	witness     *audit.Witness
+	journal     *store.Journal // nil: no tenant has one
 	auditPublic ed25519.PublicKey
 	auditSeed   []byte   // of the signing key; digests are keyed by what is derived from it
 	digestKeys  sync.Map // of each tenant that was met
@@ -200,6 +201,9 @@ func (s *Server) close() {
 	}
 	if s.witness != nil {
 		_ = s.witness.Close()
+	}
+	if s.journal != nil {
+		_ = s.journal.Close()
 	}
 }
 

@@ -139,7 +139,7 @@ func (a *admin) Status(ctx context.Context, tenant string) (server.Status, error
 	}
 	open = slices.DeleteFunc(open, func(r runs.RunRecord) bool { return r.Tenant != tenant })
 	return server.Status{
-		PolicyRevision: a.s.guard.Revision(), ConfigRevision: a.s.cfg.Revision(), AuditHead: head, OpenRuns: len(open), Started: a.s.started,
+		PolicyRevision: a.s.guard.Revision(), ConfigRevision: a.s.cfg.Revision(), AuditHead: head, Journal: a.s.journaled().Waiting[tenant], Journaled: a.s.journaled().Kept, OpenRuns: len(open), Started: a.s.started,
 	}, nil
 }
 

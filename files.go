@@ -27,6 +27,7 @@ func (s *Server) checkFiles() error {
 	f.workload()
 	f.storage()
 	f.witnessing()
+	f.journaling()
 	f.signing()
 	if s.cfg.Runs.Log == "embedded" {
 		f.needs("runs.dir", audit.CheckFolder(s.cfg.Runs.Dir))
@@ -92,17 +93,27 @@ func (f *files) database() (path string, ok bool) {
 	return path, ok && path != ""
 }
 
-// witnessing: the witness's folder must be there, unless it is made for the store.
-func (f *files) witnessing() {
-	where := f.cfg.Audit.Witness
-	if where == "" || where == "stdout" {
-		return
-	}
+// beside looks at a file whose folder must be there, unless it is made for the store.
+func (f *files) beside(path, where string) {
 	check := audit.CheckWitness
 	if db, ok := f.database(); ok && isIn(filepath.Dir(where), filepath.Dir(db)) {
 		check = audit.CheckPrivate
 	}
-	f.needs("audit.witness", check(where))
+	f.needs(path, check(where))
+}
+
+func (f *files) witnessing() {
+	if where := f.cfg.Audit.Witness; where != "" && where != "stdout" {
+		f.beside("audit.witness", where)
+	}
+}
+
+// journaling: the journal is made when it is needed, which is too late to find out
+// that it cannot be.
+func (f *files) journaling() {
+	if where := f.cfg.Audit.Journal; where != "" && f.cfg.Audit.Journaled() {
+		f.beside("audit.journal", where)
+	}
 }
 
 // isIn reports whether a folder is another one or somewhere in it.

@@ -36,6 +36,7 @@ func plainDir(t *testing.T, more string) string {
 func TestNothingIsMadeOrStartedBeforeAllCanBeOpened(t *testing.T) {
 	for name, row := range map[string]struct{ more, want string }{
 		"a witness in no folder": {"audit: { witness: gone/witness }", "behalf.yaml:5:19: audit.witness: the folder DIR/gone is not there; create it, or name another place"},
+		"a journal in no folder": {"audit: { on_unavailable: journal, journal: gone/journal }", "behalf.yaml:5:44: audit.journal: the folder DIR/gone is not there; create it, or name another place"},
 		"a witness that is none": {"audit: { witness: policies }", "behalf.yaml:5:19: audit.witness: DIR/policies is not a file; name another place"},
 		"a key that is none":     {"audit: { key: '${file:audit.key}' }", "behalf.yaml:5:15: audit.key: audit key: want one Ed25519 key in PEM; make one with `openssl genpkey -algorithm ed25519`"},
 		"a key beside the store": {"store: { dsn: 'sqlite://db' }", "behalf.yaml:5:15: store.dsn: DIR/audit.key: audit key: want one Ed25519 key in PEM; put the key back that signed the log, or move the whole folder away to begin a new log"},

@@ -3,6 +3,7 @@ package behalf
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -54,9 +55,22 @@ func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
-	if err := s.store.Do(ctx, func(*store.Tx) error { return nil }); err != nil {
+	err := s.store.Do(ctx, func(*store.Tx) error { return nil })
+	rows := s.journaled().Rows()
+	switch {
+	case err != nil && rows > 0:
+		http.Error(w, fmt.Sprintf("not ready: the audit log cannot be written; %d rows of reads are in the journal, writes are refused", rows), http.StatusServiceUnavailable)
+	case err != nil:
 		http.Error(w, "not ready: the audit log cannot be written", http.StatusServiceUnavailable)
-		return
+	default:
+		_, _ = w.Write([]byte("ok\n"))
 	}
-	_, _ = w.Write([]byte("ok\n"))
+}
+
+// journaled is what the journal of reads has; nothing without one.
+func (s *Server) journaled() store.JournalStats {
+	if s.journal == nil {
+		return store.JournalStats{}
+	}
+	return s.journal.Stats()
 }

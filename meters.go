@@ -1,6 +1,9 @@
 package behalf
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/behalf-dev/behalf/store"
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // meters count what only this package sees of the others' work. Their labels are
 // from closed lists: no tenant, no person, no tool.
@@ -27,10 +30,20 @@ func (m *meters) redacted(place, class string, bytes int) {
 	m.taken.WithLabelValues(place, class).Add(float64(bytes))
 }
 
-// register makes them visible under /metrics.
-func (m *meters) register(r *prometheus.Registry) error {
-	if err := r.Register(m.taken); err != nil {
-		return err
+// register makes them visible under /metrics, and what waits in the journal.
+func (m *meters) register(r *prometheus.Registry, journal func() store.JournalStats) error {
+	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "behalf_audit_journal_rows",
+		Help: "Rows that wait in the journal because the audit log cannot be written.",
+	}, func() float64 { return float64(journal().Rows()) })
+	kept := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "behalf_audit_journaled_total",
+		Help: "Rows that went to the journal since the start, because the audit log could not be written.",
+	}, func() float64 { return float64(journal().Kept) })
+	for _, c := range []prometheus.Collector{m.taken, m.held, waiting, kept} {
+		if err := r.Register(c); err != nil {
+			return err
+		}
 	}
-	return r.Register(m.held)
+	return nil
 }

@@ -1,6 +1,7 @@
 package behalf
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/hkdf"
@@ -36,14 +37,32 @@ func (s *Server) openStore(ctx context.Context) error {
 	if s.witness, err = openWitness(s.cfg.Audit.Witness); err != nil {
 		return fmt.Errorf("audit.witness: %w", err)
 	}
+	if err := s.openJournal(dir); err != nil {
+		return fmt.Errorf("audit.journal: %w", err)
+	}
 	s.store, err = store.Open(ctx, store.Config{
-		DSN: s.cfg.Store.DSN, Clock: s.opt.now, Key: key, Witness: s.witness, CheckpointEvery: int64(s.cfg.Audit.CheckpointEvery), Log: s.opt.log,
+		DSN: s.cfg.Store.DSN, Clock: s.opt.now, Key: key, Witness: s.witness, Journal: s.journal, CheckpointEvery: int64(s.cfg.Audit.CheckpointEvery), Log: s.opt.log,
 	})
 	if err != nil {
 		return fmt.Errorf("store.dsn: %w", err)
 	}
 	s.stage("store", s.store.Run)
 	return nil
+}
+
+// openJournal also takes in what an earlier process left, if no tenant has a
+// journal any more: it belongs into the log.
+func (s *Server) openJournal(dir string) error {
+	path := cmp.Or(s.cfg.Audit.Journal, filepath.Join(dir, "audit.journal"))
+	if _, err := os.Stat(path); err != nil && !s.cfg.Audit.Journaled() {
+		return nil
+	}
+	key, err := hkdf.Key(sha256.New, s.auditSeed, nil, "behalf audit journal", sha256.Size)
+	if err != nil {
+		return err
+	}
+	s.journal, err = store.OpenJournal(store.JournalConfig{Path: path, Key: key, Max: int64(s.cfg.Audit.JournalBytes)})
+	return err
 }
 
 // auditKey is the signing key of the checkpoints: the configured one, or one
@@ -86,13 +105,13 @@ func lost(private string) error {
 
 func (s *Server) openGuard(set *policy.Set) func(context.Context) error {
 	return func(ctx context.Context) (err error) {
-		if err := s.opt.meters.register(s.opt.metrics); err != nil {
+		if err := s.opt.meters.register(s.opt.metrics, s.journaled); err != nil {
 			return err
 		}
 		s.guard, err = policy.NewGuard(policy.GuardConfig{
 			Sink: s.store, Buckets: s.store, Approvals: s.store, ApprovalLife: s.cfg.Policy.ApprovalLife, MaxPending: s.cfg.Server.Limits.ApprovalsPerUser,
 			DigestKey: s.digestKey, Clock: s.opt.now, OnRedacted: s.opt.meters.redacted, Locks: s.store, Operators: s.cfg.Server.OperatorTenant,
-			Trusts: s.peers.Trusts,
+			Trusts: s.peers.Trusts, Journals: s.cfg.Audit.Journals,
 			OnAlarm: func(ctx context.Context, a policy.Alarm) {
 				s.opt.log.ErrorContext(ctx, "guard alarm", slog.String("reason", string(a.Reason)), slog.String("tenant", a.Tenant),
 					slog.String("action", a.Action), slog.Any("cause", a.Err))

@@ -125,6 +125,7 @@ func (c *Config) defaults(w World) {
 	}
 	set(&c.Audit.CheckpointEvery, 1000)
 	set(&c.Audit.OnUnavailable, "refuse")
+	set(&c.Audit.JournalBytes, 16<<20)
 	for name, t := range c.Audit.Tenants {
 		set(&t.OnUnavailable, c.Audit.OnUnavailable)
 		c.Audit.Tenants[name] = t

@@ -18,8 +18,31 @@ type Audit struct {
 	Witness         string                 `yaml:"witness" is:"path" or:"stdout"`      // a file outside the store, or stdout
 	Key             Secret                 `yaml:"key"`                                // Ed25519, of the checkpoints
 	OnUnavailable   string                 `yaml:"on_unavailable" enum:"refuse|journal"`
+	Journal         string                 `yaml:"journal" is:"path"` // a file; empty: beside the store
+	JournalBytes    int                    `yaml:"journal_bytes" range:"65536..1073741824"`
 	Tenants         map[string]AuditTenant `yaml:"tenants" keys:"tenant"`
 }
+
+// Journals says whether the reads of a tenant are journaled while the log cannot be
+// written.
+func (a *Audit) Journals(tenant string) bool {
+	if t, ok := a.Tenants[tenant]; ok {
+		return t.OnUnavailable == journals
+	}
+	return a.OnUnavailable == journals
+}
+
+// Journaled says whether those of any tenant are.
+func (a *Audit) Journaled() bool {
+	for _, t := range a.Tenants {
+		if t.OnUnavailable == journals {
+			return true
+		}
+	}
+	return a.OnUnavailable == journals
+}
+
+const journals = "journal"
 
 // AuditTenant is what is different for one tenant.
 type AuditTenant struct {
@@ -42,20 +65,20 @@ func (c *checker) operations() {
 	if c.Policy.Dir == "" {
 		c.missing("policy.dir", "name the folder of the policies; without a policy nothing is allowed")
 	}
-	c.journal("audit.on_unavailable", c.Audit.OnUnavailable)
-	for _, tenant := range names(c.Audit.Tenants) {
-		p := place("audit.tenants").key(tenant).key("on_unavailable")
-		if c.said(p) {
-			c.journal(p, c.Audit.Tenants[tenant].OnUnavailable)
-		}
-	}
+	c.journal()
 	c.store()
 	c.log()
 }
 
-func (c *checker) journal(p place, mode string) {
-	if mode == "journal" {
-		c.bad(p, later+"the journal", "say refuse")
+// journal: a file of two uses would be neither.
+func (c *checker) journal() {
+	const p = place("audit.journal")
+	switch j := c.Audit.Journal; {
+	case j == "":
+	case j == c.Audit.Witness:
+		c.bad(p, "is the file of the witness", "name a file of its own")
+	case "sqlite://"+j == c.Store.DSN:
+		c.bad(p, "is the file of the store", "name a file of its own, best on another disk")
 	}
 }
 

@@ -33,6 +33,8 @@ type Status struct {
 	PolicyRevision string
 	ConfigRevision string
 	AuditHead      int64
+	Journal        int64 // rows of the tenant that wait in the journal
+	Journaled      int64 // rows of all tenants that ever went there, since the start
 	OpenRuns       int
 	Started        time.Time
 }
@@ -108,7 +110,7 @@ func (s *adminService) GetStatus(ctx context.Context, _ *behalfv1.GetStatusReque
 	}
 	return &behalfv1.GetStatusResponse{
 		Version: s.version, PolicyRevision: st.PolicyRevision, ConfigRevision: st.ConfigRevision,
-		AuditHeadSequence: st.AuditHead, OpenRuns: int32(min(st.OpenRuns, 1<<30)), StartedAt: timestamppb.New(st.Started),
+		AuditHeadSequence: st.AuditHead, AuditJournalRows: st.Journal, AuditJournaled: st.Journaled, OpenRuns: int32(min(st.OpenRuns, 1<<30)), StartedAt: timestamppb.New(st.Started),
 	}, nil
 }
 

@@ -74,6 +74,7 @@ type world struct {
 	other  *identity.DevIssuer
 	log    *logBuffer
 	addr   string
+	http   string
 	stop   func()
 
 	mu     sync.Mutex
@@ -207,7 +208,7 @@ func (w *world) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }() // ends with stop
-	w.addr = s.Addr()
+	w.addr, w.http = s.Addr(), s.HTTPAddr()
 	w.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -387,9 +387,15 @@ type GetStatusResponse struct {
 	// Open runs of the caller's tenant, waiting ones included.
 	OpenRuns int32 `protobuf:"varint,5,opt,name=open_runs,json=openRuns,proto3" json:"open_runs,omitempty"`
 	// When this process started.
-	StartedAt     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	StartedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	// Rows of the caller's tenant that are in the journal and not yet in the audit log.
+	AuditJournalRows int64 `protobuf:"varint,7,opt,name=audit_journal_rows,json=auditJournalRows,proto3" json:"audit_journal_rows,omitempty"`
+	// Rows of all tenants that went to the journal since this process started, because
+	// the audit log could not be written. More than 0 means that it was not there for a
+	// while.
+	AuditJournaled int64 `protobuf:"varint,8,opt,name=audit_journaled,json=auditJournaled,proto3" json:"audit_journaled,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
@@ -462,6 +468,20 @@ func (x *GetStatusResponse) GetStartedAt() *timestamppb.Timestamp {
 		return x.StartedAt
 	}
 	return nil
+}
+
+func (x *GetStatusResponse) GetAuditJournalRows() int64 {
+	if x != nil {
+		return x.AuditJournalRows
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetAuditJournaled() int64 {
+	if x != nil {
+		return x.AuditJournaled
+	}
+	return 0
 }
 
 // LockRequest says what to stop and for how long.
@@ -1483,7 +1503,7 @@ const file_behalf_v1_admin_service_proto_rawDesc = "" +
 	"\x14ReloadConfigResponse\x12'\n" +
 	"\x0fpolicy_revision\x18\x01 \x01(\tR\x0epolicyRevision\x12'\n" +
 	"\x0fconfig_revision\x18\x02 \x01(\tR\x0econfigRevision\"\x12\n" +
-	"\x10GetStatusRequest\"\x87\x02\n" +
+	"\x10GetStatusRequest\"\xde\x02\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12'\n" +
 	"\x0fpolicy_revision\x18\x02 \x01(\tR\x0epolicyRevision\x12'\n" +
@@ -1491,7 +1511,9 @@ const file_behalf_v1_admin_service_proto_rawDesc = "" +
 	"\x13audit_head_sequence\x18\x04 \x01(\x03R\x11auditHeadSequence\x12\x1b\n" +
 	"\topen_runs\x18\x05 \x01(\x05R\bopenRuns\x129\n" +
 	"\n" +
-	"started_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\"\xa3\x01\n" +
+	"started_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12,\n" +
+	"\x12audit_journal_rows\x18\a \x01(\x03R\x10auditJournalRows\x12'\n" +
+	"\x0faudit_journaled\x18\b \x01(\x03R\x0eauditJournaled\"\xa3\x01\n" +
 	"\vLockRequest\x125\n" +
 	"\x06target\x18\x01 \x01(\v2\x15.behalf.v1.LockTargetB\x06\xbaH\x03\xc8\x01\x01R\x06target\x12\"\n" +
 	"\x06reason\x18\x02 \x01(\tB\n" +
