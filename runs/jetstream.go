@@ -29,6 +29,7 @@ type JetStreamConfig struct {
 // what must is in the audit log.
 type JetStream struct {
 	server  *server.Server
+	reviver *reviver
 	conns   []*nats.Conn        // all of them, for Close
 	js      jetstream.JetStream // on the connection of appends
 	fences  *lane               // on the connection of appends
@@ -84,13 +85,14 @@ func OpenJetStream(ctx context.Context, c JetStreamConfig) (*JetStream, error) {
 func (j *JetStream) start(ctx context.Context, c JetStreamConfig) error {
 	s, err := server.NewServer(&server.Options{
 		ServerName: "behalf", DontListen: true, NoSigs: true, NoLog: true,
-		JetStream: true, StoreDir: c.Dir, SyncInterval: time.Second, DisableJetStreamBanner: true,
+		JetStream: true, StoreDir: c.Dir, SyncInterval: syncEvery, DisableJetStreamBanner: true,
 		MaxPayload: maxStep, MaxPending: maxPending, NoSystemAccount: true,
 	})
 	if err != nil {
 		return fmt.Errorf("configure: %w", err)
 	}
-	j.server = s
+	j.server, j.reviver = s, &reviver{server: s, dir: c.Dir}
+	j.reviver.watch()
 	s.Start()
 	if !s.ReadyForConnections(startLimit) {
 		return errors.New("the embedded server is not ready in time")
@@ -162,6 +164,9 @@ func (j *JetStream) Queue() Queue { return j.queue }
 // Append implements Log.
 func (j *JetStream) Append(ctx context.Context, k Key, after uint64, events []agents.Event) error {
 	if err := gapless(after, events); err != nil {
+		return err
+	}
+	if err := j.reviver.revive(); err != nil {
 		return err
 	}
 	at, err := place(k)
