@@ -114,7 +114,31 @@ func (e *Error) details() []protoadapt.MessageV1 {
 		}
 		out = append(out, bad)
 	}
+	if d := e.standard(); d != nil {
+		out = append(out, d)
+	}
 	return out
+}
+
+// standard is what a client that knows Google's details, and not our reasons, reads
+// of the reasons that have one. The subject of a quota is the class of who is
+// limited, not an id; that of a precondition is the object that it waits for.
+func (e *Error) standard() protoadapt.MessageV1 {
+	switch e.Reason {
+	case RateLimited, BudgetExhausted, StreamLimit:
+		return &errdetails.QuotaFailure{Violations: []*errdetails.QuotaFailure_Violation{{Subject: "caller", Description: e.Message}}}
+	case ApprovalRequired, ApprovalConsumed, ApprovalDigestMismatch, ApprovalExpired:
+		return e.precondition("approval_id")
+	case InputRequired:
+		return e.precondition("input_request_id")
+	}
+	return nil
+}
+
+func (e *Error) precondition(subject string) protoadapt.MessageV1 {
+	return &errdetails.PreconditionFailure{Violations: []*errdetails.PreconditionFailure_Violation{
+		{Type: string(e.Reason), Subject: e.meta[subject], Description: e.Message},
+	}}
 }
 
 // From finds the fault in err's chain. A cancellation or a deadline, of a context

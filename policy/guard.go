@@ -12,6 +12,7 @@ import (
 	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/policy/redact"
+	"google.golang.org/grpc/codes"
 )
 
 // GuardConfig is what a Guard needs.
@@ -241,7 +242,19 @@ func (g *Guard) Refuse(ctx context.Context, query *Query, f *fault.Error) error 
 	if err := g.recordDenial(ctx, e, q, Decision{Reason: string(f.Reason), Revision: g.Revision()}, nil); err != nil {
 		return err
 	}
-	return f.With("decision_id", q.Call)
+	return about(q, f, g.Revision())
+}
+
+// about says in a refusal what it is about (SECURITY 6).
+func about(q *Query, f *fault.Error, revision string) *fault.Error {
+	f = f.With("decision_id", q.Call)
+	if f.Code != codes.PermissionDenied {
+		return f
+	}
+	if f = f.With("policy_revision", revision); q.Tool != "" {
+		f = f.With("tool", q.Tool)
+	}
+	return f
 }
 
 // recordDenial records a denial, and gives back what was reserved for the call.

@@ -204,3 +204,50 @@ func TestAReadThatCannotBeRecordedIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// What a client may show its person, and an operator look up (SECURITY 6).
+func TestADenialSaysWhatItIsAbout(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	call := func(c *client, tool, arguments string) func() error {
+		return func() error {
+			_, err := c.tools().CallTool(c.ctx(t), &behalfv1.CallToolRequest{Tool: tool, ArgumentsJson: arguments})
+			return err
+		}
+	}
+	a, d, c := w.as(alice), w.as(dave), w.as(carol)
+	refund := `{"order_id":"O-5001","amount_cents":74900,"reason":"broken"}`
+	locked := func() error {
+		succeed(t, w.as(bob).lock(t, lockTool("get_customer")))
+		return call(a, "get_customer", `{"customer_id":"C-1001"}`)()
+	}
+	const about = " [decision_id policy_revision request_id"
+	for _, row := range []struct {
+		name string
+		do   func() error
+		want string
+	}{
+		{"a scope that one does not have", call(d, "refund_order", refund), "SCOPE_MISSING" + about + " tool]"},
+		{"a scope that one gave up", func() error {
+			_, err := a.tools().CallTool(a.ctx(t), &behalfv1.CallToolRequest{Tool: "refund_order", ArgumentsJson: refund, Scopes: &behalfv1.Scopes{}})
+			return err
+		}, "DELEGATION_SCOPE [decision_id missing_scope policy_revision request_id tool]"},
+		{"a policy, of a tool", call(&client{c.ClientConn, bearer(w.token(w.idp, person{"carol", []string{"auditor"}, "crm.read"}, nil))}, "get_customer", `{"customer_id":"C-1001"}`), "POLICY_DENIED" + about + " tool]"},
+		{"a policy, of a call", func() error { _, err := a.admin().GetStatus(a.ctx(t), &behalfv1.GetStatusRequest{}); return err }, "POLICY_DENIED" + about + "]"},
+		{"a lock", locked, "PRINCIPAL_LOCKED" + about + " tool]"},
+		{"a tenant", func() error {
+			_, err := a.agents().RunAgent(a.ctx(t), &behalfv1.RunAgentRequest{Agent: "triage", Input: "x", Tenant: "globex"})
+			return err
+		}, "TENANT_MISMATCH" + about + "]"},
+		{"nothing there", func() error {
+			_, err := a.runs().GetRun(a.ctx(t), &behalfv1.GetRunRequest{RunId: "run_" + strings.Repeat("a", 26)})
+			return err
+		}, "NOT_FOUND [decision_id request_id]"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if got := shape(row.do()); !strings.HasSuffix(got, row.want) {
+				t.Errorf("got %s, want %s", got, row.want)
+			}
+		})
+	}
+}

@@ -265,7 +265,7 @@ func oddFrames(good metadata.MD) []attack {
 		odd("the same stream twice", ill, func(k *wire) { k.head(1, false, call); k.head(1, true, call) }),
 		odd("data on stream 0", refused, func(k *wire) { k.raw(http2.FrameData, 0, 0, peekCall()...) }),
 		odd("data before headers", unheard, func(k *wire) { k.data(1, false, peekCall()); k.last() }),
-		odd("data after the end", "reset STREAM_CLOSED", func(k *wire) {
+		odd("data after the end", "reset STREAM_CLOSED|INTERNAL", func(k *wire) {
 			k.head(1, false, call)
 			k.data(1, true, framed(0, 100, nil))
 			k.data(1, true, peekCall())

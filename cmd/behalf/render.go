@@ -84,6 +84,16 @@ func escaped(text string) string {
 	return b.String()
 }
 
+// plain writes JSON that is escaped.
+type plain struct{ io.Writer }
+
+func (w *plain) Write(b []byte) (int, error) {
+	if _, err := io.WriteString(w.Writer, escaped(string(b))); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
 func hidden(r rune) bool {
 	return r != '\n' && unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
 }

@@ -22,7 +22,7 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			log := slog.New(slog.NewJSONHandler(c.ErrOrStderr(), nil))
+			log := slog.New(slog.NewJSONHandler(&plain{c.ErrOrStderr()}, nil))
 			s, err := behalf.New(c.Context(), cfg, append(options, behalf.WithLogger(log), behalf.WithVersion(version()))...)
 			if err != nil {
 				return started(err, "other addresses under server.listen and server.http", "another runs.dir and store.dsn")

@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,6 +40,23 @@ func TestHostileTextCannotCommandATerminal(t *testing.T) {
 	got := clean("a\x1b[2Jb\nc\u202Ed\x07\u009be")
 	if want := "a\uFFFD[2Jb c\uFFFDd\uFFFD\uFFFDe"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// Names come from callers, and an operator reads the log in a terminal.
+func TestTheLogCannotCommandATerminal(t *testing.T) {
+	var out bytes.Buffer
+	name := "a\x1b[2Jb\nc\u202Ed\x07\u009be\u2028f"
+
+	slog.New(slog.NewJSONHandler(&plain{&out}, nil)).Info(name, "resource", name, "cause", errors.New(name))
+
+	line, ended := strings.CutSuffix(out.String(), "\n")
+	if !ended || strings.ContainsFunc(line, func(r rune) bool { return r == '\n' || hidden(r) }) {
+		t.Errorf("got %q, want one line without controls", out.String())
+	}
+	var read map[string]string
+	if err := json.Unmarshal([]byte(line), &read); err != nil || read["msg"] != name || read["resource"] != name || read["cause"] != name {
+		t.Errorf("got %q, %v, want the same text", read, err)
 	}
 }
 
