@@ -96,6 +96,9 @@ func (a *authorizer) layer(ctx context.Context, c *call, rest next) error {
 	}()
 	err := rest(ctx)
 	panicked = false
+	if v.held != nil {
+		policy.Look(v.held)
+	}
 	if why := cutBy(v.held); why != nil {
 		err = why
 	}

@@ -306,13 +306,22 @@ func (g *Guard) distrust(p identity.Principal) error {
 	return g.config.Trusts(*p.Workload)
 }
 
-// locked cuts what a new lock stops.
-func (h *holding) locked(l *Lock) {
+// Look cuts what ctx is held for if a lock stops it that has not come to it yet.
+// A lock cuts one after the other: what ends because of the first, such as the
+// watching of its run, must not end as if nothing had happened.
+func Look(ctx context.Context) {
+	if h, _ := ctx.Value(holdingKey{}).(*holding); h != nil {
+		h.locked(*h.guard.locks.Load())
+	}
+}
+
+// locked cuts what locks stop.
+func (h *holding) locked(set lockSet) {
 	h.mu.Lock()
 	q, acting := h.query, slices.Clone(h.acting)
 	q.Session, q.Run = h.session, h.run
 	h.mu.Unlock()
-	if stopped := h.lockedBy(lockSet{l.Target: l}, &q, acting); stopped != nil {
+	if stopped := h.lockedBy(set, &q, acting); stopped != nil {
 		h.cut(stopped, Decision{Reason: string(fault.PrincipalLocked), Revision: h.guard.Revision()})
 	}
 }

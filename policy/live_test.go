@@ -74,6 +74,30 @@ func TestAHeldRunEndsOnceAndOnRecord(t *testing.T) {
 	}
 }
 
+// TestWhatALockHasNotReachedYetIsCutByALook puts a lock in force as Lock does before
+// it cuts anything.
+func TestWhatALockHasNotReachedYetIsCutByALook(t *testing.T) {
+	g, sink := lockGuard(t, nil)
+	hers, endHers := hold(t, g, heldRun(person("acme", "alice"), "grt_1"))
+	other, endOther := hold(t, g, heldRun(person("acme", "bob"), "grt_2"))
+	target := LockTarget{LockUser, "acme", "alice"}
+	g.locks.Store(&lockSet{target: {Target: target, ByTenant: "acme"}})
+
+	for range 2 {
+		Look(hers)
+		Look(other)
+	}
+	Look(t.Context())
+
+	wantCause(t, hers, fault.PrincipalLocked)
+	wantCause(t, other, "")
+	endHers()
+	endOther()
+	if rows := sink.Records(); len(rows) != 1 || rows[0].User.Subject != "alice" {
+		t.Errorf("got %+v, want one row, of hers", rows)
+	}
+}
+
 // TestALockOnAnAgentCutsWhereItIsAtWork and only while it is.
 func TestALockOnAnAgentCutsWhereItIsAtWork(t *testing.T) {
 	g, _ := lockGuard(t, nil)

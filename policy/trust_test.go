@@ -25,7 +25,7 @@ func TestWhatCameByADistrustedWorkloadEndsAndBeginsNoMore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.Swap(engine(t, permitAll))
+	g.Swap(engineOf(t, permitAll))
 	by := func(workload string) *Query {
 		p := person("acme", "alice")
 		if workload != "" {
