@@ -27,6 +27,10 @@
 //	open streams       streams that have had their first chunk and wait for the
 //	                   next, in a server of its own for each round
 //
+// A lock is measured in a server of its own with 1,000 open streams, each of a model
+// that says nothing more: from the answer of the lock, and from its request, to the
+// status at the client.
+//
 // Group chats have no floor: many at once stand beside a few, and long ones beside
 // short ones. Their model is in the server's process and answers at once. What a
 // chat holds is measured while it stands still, in a server of its own, and

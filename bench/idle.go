@@ -81,7 +81,7 @@ func (w *world) holdRound(ctx context.Context, name string, h holding) (held, er
 		return held{}, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	o := &streams{server: s, holding: h, opening: make(chan struct{}, atOnce), ended: make(chan error, h.many)}
+	o := &streams{server: s, holding: h, opening: make(chan struct{}, atOnce), ended: make(chan ended, h.many)}
 	defer o.wg.Wait()
 	defer cancel()
 	withFew, err := o.memory(ctx, h.few)
@@ -101,7 +101,13 @@ type streams struct {
 	n       int
 	wg      sync.WaitGroup // of one goroutine for each
 	opening chan struct{}  // bounds how many are not open yet
-	ended   chan error
+	ended   chan ended
+}
+
+// ended is how and when a stream did.
+type ended struct {
+	err error
+	at  time.Time
 }
 
 // atOnce is how many streams are being opened at one time.
@@ -115,7 +121,10 @@ func (o *streams) memory(ctx context.Context, n int) (int64, error) {
 			return 0, err
 		}
 		cctx, conn := o.clients.caller(ctx, o.n)
-		o.wg.Go(func() { o.ended <- o.hold(cctx, conn) })
+		o.wg.Go(func() {
+			err := o.hold(cctx, conn)
+			o.ended <- ended{err, time.Now()}
+		})
 	}
 	for range atOnce { // to have all places, all must have opened
 		if err := o.place(); err != nil {
@@ -132,8 +141,8 @@ func (o *streams) memory(ctx context.Context, n int) (int64, error) {
 			return r.memory, err
 		}
 		return o.proc.resident()
-	case err := <-o.ended:
-		return 0, err
+	case e := <-o.ended:
+		return 0, e.err
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
@@ -143,8 +152,8 @@ func (o *streams) place() error {
 	select {
 	case o.opening <- struct{}{}:
 		return nil
-	case err := <-o.ended:
-		return err
+	case e := <-o.ended:
+		return e.err
 	}
 }
 

@@ -41,7 +41,7 @@ func load() string {
 // measureServers gives the rows that need servers.
 func measureServers(ctx context.Context, o options) ([]row, error) {
 	wanted := slices.DeleteFunc(plans(o.quick), func(p plan) bool { return !o.wants(p.name) })
-	if len(wanted) == 0 && !wantsIdle(o) && !wantsChats(o) {
+	if len(wanted) == 0 && !wantsIdle(o) && !wantsChats(o) && !o.wants(lockJob("")) {
 		return nil, nil
 	}
 	w, err := newWorld(ctx)
@@ -62,6 +62,13 @@ func measureServers(ctx context.Context, o options) ([]row, error) {
 		return nil, err
 	}
 	rows = append(rows, chats...)
+	if o.wants(lockJob("")) {
+		r, err := w.locks(ctx, o.rounds())
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, r...)
+	}
 	if !wantsIdle(o) {
 		return rows, nil
 	}

@@ -39,6 +39,9 @@ var (
 	chain        = suite{"./audit", "^BenchmarkMemory$"}
 	token        = suite{"./identity", "^BenchmarkSeenToken$"}
 	gate         = suite{"./tools", "^BenchmarkGate$/^no_audit$"}
+	decisions    = suite{"./store", "^BenchmarkDecisions64$"}
+	governed     = suite{"./model", "^BenchmarkGoverned$/^(none|all)$"}
+	heldBack     = suite{"./policy/pii", "^BenchmarkHoldBack$/^all$"}
 	chat         = suite{"./agents/team", "^BenchmarkTeamTurn$/^round_robin$/^messages=(10|10000)$"}
 )
 
@@ -47,12 +50,20 @@ var (
 func micros() []micro {
 	us := func(s suite, benchmark, metric string) value { return value{s, benchmark, metric, 1e-3} }
 	rows := func(s suite, benchmark string) value { return value{s, benchmark, "rows/s", 1} }
+	late := func(metric string) value { return value{heldBack, "BenchmarkHoldBack/all", metric, 1} }
+	decided := func(sink string) value { return value{decisions, "BenchmarkDecisions64/" + sink, "decisions/s", 1} }
 	return []micro{
 		{"policy decision, 50 rules", "µs", atMost(5), atMost(3), us(decide, "BenchmarkDecide/rules=50/arguments=read", "cpu-ns/op"), value{}},
 		{"policy decision, 1,000 rules", "µs", atMost(10), atMost(4), us(decide, "BenchmarkDecide/rules=1000/arguments=read", "cpu-ns/op"), value{}},
 		{"audit, 64 writers; floor: one writer", "rows/s", manyWriters(), target{}, rows(append1and64, "BenchmarkAppend64"), rows(append1and64, "BenchmarkAppend1")},
 		{"audit, the chain alone, in memory", "rows/s", target{}, atLeast(100_000), rows(chain, "BenchmarkMemory"), value{}},
 		{"seen token", "µs", atMost(1), atMost(0.5), us(token, "BenchmarkSeenToken", "ns/op"), value{}},
+		{"decisions, 64 callers, on record; floor: in memory", "n/s", target{}, target{}, decided("sqlite"), decided("memory")},
+		{"stream redaction, each delta; floor: no duty", "µs", target{}, target{}, us(governed, "BenchmarkGoverned/all", "ns/delta"), us(governed, "BenchmarkGoverned/none", "ns/delta")},
+		{"stream redaction, held back of prose, mean", "B", target{}, target{}, late("held-B"), value{}},
+		{"stream redaction, held back of prose, most", "B", atMost(1024), target{}, late("held-max-B"), value{}},
+		{"stream redaction, added delay at 20 ms a delta, mean", "ms", target{}, target{}, late("late-ms"), value{}},
+		{"stream redaction, added delay at 20 ms a delta, p99", "ms", target{}, target{}, late("late-p99-ms"), value{}},
 		{"gate without audit", "µs", atMost(50), atMost(15), us(gate, "BenchmarkGate/no_audit", "ns/op"), value{}},
 		{
 			"group chat turn after 10,000 messages; floor: after 10", "µs", steady(20), steady(8),

@@ -34,6 +34,8 @@ type world struct {
 	llm     *proc
 	servers map[string]*server
 	tokens  []string // of as many persons as any job needs
+	// operator is the token of a person who may lock.
+	operator string
 }
 
 // server is one measured server and the clients that talk to it.
@@ -57,9 +59,14 @@ func newWorld(ctx context.Context) (*world, error) {
 	if _, err := peers(w.dir); err != nil { // makes the authority that all share
 		return w, err
 	}
-	if w.tokens, err = mint(w.dir, manyStreams/callersPerPerson); err != nil {
+	if w.tokens, err = mint(w.dir, "support", manyStreams/callersPerPerson); err != nil {
 		return w, err
 	}
+	operator, err := mint(w.dir, "operator", 1)
+	if err != nil {
+		return w, err
+	}
+	w.operator = operator[0]
 	w.llm, err = spawn(ctx, "model")
 	return w, err
 }
@@ -129,15 +136,15 @@ func devIssuer(dir string) (*identity.DevIssuer, error) {
 	return identity.NewDevIssuer(identity.DevIssuerConfig{URL: issuer, KeyFile: filepath.Join(dir, "issuer.key")})
 }
 
-// mint makes a token for each of n persons.
-func mint(dir string, n int) ([]string, error) {
+// mint makes a token for each of n persons of a role.
+func mint(dir, role string, n int) ([]string, error) {
 	iss, err := devIssuer(dir)
 	if err != nil {
 		return nil, err
 	}
 	var tokens []string
 	for i := range n {
-		token, err := iss.Mint(map[string]any{"sub": fmt.Sprintf("user-%d", i), "aud": "behalf", "roles": []string{"support"}, "scope": "crm.read"})
+		token, err := iss.Mint(map[string]any{"sub": fmt.Sprintf("%s-%d", role, i), "aud": "behalf", "roles": []string{role}, "scope": "crm.read"})
 		if err != nil {
 			return nil, err
 		}
@@ -262,6 +269,7 @@ func writeConfig(dir string, o options) (*config.Config, error) {
 	fmt.Fprintf(&y, "policy: { dir: policies }\naudit: { witness: witness }\nstore: { dsn: \"sqlite://behalf.db\" }\nruns: { log: %s, dir: runs }\n", o.log)
 	p.WriteString(`@id("run") permit (principal in Role::"support", action in [Action::"run_agent", Action::"run_group_chat"], resource);
 @id("tools") permit (principal in Role::"support", action == Action::"call_tool", resource in Toolset::"crm");
+@id("locks") permit (principal in Role::"operator", action == Action::"lock", resource);
 @id("no-ssn") @redact("result:$.ssn") forbid (principal in Role::"support", action == Action::"call_tool", resource == Tool::"lookup");
 `)
 	for i := range 47 {
