@@ -3,7 +3,6 @@ package server_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -22,10 +21,7 @@ import (
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/dynamicpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 )
@@ -39,6 +35,11 @@ func TestWhoMayCallWhat(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{optional: true})
 	m := &matrix{world: w, alice: w.as(alice)}
+	for _, target := range []*behalfv1.LockTarget{
+		lockUser("acme/mallory"), lockWorkload("spiffe://acme.test/frozen"), lockAgent("billing"), lockTool("list_orders"),
+	} {
+		succeed(t, w.as(bob).lock(t, target))
+	}
 	methods := m.methods()
 
 	var rows []row
@@ -93,12 +94,18 @@ func (m *matrix) callers() []caller {
 		{"workload only", &client{app, nil}},
 		{"JWT-SVID only", &client{nobody, bearer(identitytest.IssueJWT(m.t, m.acme, "/app", audience).Reveal())}},
 		{"workload not granted", &client{m.dial(m.workload(m.acme, "/stranger")), good}},
+		{"stranger only", &client{m.dial(m.workload(m.acme, "/stranger")), nil}},
 		{"carrier not allowed", &client{m.dial(m.workload(m.acme, "/batch")), good}},
+		{"erin through acme", &client{app, bearer(m.token(m.other, erin, nil))}},
+		{"locked workload", &client{m.dial(m.workload(m.acme, "/frozen")), nil}},
+		{"in locked workload", &client{m.dial(m.workload(m.acme, "/frozen")), good}},
+		{"mallory (locked)", m.as(mallory)},
+		{"alice, no cert", &client{nobody, good}},
 		{"alice, no scopes", &client{app, bearer(m.token(m.idp, alice, map[string]any{"scope": ""}))}},
 		{"alice (support)", m.alice},
-		{"bob (manager)", m.as(bob)},
+		{"bob (operator)", m.as(bob)},
 		{"carol (auditor)", m.as(carol)},
-		{"erin (globex, all roles)", m.as(erin)},
+		{"erin (globex, admin)", m.as(erin)},
 	}
 	return m.all
 }
@@ -149,12 +156,16 @@ func (m *matrix) requests() map[string]map[string]func() proto.Message {
 			Action: "run_agent", Resource: `Agent::"triage"`,
 		}),
 		"/behalf.v1.AgentService/ListAgents": always(&behalfv1.ListAgentsRequest{}),
-		"/behalf.v1.AgentService/GetAgent":   always(&behalfv1.GetAgentRequest{Agent: "triage"}),
+		"/behalf.v1.AgentService/GetAgent": {
+			"":             func() proto.Message { return &behalfv1.GetAgentRequest{Agent: "triage"} },
+			"locked agent": func() proto.Message { return &behalfv1.GetAgentRequest{Agent: "billing"} },
+		},
 		"/behalf.v1.AgentService/RunAgent": {
 			"": func() proto.Message { return &behalfv1.RunAgentRequest{Agent: "triage", Input: "hello"} },
 			"in alice's": func() proto.Message {
 				return &behalfv1.RunAgentRequest{Agent: "triage", Input: "hello", SessionId: session}
 			},
+			"locked agent": func() proto.Message { return &behalfv1.RunAgentRequest{Agent: "billing", Input: "hello"} },
 			"for tenant globex": func() proto.Message {
 				return &behalfv1.RunAgentRequest{Agent: "triage", Input: "hello", Tenant: "globex"}
 			},
@@ -205,6 +216,9 @@ func (m *matrix) requests() map[string]map[string]func() proto.Message {
 			"refund 749":   func() proto.Message { return &behalfv1.CallToolRequest{Tool: "refund_order", ArgumentsJson: refund} },
 			"in alice's": func() proto.Message {
 				return &behalfv1.CallToolRequest{Tool: "get_customer", ArgumentsJson: customer, SessionId: session}
+			},
+			"locked tool": func() proto.Message {
+				return &behalfv1.CallToolRequest{Tool: "list_orders", ArgumentsJson: customer}
 			},
 			"no such tool": func() proto.Message { return &behalfv1.CallToolRequest{Tool: "no_such_tool", ArgumentsJson: "{}"} },
 		},
@@ -313,110 +327,6 @@ func reply(d *method) proto.Message {
 		return &emptypb.Empty{}
 	}
 	return dynamicpb.NewMessage(d.out)
-}
-
-// reflector asks the reflection service.
-type reflector struct {
-	t *testing.T
-	c *client
-}
-
-func (r *reflector) ask(q *reflectionpb.ServerReflectionRequest) *reflectionpb.ServerReflectionResponse {
-	r.t.Helper()
-	s, err := reflectionpb.NewServerReflectionClient(r.c).ServerReflectionInfo(r.c.ctx(r.t))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if err := errors.Join(s.Send(q), s.CloseSend()); err != nil {
-		r.t.Fatal(err)
-	}
-	a, err := s.Recv()
-	if err != nil {
-		r.t.Fatalf("reflection: %v", err)
-	}
-	return a
-}
-
-func (r *reflector) services() (names []string) {
-	for _, s := range r.ask(listServices).GetListServicesResponse().GetService() {
-		names = append(names, s.GetName())
-	}
-	return names
-}
-
-// service is what the server says about it, not what this program was linked with.
-func (r *reflector) service(name string) protoreflect.ServiceDescriptor {
-	r.t.Helper()
-	a := r.ask(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: name}})
-	for _, b := range a.GetFileDescriptorResponse().GetFileDescriptorProto() {
-		var f descriptorpb.FileDescriptorProto
-		if err := proto.Unmarshal(b, &f); err != nil {
-			r.t.Fatal(err)
-		}
-		d, err := protodesc.NewFile(&f, protoregistry.GlobalFiles)
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		if s := d.Services().ByName(protoreflect.FullName(name).Name()); s != nil && s.FullName() == protoreflect.FullName(name) {
-			return s
-		}
-	}
-	r.t.Fatalf("the server does not describe %s", name)
-	return nil
-}
-
-// table lays the answers out. The codes are in the legend, because each reason
-// has one; where that is not so the cell names both.
-func table(callers []caller, rows []row) string {
-	legend := map[string]string{} // reason → code
-	for _, r := range rows {
-		for _, c := range r.cells {
-			if code, why, ok := strings.Cut(c, " "); ok && why != "" && legend[why] == "" {
-				legend[why] = code
-			}
-		}
-	}
-	grid := [][]string{{"METHOD"}}
-	for _, c := range callers {
-		grid[0] = append(grid[0], c.name)
-	}
-	for _, r := range rows {
-		line := []string{r.name}
-		for _, c := range r.cells {
-			if code, why, _ := strings.Cut(c, " "); why != "" && legend[why] == code {
-				c = why
-			}
-			line = append(line, strings.TrimSpace(c))
-		}
-		grid = append(grid, line)
-	}
-	var b strings.Builder
-	b.WriteString("Who may call what. Written by `go test ./server -run TestWhoMayCallWhat -update`; review it like code.\n")
-	b.WriteString("The run and the session named in the requests are alice's. A cell is `ok` or the reason of the refusal.\n\n")
-	write(&b, grid)
-	b.WriteString("\nREASONS\n")
-	var lines [][]string
-	for _, why := range slices.Sorted(maps.Keys(legend)) {
-		lines = append(lines, []string{why, legend[why]})
-	}
-	write(&b, lines)
-	return b.String()
-}
-
-func write(b *strings.Builder, grid [][]string) {
-	width := make([]int, len(grid[0]))
-	for _, line := range grid {
-		for i, cell := range line {
-			width[i] = max(width[i], len(cell))
-		}
-	}
-	for _, line := range grid {
-		var out strings.Builder
-		for i, cell := range line {
-			fmt.Fprintf(&out, "%-*s  ", width[i], cell)
-		}
-		b.WriteString(strings.TrimRight(out.String(), " ") + "\n")
-	}
 }
 
 // TestMetadataThatIsNoIdentityMakesNoCaller is the matrix's first column once

@@ -93,6 +93,8 @@ var (
 	bob   = person{"bob", []string{"manager"}, "crm.read orders.read orders.refund audit.read ops"}
 	carol = person{"carol", []string{"auditor"}, "audit.read"}
 	dave  = person{"dave", []string{"support"}, "crm.read"}
+	// mallory might do everything, if nobody had locked her.
+	mallory = person{"mallory", []string{"support", "manager", "auditor"}, "crm.read orders.read orders.refund audit.read ops"}
 	// erin may do everything, in the other tenant.
 	erin = person{"erin", []string{"support", "manager", "auditor"}, "crm.read orders.read orders.refund audit.read ops"}
 )
@@ -197,6 +199,7 @@ func (w *world) start() {
 			Grants: []identity.WorkloadGrant{
 				{ID: "spiffe://" + acmeDomain + "/app", Issuers: []string{acmeIssuer}, Scopes: []string{"crm.read"}},
 				{ID: "spiffe://" + acmeDomain + "/batch"},
+				{ID: "spiffe://" + acmeDomain + "/frozen", Issuers: []string{acmeIssuer}, Scopes: []string{"crm.read"}},
 				{ID: "spiffe://" + globexDomain + "/app", Issuers: []string{globexIssuer}},
 			},
 		}),
