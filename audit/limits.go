@@ -85,6 +85,29 @@ func Reserve(l Ledger, now time.Time, rs []Reservation) (*Exhausted, error) {
 	return nil, nil
 }
 
+// Level is how full a bucket is.
+type Level struct {
+	Used int64         // of the limit, in the window that ends now
+	Wait time.Duration // until the cost fits; 0: it does
+}
+
+// Look says how full the buckets of the reservations are, and takes nothing.
+func Look(spends func(bucket string, after int64) ([]Spend, error), now time.Time, rs []Reservation) ([]Level, error) {
+	levels := make([]Level, len(rs))
+	for i, r := range rs {
+		found, err := spends(r.Bucket, now.UnixNano()-int64(r.Window))
+		if err != nil {
+			return nil, fmt.Errorf("read limit: %w", err)
+		}
+		b := book{spends: found}
+		levels[i].Used = b.used(now.UnixNano(), r.Window)
+		if full := b.fits(now.UnixNano(), r); full != nil {
+			levels[i].Wait = full.RetryAfter
+		}
+	}
+	return levels, nil
+}
+
 // book is a bucket's spends while one entry's reservations are worked out.
 type book struct {
 	bucket  string
@@ -134,14 +157,18 @@ func (b *book) take(now int64, r Reservation) *Exhausted {
 	return nil
 }
 
-// fits says when the cost will fit, if it does not now.
-func (b *book) fits(now int64, r Reservation) *Exhausted {
-	used := int64(0)
+func (b *book) used(now int64, window time.Duration) (used int64) {
 	for _, s := range b.spends {
-		if s.End > now-int64(r.Window) {
+		if s.End > now-int64(window) {
 			used += s.Cost
 		}
 	}
+	return used
+}
+
+// fits says when the cost will fit, if it does not now.
+func (b *book) fits(now int64, r Reservation) *Exhausted {
+	used := b.used(now, r.Window)
 	// Written so that a huge cost or limit cannot overflow.
 	if r.Cost <= r.Limit && used <= r.Limit-r.Cost {
 		return nil

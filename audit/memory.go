@@ -89,6 +89,13 @@ func (m *Memory) Reserve(_ context.Context, rs []Reservation) error {
 	return err
 }
 
+// Levels says how full buckets are, and takes nothing.
+func (m *Memory) Levels(_ context.Context, rs []Reservation) ([]Level, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return Look(ledger{m}.Spends, m.now(), rs)
+}
+
 // Records gives all records in the order of Append.
 func (m *Memory) Records() []Record {
 	m.mu.Lock()

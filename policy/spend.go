@@ -11,11 +11,14 @@ import (
 	"github.com/behalf-dev/behalf/fault"
 )
 
-// Buckets makes reservations that belong to no record: those of model calls, whose
-// run has one. What does not fit is *audit.Exhausted. When it returns they are
-// durable.
+// Buckets keeps what rates and budgets have lost.
 type Buckets interface {
+	// Reserve makes reservations that belong to no record: those of model calls,
+	// whose run has one. What does not fit is *audit.Exhausted. When it returns they
+	// are durable.
 	Reserve(ctx context.Context, rs []audit.Reservation) error
+	// Levels says how full the buckets are, and takes nothing.
+	Levels(ctx context.Context, rs []audit.Reservation) ([]audit.Level, error)
 }
 
 // runKey holds the query of the run that model calls belong to.

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // comeBack is when an error says to come back; 0: it does not.
@@ -54,6 +55,23 @@ func TestABudgetOfCallsHoldsForAPersonEverywhereAndAfterARestart(t *testing.T) {
 	}
 	if err := w.as(bob).pay(t, payArgs, ""); err != nil {
 		t.Errorf("another person: %v", err)
+	}
+
+	q := &behalfv1.ExplainDecisionRequest{Action: "call_tool", Resource: `Tool::"pay"`, ArgumentsJson: payArgs}
+	now := a.why(t, q)
+	q.Time = timestamppb.New(w.now.Now().Add(2 * time.Hour))
+	later := a.why(t, q)
+	if now.GetDecision() != behalfv1.Decision_DECISION_DENY || now.GetReason() != behalfv1.ErrorReason_ERROR_REASON_BUDGET_EXHAUSTED || now.GetRefusedBy() != "duty" {
+		t.Errorf("got %v, want it to be denied now", now)
+	}
+	if l := now.GetLimits(); len(l) != 1 || l[0].GetPolicyId() != "ten" || l[0].GetUsed() != 10 || l[0].GetLimit() != 10 || !l[0].GetRefillsAt().AsTime().After(w.now.Now()) {
+		t.Errorf("got %v, want ten of ten used and when there is room", l)
+	}
+	if later.GetDecision() != behalfv1.Decision_DECISION_ALLOW || len(later.GetLimits()) != 1 {
+		t.Errorf("got %v, want what policy says of another time", later)
+	}
+	if err := w.as(bob).pay(t, payArgs, ""); err != nil {
+		t.Errorf("asking took from a limit: %v", err)
 	}
 
 	w.restart()

@@ -19,6 +19,7 @@ import (
 	"github.com/behalf-dev/behalf/runs"
 	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // Calls explains calls of tools, as the gates of the agents would see them.
@@ -39,7 +40,7 @@ type Objects interface {
 // fields but Approvals are required.
 type Explainer struct {
 	Guard interface {
-		Explain(*policy.Query) policy.Explanation
+		Explain(context.Context, *policy.Query) (policy.Explanation, error)
 	}
 	Calls     Calls
 	Objects   Objects
@@ -71,43 +72,54 @@ func (e *Explainer) Explain(ctx context.Context, g identity.Grant, r *behalfv1.E
 	if err != nil {
 		return nil, err
 	}
-	if r.GetAction() == policy.ActionCallTool {
-		return e.call(ctx, who, thing.ID, r, at)
-	}
-	return e.act(ctx, who, thing, r, at)
-}
-
-// call explains a call of a tool.
-func (e *Explainer) call(ctx context.Context, g identity.Grant, tool string, r *behalfv1.ExplainDecisionRequest, at time.Time) (*behalfv1.ExplainDecisionResponse, error) {
-	args := cmp.Or(r.GetArgumentsJson(), "{}")
-	x, err := e.Calls.Explain(identity.WithGrant(ctx, g), agents.ToolCall{ID: "call_explained", Name: tool, Arguments: args}, at)
+	x, err := e.of(ctx, who, thing, r, at)
 	if err != nil {
 		return nil, err
 	}
-	if !other(r) { // SECURITY 6: a scope is named to who has it
-		x.Missing = slices.DeleteFunc(x.Missing, func(s string) bool { return !g.Principal().Scopes().Has(s) })
+	if r.GetTime() == nil && x.Refused == nil { // at another time there may be room
+		x.Refused = x.UsedUp
 	}
 	return explained(x), nil
 }
 
+func (e *Explainer) of(ctx context.Context, g identity.Grant, thing policy.Entity, r *behalfv1.ExplainDecisionRequest, at time.Time) (tools.Explanation, error) {
+	if r.GetAction() == policy.ActionCallTool {
+		return e.call(ctx, g, thing.ID, r, at)
+	}
+	return e.act(ctx, g, thing, r, at)
+}
+
+// call explains a call of a tool.
+func (e *Explainer) call(ctx context.Context, g identity.Grant, tool string, r *behalfv1.ExplainDecisionRequest, at time.Time) (tools.Explanation, error) {
+	args := cmp.Or(r.GetArgumentsJson(), "{}")
+	x, err := e.Calls.Explain(identity.WithGrant(ctx, g), agents.ToolCall{ID: "call_explained", Name: tool, Arguments: args}, at)
+	if !other(r) { // SECURITY 6: a scope is named to who has it
+		x.Missing = slices.DeleteFunc(x.Missing, func(s string) bool { return !g.Principal().Scopes().Has(s) })
+	}
+	return x, err
+}
+
 // act explains everything else that policy decides.
-func (e *Explainer) act(ctx context.Context, g identity.Grant, thing policy.Entity, r *behalfv1.ExplainDecisionRequest, at time.Time) (*behalfv1.ExplainDecisionResponse, error) {
+func (e *Explainer) act(ctx context.Context, g identity.Grant, thing policy.Entity, r *behalfv1.ExplainDecisionRequest, at time.Time) (tools.Explanation, error) {
 	t := interceptors.Target{Action: r.GetAction(), Entity: thing}
 	if err := e.find(ctx, g, &t); err != nil {
-		return nil, err
+		return tools.Explanation{}, err
 	}
 	q := &policy.Query{Grant: g, Action: t.Action, Resource: t.Entity, Time: at, Session: t.Session, Run: t.Run}
 	if thing.Type == "Tool" {
 		q.Tool, q.Arguments = thing.ID, json.RawMessage(cmp.Or(r.GetArgumentsJson(), "{}"))
 	}
-	x := tools.Explanation{Explanation: e.Guard.Explain(q)}
+	said, err := e.Guard.Explain(ctx, q)
+	x := tools.Explanation{Explanation: said}
 	switch {
+	case err != nil:
+		return x, err
 	case g.Principal().User == nil && interceptors.NeedsPerson(t.Action):
-		x = refusedBefore(x, errNoPerson)
+		return refusedBefore(x, errNoPerson), nil
 	case x.Refused == nil && t.Action == "reload_config" && !e.Admin.Operator(g.Tenant()):
-		x = refusedBefore(x, errNoOperator)
+		return refusedBefore(x, errNoOperator), nil
 	}
-	return explained(x), nil
+	return x, nil
 }
 
 func refusedBefore(x tools.Explanation, f *fault.Error) tools.Explanation {
@@ -243,6 +255,13 @@ func explained(x tools.Explanation) *behalfv1.ExplainDecisionResponse {
 			Holds: f.Holds, Determines: f.Determines, Failed: f.Failed,
 		})
 	}
+	for _, l := range x.Limits {
+		said := &behalfv1.ExplainedLimit{PolicyId: l.Duty.PolicyID, Duty: l.Duty.String(), Used: l.Used, Limit: l.Most}
+		if !l.Refills.IsZero() {
+			said.RefillsAt = timestamppb.New(l.Refills)
+		}
+		out.Limits = append(out.Limits, said)
+	}
 	if d.Err != nil {
 		out.Errors = []string{d.Err.Error()}
 	}
@@ -296,7 +315,7 @@ func refusedBy(x tools.Explanation) string {
 		return "scopes"
 	case fault.OwnerMismatch:
 		return "owner"
-	case fault.StepUpRequired:
+	case fault.StepUpRequired, fault.RateLimited, fault.BudgetExhausted:
 		return "duty"
 	}
 	if slices.ContainsFunc(x.Findings, func(f policy.Finding) bool { return f.Determines && len(f.Duties) > 0 }) {

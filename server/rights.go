@@ -13,7 +13,7 @@ import (
 type Guard interface {
 	interceptors.Guard
 	// Explain decides without doing anything.
-	Explain(q *policy.Query) policy.Explanation
+	Explain(ctx context.Context, q *policy.Query) (policy.Explanation, error)
 	// Engine is what decides now; nil: nothing is allowed.
 	Engine() *policy.Engine
 	// Refresh replaces the credential of what ctx is held for.

@@ -225,6 +225,8 @@ func (w *writer) newName(key nameKey) (id int64, isNew bool, err error) {
 // ledger is the buckets of reservations, inside the transaction.
 type ledger struct{ w *writer }
 
+const spendsQuery = "SELECT ends, cost FROM spends WHERE bucket = $1 AND ends > $2 ORDER BY ends"
+
 func (l ledger) Spends(bucket string, after int64) ([]audit.Spend, error) {
 	var out []audit.Spend
 	err := l.w.each(func(rows *sql.Rows) error {
@@ -232,7 +234,7 @@ func (l ledger) Spends(bucket string, after int64) ([]audit.Spend, error) {
 		err := rows.Scan(&s.End, &s.Cost)
 		out = append(out, s)
 		return err
-	}, "SELECT ends, cost FROM spends WHERE bucket = $1 AND ends > $2 ORDER BY ends", bucket, after)
+	}, spendsQuery, bucket, after)
 	return out, err
 }
 
@@ -241,6 +243,19 @@ func (l ledger) Put(bucket string, s audit.Spend, forget int64) error {
 		ON CONFLICT (bucket, ends) DO UPDATE SET cost = excluded.cost,
 			forget = CASE WHEN excluded.forget > spends.forget THEN excluded.forget ELSE spends.forget END`, bucket, s.End, s.Cost, forget)
 	return err
+}
+
+// Levels says how full buckets are, and takes nothing.
+func (s *Store) Levels(ctx context.Context, rs []audit.Reservation) ([]audit.Level, error) {
+	return audit.Look(func(bucket string, after int64) (out []audit.Spend, err error) {
+		err = s.each(ctx, func(rows *sql.Rows) error {
+			var one audit.Spend
+			err := rows.Scan(&one.End, &one.Cost)
+			out = append(out, one)
+			return err
+		}, spendsQuery, bucket, after)
+		return out, err
+	}, s.cfg.Clock(), rs)
 }
 
 // Reserve makes reservations that belong to no record. What does not fit is

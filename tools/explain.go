@@ -34,8 +34,8 @@ func (g *Gate) Explain(ctx context.Context, c agents.ToolCall, at time.Time) (Ex
 	refused := a.check(ctx)
 	out := Explanation{Fields: a.fields, Missing: a.missing()}
 	if refused == nil {
-		out.Explanation = g.guard.Explain(&a.query)
-		return out, nil
+		out.Explanation, err = g.guard.Explain(ctx, &a.query)
+		return out, err
 	}
 	out.Refused, out.Decision.Revision = refused, g.guard.Revision()
 	out.Decision.Reason = string(refused.Reason)

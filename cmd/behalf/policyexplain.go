@@ -186,6 +186,7 @@ func printExplained(out io.Writer, q *behalfv1.ExplainDecisionRequest, r *behalf
 		{"lacks", r.GetMissingScopes()},
 		{"error", r.GetErrors()},
 		{"duty", r.GetDuties()},
+		{"limit", limitTexts(r.GetLimits())},
 		{"sends", sentences(r.GetSentArgumentsJson())},
 	} {
 		for _, text := range l.texts {
@@ -193,6 +194,18 @@ func printExplained(out io.Writer, q *behalfv1.ExplainDecisionRequest, r *behalf
 		}
 	}
 	return printPolicies(out, r, folder)
+}
+
+// limitTexts say how much is left of what the call draws from.
+func limitTexts(limits []*behalfv1.ExplainedLimit) (texts []string) {
+	for _, l := range limits {
+		text := fmt.Sprintf("%s of %s: %d of %d used", l.GetDuty(), l.GetPolicyId(), l.GetUsed(), l.GetLimit())
+		if l.GetRefillsAt() != nil {
+			text += ", used up; room again at " + l.GetRefillsAt().AsTime().Format(time.RFC3339)
+		}
+		texts = append(texts, text)
+	}
+	return texts
 }
 
 func through(q *behalfv1.ExplainDecisionRequest) string {

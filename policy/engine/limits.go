@@ -9,6 +9,16 @@ import (
 	"github.com/behalf-dev/behalf/fault"
 )
 
+// Limits are the duties that something is taken from, in the order of Reservations.
+func (d Decision) Limits() (all []Duty) {
+	for _, duty := range d.Duties {
+		if duty.Kind == KindRate || duty.Kind == KindBudget {
+			all = append(all, duty)
+		}
+	}
+	return all
+}
+
 // budget is @budget("200000 tokens/24h") or @budget("100 calls/1h").
 type budget struct {
 	rate

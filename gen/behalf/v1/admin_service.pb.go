@@ -1250,7 +1250,11 @@ type ExplainDecisionResponse struct {
 	// The policies that could have mattered: those that determine the decision first, then
 	// those whose conditions hold, then those that are about this action and resource and
 	// whose conditions do not hold, at most 256.
-	Policies      []*ExplainedPolicy `protobuf:"bytes,12,rep,name=policies,proto3" json:"policies,omitempty"`
+	Policies []*ExplainedPolicy `protobuf:"bytes,12,rep,name=policies,proto3" json:"policies,omitempty"`
+	// The rates and budgets that the call would draw from, as they stand now, whatever the
+	// time in the question; empty where nobody keeps account of them, and on deny by anything
+	// else. Of a call that would be made now, one that is used up denies.
+	Limits        []*ExplainedLimit `protobuf:"bytes,13,rep,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1369,6 +1373,95 @@ func (x *ExplainDecisionResponse) GetPolicies() []*ExplainedPolicy {
 	return nil
 }
 
+func (x *ExplainDecisionResponse) GetLimits() []*ExplainedLimit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// ExplainedLimit is a rate or a budget of the person in question.
+type ExplainedLimit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The policy whose limit it is.
+	PolicyId string `protobuf:"bytes,1,opt,name=policy_id,json=policyId,proto3" json:"policy_id,omitempty"`
+	// The duty, as written in the policy.
+	Duty string `protobuf:"bytes,2,opt,name=duty,proto3" json:"duty,omitempty"`
+	// What is used of it, in calls or tokens, in the window that ends now.
+	Used int64 `protobuf:"varint,3,opt,name=used,proto3" json:"used,omitempty"`
+	// What a window holds.
+	Limit int64 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	// When there is room for such a call again; absent: there is now.
+	RefillsAt     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=refills_at,json=refillsAt,proto3" json:"refills_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainedLimit) Reset() {
+	*x = ExplainedLimit{}
+	mi := &file_behalf_v1_admin_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainedLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainedLimit) ProtoMessage() {}
+
+func (x *ExplainedLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_behalf_v1_admin_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainedLimit.ProtoReflect.Descriptor instead.
+func (*ExplainedLimit) Descriptor() ([]byte, []int) {
+	return file_behalf_v1_admin_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ExplainedLimit) GetPolicyId() string {
+	if x != nil {
+		return x.PolicyId
+	}
+	return ""
+}
+
+func (x *ExplainedLimit) GetDuty() string {
+	if x != nil {
+		return x.Duty
+	}
+	return ""
+}
+
+func (x *ExplainedLimit) GetUsed() int64 {
+	if x != nil {
+		return x.Used
+	}
+	return 0
+}
+
+func (x *ExplainedLimit) GetLimit() int64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *ExplainedLimit) GetRefillsAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RefillsAt
+	}
+	return nil
+}
+
 // ExplainedPolicy is a policy and what it has to say about a question.
 type ExplainedPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1394,7 +1487,7 @@ type ExplainedPolicy struct {
 
 func (x *ExplainedPolicy) Reset() {
 	*x = ExplainedPolicy{}
-	mi := &file_behalf_v1_admin_service_proto_msgTypes[17]
+	mi := &file_behalf_v1_admin_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1406,7 +1499,7 @@ func (x *ExplainedPolicy) String() string {
 func (*ExplainedPolicy) ProtoMessage() {}
 
 func (x *ExplainedPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_admin_service_proto_msgTypes[17]
+	mi := &file_behalf_v1_admin_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1419,7 +1512,7 @@ func (x *ExplainedPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainedPolicy.ProtoReflect.Descriptor instead.
 func (*ExplainedPolicy) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_admin_service_proto_rawDescGZIP(), []int{17}
+	return file_behalf_v1_admin_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ExplainedPolicy) GetId() string {
@@ -1574,7 +1667,7 @@ const file_behalf_v1_admin_service_proto_rawDesc = "" +
 	"\x04time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x126\n" +
 	"\bworkload\x18\n" +
 	" \x01(\tB\x1a\xbaH\x17\xd8\x01\x01r\x12(\x80\x102\r^spiffe://.+$R\bworkload\x12#\n" +
-	"\x04auth\x18\v \x01(\v2\x0f.behalf.v1.AuthR\x04auth\"\xd6\x03\n" +
+	"\x04auth\x18\v \x01(\v2\x0f.behalf.v1.AuthR\x04auth\"\x89\x04\n" +
 	"\x17ExplainDecisionResponse\x12/\n" +
 	"\bdecision\x18\x01 \x01(\x0e2\x13.behalf.v1.DecisionR\bdecision\x12.\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x16.behalf.v1.ErrorReasonR\x06reason\x12\x1d\n" +
@@ -1590,7 +1683,15 @@ const file_behalf_v1_admin_service_proto_rawDesc = "" +
 	"\bproblems\x18\n" +
 	" \x03(\tR\bproblems\x12%\n" +
 	"\x0emissing_scopes\x18\v \x03(\tR\rmissingScopes\x126\n" +
-	"\bpolicies\x18\f \x03(\v2\x1a.behalf.v1.ExplainedPolicyR\bpolicies\"\xc7\x01\n" +
+	"\bpolicies\x18\f \x03(\v2\x1a.behalf.v1.ExplainedPolicyR\bpolicies\x121\n" +
+	"\x06limits\x18\r \x03(\v2\x19.behalf.v1.ExplainedLimitR\x06limits\"\xa6\x01\n" +
+	"\x0eExplainedLimit\x12\x1b\n" +
+	"\tpolicy_id\x18\x01 \x01(\tR\bpolicyId\x12\x12\n" +
+	"\x04duty\x18\x02 \x01(\tR\x04duty\x12\x12\n" +
+	"\x04used\x18\x03 \x01(\x03R\x04used\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\x03R\x05limit\x129\n" +
+	"\n" +
+	"refills_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\trefillsAt\"\xc7\x01\n" +
 	"\x0fExplainedPolicy\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06permit\x18\x02 \x01(\bR\x06permit\x12\x12\n" +
@@ -1627,7 +1728,7 @@ func file_behalf_v1_admin_service_proto_rawDescGZIP() []byte {
 	return file_behalf_v1_admin_service_proto_rawDescData
 }
 
-var file_behalf_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_behalf_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_behalf_v1_admin_service_proto_goTypes = []any{
 	(*WhoAmIRequest)(nil),           // 0: behalf.v1.WhoAmIRequest
 	(*WhoAmIResponse)(nil),          // 1: behalf.v1.WhoAmIResponse
@@ -1646,58 +1747,61 @@ var file_behalf_v1_admin_service_proto_goTypes = []any{
 	(*LockTarget)(nil),              // 14: behalf.v1.LockTarget
 	(*ExplainDecisionRequest)(nil),  // 15: behalf.v1.ExplainDecisionRequest
 	(*ExplainDecisionResponse)(nil), // 16: behalf.v1.ExplainDecisionResponse
-	(*ExplainedPolicy)(nil),         // 17: behalf.v1.ExplainedPolicy
-	(*User)(nil),                    // 18: behalf.v1.User
-	(*Scopes)(nil),                  // 19: behalf.v1.Scopes
-	(*timestamppb.Timestamp)(nil),   // 20: google.protobuf.Timestamp
-	(*Auth)(nil),                    // 21: behalf.v1.Auth
-	(Tier)(0),                       // 22: behalf.v1.Tier
-	(Decision)(0),                   // 23: behalf.v1.Decision
-	(ErrorReason)(0),                // 24: behalf.v1.ErrorReason
+	(*ExplainedLimit)(nil),          // 17: behalf.v1.ExplainedLimit
+	(*ExplainedPolicy)(nil),         // 18: behalf.v1.ExplainedPolicy
+	(*User)(nil),                    // 19: behalf.v1.User
+	(*Scopes)(nil),                  // 20: behalf.v1.Scopes
+	(*timestamppb.Timestamp)(nil),   // 21: google.protobuf.Timestamp
+	(*Auth)(nil),                    // 22: behalf.v1.Auth
+	(Tier)(0),                       // 23: behalf.v1.Tier
+	(Decision)(0),                   // 24: behalf.v1.Decision
+	(ErrorReason)(0),                // 25: behalf.v1.ErrorReason
 }
 var file_behalf_v1_admin_service_proto_depIdxs = []int32{
-	18, // 0: behalf.v1.WhoAmIResponse.user:type_name -> behalf.v1.User
+	19, // 0: behalf.v1.WhoAmIResponse.user:type_name -> behalf.v1.User
 	2,  // 1: behalf.v1.WhoAmIResponse.workload:type_name -> behalf.v1.Workload
-	19, // 2: behalf.v1.WhoAmIResponse.scopes:type_name -> behalf.v1.Scopes
-	20, // 3: behalf.v1.WhoAmIResponse.expires_at:type_name -> google.protobuf.Timestamp
-	21, // 4: behalf.v1.WhoAmIResponse.auth:type_name -> behalf.v1.Auth
-	20, // 5: behalf.v1.Workload.not_after:type_name -> google.protobuf.Timestamp
-	20, // 6: behalf.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	20, // 2: behalf.v1.WhoAmIResponse.scopes:type_name -> behalf.v1.Scopes
+	21, // 3: behalf.v1.WhoAmIResponse.expires_at:type_name -> google.protobuf.Timestamp
+	22, // 4: behalf.v1.WhoAmIResponse.auth:type_name -> behalf.v1.Auth
+	21, // 5: behalf.v1.Workload.not_after:type_name -> google.protobuf.Timestamp
+	21, // 6: behalf.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
 	14, // 7: behalf.v1.LockRequest.target:type_name -> behalf.v1.LockTarget
-	20, // 8: behalf.v1.LockRequest.expires_at:type_name -> google.protobuf.Timestamp
+	21, // 8: behalf.v1.LockRequest.expires_at:type_name -> google.protobuf.Timestamp
 	13, // 9: behalf.v1.LockResponse.lock:type_name -> behalf.v1.Lock
 	14, // 10: behalf.v1.UnlockRequest.target:type_name -> behalf.v1.LockTarget
 	13, // 11: behalf.v1.ListLocksResponse.locks:type_name -> behalf.v1.Lock
 	14, // 12: behalf.v1.Lock.target:type_name -> behalf.v1.LockTarget
-	20, // 13: behalf.v1.Lock.expires_at:type_name -> google.protobuf.Timestamp
-	20, // 14: behalf.v1.Lock.created_at:type_name -> google.protobuf.Timestamp
-	18, // 15: behalf.v1.Lock.created_by:type_name -> behalf.v1.User
-	19, // 16: behalf.v1.ExplainDecisionRequest.scopes:type_name -> behalf.v1.Scopes
-	22, // 17: behalf.v1.ExplainDecisionRequest.tier:type_name -> behalf.v1.Tier
-	20, // 18: behalf.v1.ExplainDecisionRequest.time:type_name -> google.protobuf.Timestamp
-	21, // 19: behalf.v1.ExplainDecisionRequest.auth:type_name -> behalf.v1.Auth
-	23, // 20: behalf.v1.ExplainDecisionResponse.decision:type_name -> behalf.v1.Decision
-	24, // 21: behalf.v1.ExplainDecisionResponse.reason:type_name -> behalf.v1.ErrorReason
-	17, // 22: behalf.v1.ExplainDecisionResponse.policies:type_name -> behalf.v1.ExplainedPolicy
-	0,  // 23: behalf.v1.AdminService.WhoAmI:input_type -> behalf.v1.WhoAmIRequest
-	3,  // 24: behalf.v1.AdminService.ReloadConfig:input_type -> behalf.v1.ReloadConfigRequest
-	5,  // 25: behalf.v1.AdminService.GetStatus:input_type -> behalf.v1.GetStatusRequest
-	7,  // 26: behalf.v1.AdminService.Lock:input_type -> behalf.v1.LockRequest
-	9,  // 27: behalf.v1.AdminService.Unlock:input_type -> behalf.v1.UnlockRequest
-	11, // 28: behalf.v1.AdminService.ListLocks:input_type -> behalf.v1.ListLocksRequest
-	15, // 29: behalf.v1.AdminService.ExplainDecision:input_type -> behalf.v1.ExplainDecisionRequest
-	1,  // 30: behalf.v1.AdminService.WhoAmI:output_type -> behalf.v1.WhoAmIResponse
-	4,  // 31: behalf.v1.AdminService.ReloadConfig:output_type -> behalf.v1.ReloadConfigResponse
-	6,  // 32: behalf.v1.AdminService.GetStatus:output_type -> behalf.v1.GetStatusResponse
-	8,  // 33: behalf.v1.AdminService.Lock:output_type -> behalf.v1.LockResponse
-	10, // 34: behalf.v1.AdminService.Unlock:output_type -> behalf.v1.UnlockResponse
-	12, // 35: behalf.v1.AdminService.ListLocks:output_type -> behalf.v1.ListLocksResponse
-	16, // 36: behalf.v1.AdminService.ExplainDecision:output_type -> behalf.v1.ExplainDecisionResponse
-	30, // [30:37] is the sub-list for method output_type
-	23, // [23:30] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	21, // 13: behalf.v1.Lock.expires_at:type_name -> google.protobuf.Timestamp
+	21, // 14: behalf.v1.Lock.created_at:type_name -> google.protobuf.Timestamp
+	19, // 15: behalf.v1.Lock.created_by:type_name -> behalf.v1.User
+	20, // 16: behalf.v1.ExplainDecisionRequest.scopes:type_name -> behalf.v1.Scopes
+	23, // 17: behalf.v1.ExplainDecisionRequest.tier:type_name -> behalf.v1.Tier
+	21, // 18: behalf.v1.ExplainDecisionRequest.time:type_name -> google.protobuf.Timestamp
+	22, // 19: behalf.v1.ExplainDecisionRequest.auth:type_name -> behalf.v1.Auth
+	24, // 20: behalf.v1.ExplainDecisionResponse.decision:type_name -> behalf.v1.Decision
+	25, // 21: behalf.v1.ExplainDecisionResponse.reason:type_name -> behalf.v1.ErrorReason
+	18, // 22: behalf.v1.ExplainDecisionResponse.policies:type_name -> behalf.v1.ExplainedPolicy
+	17, // 23: behalf.v1.ExplainDecisionResponse.limits:type_name -> behalf.v1.ExplainedLimit
+	21, // 24: behalf.v1.ExplainedLimit.refills_at:type_name -> google.protobuf.Timestamp
+	0,  // 25: behalf.v1.AdminService.WhoAmI:input_type -> behalf.v1.WhoAmIRequest
+	3,  // 26: behalf.v1.AdminService.ReloadConfig:input_type -> behalf.v1.ReloadConfigRequest
+	5,  // 27: behalf.v1.AdminService.GetStatus:input_type -> behalf.v1.GetStatusRequest
+	7,  // 28: behalf.v1.AdminService.Lock:input_type -> behalf.v1.LockRequest
+	9,  // 29: behalf.v1.AdminService.Unlock:input_type -> behalf.v1.UnlockRequest
+	11, // 30: behalf.v1.AdminService.ListLocks:input_type -> behalf.v1.ListLocksRequest
+	15, // 31: behalf.v1.AdminService.ExplainDecision:input_type -> behalf.v1.ExplainDecisionRequest
+	1,  // 32: behalf.v1.AdminService.WhoAmI:output_type -> behalf.v1.WhoAmIResponse
+	4,  // 33: behalf.v1.AdminService.ReloadConfig:output_type -> behalf.v1.ReloadConfigResponse
+	6,  // 34: behalf.v1.AdminService.GetStatus:output_type -> behalf.v1.GetStatusResponse
+	8,  // 35: behalf.v1.AdminService.Lock:output_type -> behalf.v1.LockResponse
+	10, // 36: behalf.v1.AdminService.Unlock:output_type -> behalf.v1.UnlockResponse
+	12, // 37: behalf.v1.AdminService.ListLocks:output_type -> behalf.v1.ListLocksResponse
+	16, // 38: behalf.v1.AdminService.ExplainDecision:output_type -> behalf.v1.ExplainDecisionResponse
+	32, // [32:39] is the sub-list for method output_type
+	25, // [25:32] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_behalf_v1_admin_service_proto_init() }
@@ -1724,7 +1828,7 @@ func file_behalf_v1_admin_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_behalf_v1_admin_service_proto_rawDesc), len(file_behalf_v1_admin_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

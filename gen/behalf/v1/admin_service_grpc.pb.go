@@ -69,12 +69,12 @@ type AdminServiceClient interface {
 	// Records one row.
 	ListLocks(ctx context.Context, in *ListLocksRequest, opts ...grpc.CallOption) (*ListLocksResponse, error)
 	// ExplainDecision decides without doing anything: no effect, no approval, no rate or
-	// budget taken or looked at. Needs any credential and, for a question about the caller,
+	// budget taken; how full those are is part of the answer. Needs any credential and, for a question about the caller,
 	// a permit for explain_decision; naming a user or a workload asks about somebody else
 	// and needs one for explain_for_other instead. Both are about the caller's tenant, and
 	// nothing of another one is ever decided upon: it is NOT_FOUND. Records one row, with
 	// the question but its arguments. That a call would be refused is the answer and no
-	// error. Adds NOT_FOUND.
+	// error. Adds NOT_FOUND, AUDIT_UNAVAILABLE.
 	ExplainDecision(ctx context.Context, in *ExplainDecisionRequest, opts ...grpc.CallOption) (*ExplainDecisionResponse, error)
 }
 
@@ -195,12 +195,12 @@ type AdminServiceServer interface {
 	// Records one row.
 	ListLocks(context.Context, *ListLocksRequest) (*ListLocksResponse, error)
 	// ExplainDecision decides without doing anything: no effect, no approval, no rate or
-	// budget taken or looked at. Needs any credential and, for a question about the caller,
+	// budget taken; how full those are is part of the answer. Needs any credential and, for a question about the caller,
 	// a permit for explain_decision; naming a user or a workload asks about somebody else
 	// and needs one for explain_for_other instead. Both are about the caller's tenant, and
 	// nothing of another one is ever decided upon: it is NOT_FOUND. Records one row, with
 	// the question but its arguments. That a call would be refused is the answer and no
-	// error. Adds NOT_FOUND.
+	// error. Adds NOT_FOUND, AUDIT_UNAVAILABLE.
 	ExplainDecision(context.Context, *ExplainDecisionRequest) (*ExplainDecisionResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
