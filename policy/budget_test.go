@@ -171,3 +171,28 @@ func lasting(now time.Time) identity.Principal {
 	p.User.Expires = now.Add(time.Hour)
 	return p
 }
+
+// A tier is declared, and has a bucket of its own at each rate. What must hold over
+// all tiers is a budget.
+func TestEachTierHasItsOwnRateAndNoBudget(t *testing.T) {
+	for duty, want := range map[string]fault.Reason{`@rate("1/1h")`: "", `@budget("1 calls/1h")`: fault.BudgetExhausted} {
+		g, _, _ := counted(t, permitAll+`@id("one") `+duty+` forbid (principal, action, resource);`)
+		of := func(tier identity.Tier) *Query {
+			q := customer()
+			q.Grant = identity.Root("grt_1", person("acme", "alice"), nil, tier)
+			return q
+		}
+		if err := allowed(t, g, of(identity.Interactive)); err != nil {
+			t.Fatal(err)
+		}
+		if err := allowed(t, g, of(identity.Interactive)); err == nil {
+			t.Errorf("%s: the second call of a tier was allowed", duty)
+		}
+
+		err := allowed(t, g, of(identity.Background))
+
+		if got := fault.From(err); err == nil && want != "" || err != nil && got.Reason != want {
+			t.Errorf("%s in another tier: got %v, want %q", duty, err, want)
+		}
+	}
+}

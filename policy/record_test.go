@@ -35,7 +35,7 @@ func TestADecisionRowHasEveryInput(t *testing.T) {
 			t.Errorf("got %s\nwithout %s", got, want)
 		}
 	}
-	want := audit.Reservation{Bucket: "rate\x00acme/alice", Cost: 1, Limit: 60, Window: time.Minute}
+	want := audit.Reservation{Bucket: "rate\x00acme/alice\x00interactive", Cost: 1, Limit: 60, Window: time.Minute}
 	if rs := d.log.entries[0].Reserve; len(rs) != 1 || rs[0] != want {
 		t.Errorf("got reservations %v, want %v", rs, want)
 	}

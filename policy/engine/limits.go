@@ -95,7 +95,8 @@ func bucketOwner(q *Query) string { return q.Grant.Tenant() + "/" + q.Grant.Prin
 
 // Reservations takes one from the bucket of each rate duty and each budget of
 // calls. The bucket is of the policy and the person, so that nobody uses up
-// another's.
+// another's. A rate's is also of the tier: work in the background keeps nobody
+// waiting who sits in front of a screen. A budget is the person's over all tiers.
 func (d Decision) Reservations(q *Query) ([]audit.Reservation, error) {
 	var all []audit.Reservation
 	who := bucketOwner(q)
@@ -106,7 +107,7 @@ func (d Decision) Reservations(q *Query) ([]audit.Reservation, error) {
 			if err != nil {
 				return nil, fmt.Errorf("duty of policy %s: %w", duty.PolicyID, err)
 			}
-			all = append(all, audit.Reservation{Bucket: duty.PolicyID + bucketOf + who, Cost: 1, Limit: r.limit, Window: r.window})
+			all = append(all, audit.Reservation{Bucket: strings.Join([]string{duty.PolicyID, who, string(q.Grant.Tier())}, bucketOf), Cost: 1, Limit: r.limit, Window: r.window})
 		case KindBudget:
 			b, err := parseBudget(duty.Text)
 			if err != nil {
