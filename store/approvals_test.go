@@ -144,3 +144,27 @@ func TestACallAsksOnce(t *testing.T) {
 		t.Errorf("got %v, want the second refused", full)
 	}
 }
+
+// Whoever is asked may say no, and may take a day: until the call is made it costs
+// nothing.
+func TestACallThatWaitsIsNotCharged(t *testing.T) {
+	clock := &watch{}
+	s := storetest.Start(t, store.Config{DSN: tempDSN(t), Clock: clock.Now})
+	one := audit.Reservation{Bucket: "b", Cost: 1, Limit: 1, Window: time.Minute, Reason: string(fault.BudgetExhausted)}
+	wait := func(id string) error {
+		a := question(id, "run_1/"+id, clock.Now())
+		return s.Append(audit.Entry{Record: storetest.Sample("acme", a.CallID), Reserve: []audit.Reservation{one}, Ask: &audit.Ask{Approval: a, Limit: 20}}).Wait(t.Context())
+	}
+	for _, id := range []string{"apr_1", "apr_2"} {
+		if err := wait(id); err != nil {
+			t.Errorf("%s: got %v, want it to wait", id, err)
+		}
+	}
+
+	if err := s.Reserve(t.Context(), []audit.Reservation{one}); err != nil {
+		t.Errorf("got %v, want the bucket as it was", err)
+	}
+	if full, ok := errors.AsType[*audit.Exhausted](wait("apr_3")); !ok || full.Reason != string(fault.BudgetExhausted) {
+		t.Errorf("got %v, want nobody bothered for a call that could not be made", full)
+	}
+}
