@@ -202,19 +202,26 @@ func TestWitnessThatMissedSomethingIsTold(t *testing.T) {
 }
 
 func TestReadersDoNotServeATamperedRow(t *testing.T) {
-	path, _ := stopped(t, 3)
-	change(t, tamper(t, path), "UPDATE audit SET tool = 'x' WHERE sequence = 2")
-	r, err := store.OpenReadOnly(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	n := 0
-	for _, err = range r.Query(t.Context(), audit.Filter{Tenant: "acme"}) {
-		n++
-	}
-	if !errors.Is(err, store.ErrDamaged) || n != 2 {
-		t.Errorf("got %d elements, %v", n, err)
+	for what, query := range map[string]string{
+		"a column":                 "UPDATE audit SET tool = 'x' WHERE sequence = 2",
+		"bytes that no column has": `UPDATE audit SET body = CAST(replace(CAST(body AS TEXT), '"acr":"mfa"', '"acr":"pwd"') AS BLOB) WHERE sequence = 2`,
+	} {
+		t.Run(what, func(t *testing.T) {
+			path, _ := stopped(t, 3)
+			change(t, tamper(t, path), query)
+			r, err := store.OpenReadOnly(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			n := 0
+			for _, err = range r.Query(t.Context(), audit.Filter{Tenant: "acme"}) {
+				n++
+			}
+			if !errors.Is(err, store.ErrDamaged) || n != 2 {
+				t.Errorf("got %d elements, %v", n, err)
+			}
+		})
 	}
 }
 

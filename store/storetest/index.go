@@ -177,6 +177,12 @@ func requestIDsAreUniqueForADay(t *testing.T, dsn string) {
 			t.Errorf("got %v, want room beside another tenant, person or method", err)
 		}
 	}
+	if id, _, ok, err := s.RequestID(t.Context(), "acme", store.Owner{Issuer: "idp", Subject: "bob"}, "RunAgent", "req-1"); !ok || err != nil || id == runID {
+		t.Errorf("got %s, %v, %v, want bob's own run", id, ok, err)
+	}
+	if id, _, ok, _ := s.RequestID(t.Context(), "acme", store.Owner{Issuer: "partner", Subject: "alice"}, "RunAgent", "req-1"); ok {
+		t.Errorf("got %s for somebody who used no such id", id)
+	}
 	s.Clock.Add(24*time.Hour - 1)
 	if err := put(30, nil); err == nil {
 		t.Error("got the id before the day was over")
