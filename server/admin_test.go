@@ -279,6 +279,43 @@ func TestTheAuditLogTellsTheWholeCall(t *testing.T) {
 	}
 }
 
+// One id joins what a call left behind: its rows, those of what it called, and what
+// its caller was told.
+func TestOneTraceIDJoinsACallItsRowsAndItsAnswer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	a := w.as(alice)
+	run, err := a.agents().RunAgent(a.ctx(t), &behalfv1.RunAgentRequest{Agent: "triage", Input: refundIt})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, denied := a.tools().CallTool(a.ctx(t), &behalfv1.CallToolRequest{Tool: "no_such_tool", ArgumentsJson: "{}"})
+
+	ids := map[string][]string{}
+	for _, r := range w.as(carol).records(t, &behalfv1.QueryAuditRequest{User: "alice"}) {
+		ids[r.GetTraceId()] = append(ids[r.GetTraceId()], r.GetAction()+" "+r.GetTool())
+	}
+
+	if len(ids) != 2 {
+		t.Fatalf("got the ids %v, want one of each call", ids)
+	}
+	told := ""
+	for _, d := range status.Convert(denied).Details() {
+		if i, ok := d.(*errdetails.ErrorInfo); ok {
+			told = i.GetMetadata()["request_id"]
+		}
+	}
+	if rows := ids[told]; len(told) != 32 || !slices.Equal(rows, []string{"call_tool no_such_tool"}) {
+		t.Errorf("the caller was told %q, whose rows are %q", told, rows)
+	}
+	delete(ids, told)
+	for id, rows := range ids {
+		if !slices.Contains(rows, "run_agent ") || !slices.Contains(rows, "call_tool refund_order") {
+			t.Errorf("%s has the rows %q, want those of run %s and of its tools", id, rows, run.GetRunId())
+		}
+	}
+}
+
 func TestVerifyAuditFindsAChangedByte(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})

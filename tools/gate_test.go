@@ -37,6 +37,10 @@ func TestChecksComeInTheirOrderAndNoneIsSkipped(t *testing.T) {
 		person     []string
 		ceiling    *identity.Scopes
 	}
+	locked := policy.LockTarget{Kind: policy.LockTool, Tenant: "acme", ID: "refund"}
+	if _, err := w.guard.Lock(t.Context(), policy.Lock{Target: locked, ByTenant: "acme"}); err != nil {
+		t.Fatal(err)
+	}
 	s := state{"nope", `{"amount":1,"amount":2}`, true, nil, new(identity.NewScopes())}
 	for _, step := range []struct {
 		repair func()
@@ -46,7 +50,12 @@ func TestChecksComeInTheirOrderAndNoneIsSkipped(t *testing.T) {
 		{func() { s.name = "post" }, fault.ToolUnknown}, // it exists, but not for this agent
 		{func() { s.name = "refund" }, fault.ArgumentInvalid},
 		{func() { s.args = `{"owner":"eve","amount":"x"}` }, fault.ArgumentInvalid},
-		{func() { s.args = `{"owner":"eve","amount":50}` }, fault.CredentialExpired},
+		{func() { s.args = `{"owner":"eve","amount":50}` }, fault.PrincipalLocked},
+		{func() {
+			if err := w.guard.Unlock(t.Context(), locked, "acme"); err != nil {
+				t.Error(err)
+			}
+		}, fault.CredentialExpired},
 		{func() { s.expired = false }, fault.ScopeMissing},
 		{func() { s.person = []string{scope} }, fault.DelegationScope},
 		{func() { s.ceiling = nil }, fault.OwnerMismatch},
@@ -423,6 +432,30 @@ func TestDirectRefusesWithAnErrorAndAnswersDurably(t *testing.T) {
 	}
 	if _, err := w.newGate("", nil, tools.Limits{}).Direct(ctx, call("refund", mine)); !errors.Is(err, fault.ToolUnknown) {
 		t.Errorf("no references: got %v, want that there is nothing", err)
+	}
+}
+
+// forgetful loses the outcomes.
+type forgetful struct{ audit.Sink }
+
+func (s forgetful) Append(e audit.Entry) *audit.Receipt {
+	if e.Record.Phase != audit.Outcome {
+		return s.Sink.Append(e)
+	}
+	lost := audit.NewReceipt()
+	lost.Settle(errors.New("the disk is full"))
+	return lost
+}
+
+func TestADirectCallWhoseOutcomeIsLostIsNotReportedAsDone(t *testing.T) {
+	w := newWorld(t, options{})
+	w.useSink(forgetful{w.log})
+	ctx := identity.WithGrant(t.Context(), identity.Root("g", w.person(scope), nil, ""))
+
+	got, err := w.newGate("", w.registry.Names(), tools.Limits{}).Direct(ctx, call("refund", mine))
+
+	if !errors.Is(err, fault.AuditUnavailable) || w.effects() != 1 {
+		t.Errorf("got %+v, %v and %d effects, want AUDIT_UNAVAILABLE after one", got, err, w.effects())
 	}
 }
 
