@@ -97,6 +97,21 @@ func TestErrorTextIsHostileAndBounded(t *testing.T) {
 	}
 }
 
+// A path says where in a result something stands. In the text of an error it may
+// stand anywhere.
+func TestErrorTextIsWithheldWhereResultsHideSomething(t *testing.T) {
+	w := newWorld(t, options{
+		tools:    []tools.Tool{raw("t", tools.Read, failsWith(errors.New("no order of 123-45-6789")))},
+		policies: `@id("less") @redact("result:$.ssn") forbid (principal, action == Action::"call_tool", resource == Tool::"t");`,
+	})
+
+	fin := w.finished(w.bob(), call("t", "{}"))
+
+	if msg := read(t, fin).Error.Message; !fin.Failed || strings.Contains(fin.Result, "123-45-6789") || !strings.Contains(msg, "withheld") {
+		t.Errorf("got %s, want a text that says that it is withheld", fin.Result)
+	}
+}
+
 func TestAFaultShowsItsMessageAndNotItsCause(t *testing.T) {
 	f := fault.New(codes.Unavailable, fault.ToolUnavailable, "the backend is down").RetryIn(time.Minute).Because(errors.New("CANARY"))
 	w := newWorld(t, options{tools: []tools.Tool{raw("t", tools.Read, failsWith(f))}})

@@ -34,6 +34,7 @@ var hostile = map[string]string{
 	"minus infinity":             `{"a":-Infinity}`,
 	"huge exponent":              `{"a":1e999999999}`,
 	"small exponent":             `{"a":1e2}`,
+	"fraction and exponent":      `{"a":1.5e3}`,
 	"beyond 64 bits":             `{"a":9223372036854775808}`,
 	"below 64 bits":              `{"a":-9223372036854775809}`,
 	"too many digits":            `{"a":0.` + strings.Repeat("1", 40) + `}`,
@@ -60,7 +61,7 @@ var hostile = map[string]string{
 	"too deep":                   strings.Repeat(`{"a":`, 33) + `1` + strings.Repeat(`}`, 33),
 	"too deep, lists":            `{"a":` + strings.Repeat(`[`, 32) + strings.Repeat(`]`, 32) + `}`,
 	"far too deep":               strings.Repeat(`[`, 60000),
-	"too large":                  `{"a":"` + strings.Repeat("x", maxArguments) + `"}`,
+	"too large":                  `{"a":"` + strings.Repeat("x", 64<<10-7) + `"}`, // by one byte
 	"a list":                     `[]`,
 	"a string":                   `""`,
 	"null":                       `null`,
@@ -84,6 +85,7 @@ func TestExactArgumentsAreKeptByteForByte(t *testing.T) {
 		{`{"s":"a\u00e9\ud83d\ude00\n<&>","t":"é😀 "}`, ``},
 		{`{"z":{"y":[true,false,null]},"a":""}`, ``},
 		{strings.Repeat(`{"a":`, 32) + `1` + strings.Repeat(`}`, 32), ``},
+		{`{"a":"` + strings.Repeat("x", 64<<10-8) + `"}`, ``},
 	} {
 		if tc.want == "" {
 			tc.want = tc.text
