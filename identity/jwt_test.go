@@ -100,12 +100,17 @@ func TestVerifierHoldsATokenToItsCertificate(t *testing.T) {
 	_, right := f.verifier.Verify(t.Context(), token, "leaf-one")
 	_, wrong := f.verifier.Verify(t.Context(), token, "leaf-two")
 	_, none := f.verifier.Verify(t.Context(), token, "")
+	both := identity.NewSecret(f.claim("cnf", map[string]any{"x5t#S256": "leaf-one", "jkt": "abc"}))
+	_, more := f.verifier.Verify(t.Context(), both, "leaf-one")
 
 	if right != nil {
 		t.Errorf("its own certificate: %v", right)
 	}
 	if !errors.Is(wrong, fault.CredentialInvalid) || !errors.Is(none, fault.CredentialInvalid) {
 		t.Errorf("got %v and %v, want CREDENTIAL_INVALID", wrong, none)
+	}
+	if !errors.Is(more, fault.CredentialInvalid) {
+		t.Errorf("got %v for a token that also confirms what cannot be checked, want CREDENTIAL_INVALID", more)
 	}
 }
 
