@@ -100,7 +100,7 @@ func TestVerifierHoldsATokenToItsCertificate(t *testing.T) {
 	_, right := f.verifier.Verify(t.Context(), token, "leaf-one")
 	_, wrong := f.verifier.Verify(t.Context(), token, "leaf-two")
 	_, none := f.verifier.Verify(t.Context(), token, "")
-	both := identity.NewSecret(f.claim("cnf", map[string]any{"x5t#S256": "leaf-one", "jkt": "abc"}))
+	both := identity.NewSecret(f.Claim("cnf", map[string]any{"x5t#S256": "leaf-one", "jkt": "abc"}))
 	_, more := f.verifier.Verify(t.Context(), both, "leaf-one")
 
 	if right != nil {
