@@ -147,7 +147,8 @@ func (w *world) db() string { return w.path("state", "behalf.db") }
 // policy writes a file of the policy folder.
 func (w *world) policy(name, text string) {
 	w.t.Helper()
-	if err := os.WriteFile(w.path("desk", "policies", name), []byte(text), 0o600); err != nil {
+	file := w.path("desk", "policies", name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -200,6 +201,7 @@ func (w *world) start() {
 				{ID: "spiffe://" + acmeDomain + "/app", Issuers: []string{acmeIssuer}, Scopes: []string{"crm.read"}},
 				{ID: "spiffe://" + acmeDomain + "/batch"},
 				{ID: "spiffe://" + acmeDomain + "/frozen", Issuers: []string{acmeIssuer}, Scopes: []string{"crm.read"}},
+				{ID: "spiffe://" + acmeDomain + "/gateway", Issuers: []string{acmeIssuer, globexIssuer}},
 				{ID: "spiffe://" + globexDomain + "/app", Issuers: []string{globexIssuer}},
 			},
 		}),

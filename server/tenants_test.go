@@ -1,13 +1,18 @@
 package server_test
 
 import (
+	"context"
+	"database/sql"
 	"errors"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/behalf-dev/behalf/config"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -150,5 +155,158 @@ func (m *matrix) thereFor(hers objects) {
 	succeed(m.t, err)
 	if rows := b.records(m.t, &behalfv1.QueryAuditRequest{SessionId: hers["session_id"]}); len(rows) == 0 {
 		m.t.Error("the session has no rows, so that nobody sees them proves nothing")
+	}
+}
+
+// twins are two people of one name, in two tenants that share nothing.
+func (w *world) twins() map[string]*client {
+	sam := person{"sam", []string{"support", "manager", "auditor"}, "crm.read orders.read orders.refund audit.read ops"}
+	return map[string]*client{
+		"acme":   {w.dial(w.workload(w.acme, "/app")), bearer(w.token(w.idp, sam, nil))},
+		"globex": {w.dial(w.workload(w.globex, "/app")), bearer(w.token(w.other, sam, nil))},
+	}
+}
+
+// TestPeopleOfOneNameInTwoTenantsShareNothing does the same as both: their runs,
+// sessions, repeated requests, limits, policies, locks and audit chains are apart,
+// and everything that is kept has the tenant that was verified.
+func TestPeopleOfOneNameInTwoTenantsShareNothing(t *testing.T) {
+	t.Parallel()
+	addr := freePort(t)
+	w := newWorld(t, setup{
+		embedded: true, edit: func(c *config.Config) { c.Server.HTTP = addr },
+		spies: []tools.Tool{
+			tools.Func("look_up", "Looks.", func(context.Context, none) (string, error) { return "seen", nil }, tools.ReadOnly()),
+			tools.Func("peer", "Looks.", func(context.Context, none) (string, error) { return "seen", nil }, tools.ReadOnly()),
+		},
+		policies: map[string]string{
+			"twice.cedar":                `@id("twice") @rate("2/1h") forbid (principal, action == Action::"call_tool", resource == Tool::"look_up");`,
+			"tenants/globex/never.cedar": `@id("never") forbid (principal, action == Action::"call_tool", resource == Tool::"peer");`,
+		},
+	})
+	both := w.twins()
+	sessions, runs := map[string]string{}, map[string]string{}
+	call := func(tenant, tool string) error {
+		c := both[tenant]
+		_, err := c.tools().CallTool(c.ctx(t), &behalfv1.CallToolRequest{Tool: tool, ArgumentsJson: "{}"})
+		return err
+	}
+
+	for tenant, c := range both {
+		r, err := c.runs().CreateRun(c.ctx(t), &behalfv1.CreateRunRequest{Target: &behalfv1.CreateRunRequest_Agent{Agent: "triage"}, Input: "hello", RequestId: "the-same-id"})
+		succeed(t, err)
+		runs[tenant], sessions[tenant] = r.GetRunId(), r.GetSessionId()
+		c.finished(t, r.GetRunId())
+		for range 2 {
+			succeed(t, call(tenant, "look_up"))
+		}
+		wantError(t, call(tenant, "look_up"), codes.ResourceExhausted, "RATE_LIMITED")
+	}
+	succeed(t, call("acme", "peer"))
+	wantError(t, call("globex", "peer"), codes.PermissionDenied, "POLICY_DENIED")
+	for tenant, c := range both {
+		l, err := c.sessions().ListSessions(c.ctx(t), &behalfv1.ListSessionsRequest{})
+		if err != nil || len(l.GetSessions()) != 1 || l.GetSessions()[0].GetSessionId() != sessions[tenant] {
+			t.Errorf("%s: got %v, %v, want its own session", tenant, l, err)
+		}
+		for _, r := range c.records(t, &behalfv1.QueryAuditRequest{User: "sam"}) {
+			if r.GetTenant() != tenant || r.GetRunId() != "" && r.GetRunId() == runs[map[string]string{"acme": "globex", "globex": "acme"}[tenant]] {
+				t.Errorf("%s: got %v, want its own rows", tenant, r)
+			}
+		}
+	}
+	succeed(t, both["acme"].lock(t, lockTool("peer")))
+	succeed(t, w.as(bob).lock(t, lockUser("acme/sam")))
+	wantError(t, call("acme", "peer"), codes.PermissionDenied, "PRINCIPAL_LOCKED")
+	wantError(t, call("globex", "peer"), codes.PermissionDenied, "POLICY_DENIED")
+
+	metrics := string(scrape(t, addr))
+	w.stop()
+	w.wantKeptApart(sessions, runs)
+	for _, private := range []string{"acme", "globex", "sam", "bob", "look_up", sessions["acme"], runs["globex"]} {
+		if strings.Contains(metrics, private) {
+			t.Errorf("the metrics name %q", private)
+		}
+	}
+	if !strings.Contains(metrics, `grpc_method="CallTool"`) {
+		t.Error("there are no metrics of the calls, so that nobody is named in them proves nothing")
+	}
+}
+
+// wantKeptApart looks at what is on the disk.
+func (w *world) wantKeptApart(sessions, runs map[string]string) {
+	w.t.Helper()
+	db, err := sql.Open("sqlite", w.db())
+	succeed(w.t, err)
+	defer db.Close()
+	list := func(query string) string {
+		rows, err := db.QueryContext(w.t.Context(), query)
+		succeed(w.t, err)
+		defer rows.Close()
+		var out []string
+		for rows.Next() {
+			var s string
+			succeed(w.t, rows.Scan(&s))
+			out = append(out, s)
+		}
+		succeed(w.t, rows.Err())
+		return strings.Join(out, " ")
+	}
+	for _, tenant := range []string{"acme", "globex"} {
+		other := map[string]string{"acme": "globex", "globex": "acme"}[tenant]
+		if got, want := list(`SELECT name FROM names WHERE tenant = '`+tenant+`'`), sessions[other]; !strings.Contains(got, sessions[tenant]) || strings.Contains(got, want) {
+			w.t.Errorf("%s: got names %q", tenant, got)
+		}
+		if got := list(`SELECT run_id FROM requests WHERE tenant = '` + tenant + `'`); got != runs[tenant] {
+			w.t.Errorf("%s: got requests of %q, want of %q", tenant, got, runs[tenant])
+		}
+		for _, table := range []string{"runs", "sessions", "grants", "audit"} {
+			if list(`SELECT count(*) FROM `+table+` WHERE tenant = '`+tenant+`'`) == "0" {
+				w.t.Errorf("%s: no row in %s", tenant, table)
+			}
+		}
+		if got := list(`SELECT bucket FROM spends`); !strings.Contains(got, tenant+"/sam") {
+			w.t.Errorf("got buckets %q, want one of %s", got, tenant)
+		}
+	}
+	if got := list(`SELECT DISTINCT tenant FROM audit ORDER BY tenant`); got != "acme globex" && got != "acme globex system" {
+		w.t.Errorf("got audit chains %q", got)
+	}
+	found := allOfIt{}
+	found.disk(w.t, w)
+	for tenant, session := range sessions {
+		subject := regexp.MustCompile(`behalf\.s\.\d\d\.([a-z]+)\.` + session)
+		seen := map[string]bool{}
+		for _, text := range found {
+			for _, m := range subject.FindAllSubmatch(text, -1) {
+				seen[string(m[1])] = true
+			}
+		}
+		if len(seen) != 1 || !seen[tenant] {
+			w.t.Errorf("got the session's subject under %v, want under %s", seen, tenant)
+		}
+	}
+}
+
+// TestTrustDomainAndIssuerMustAgreeOnTheTenant has a workload of acme that may
+// present the users of both issuers.
+func TestTrustDomainAndIssuerMustAgreeOnTheTenant(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	gateway := w.dial(w.workload(w.acme, "/gateway"))
+
+	for name, row := range map[string]struct {
+		token string
+		code  codes.Code
+		why   string
+	}{
+		"its own":   {w.token(w.idp, alice, nil), codes.OK, ""},
+		"another's": {w.token(w.other, erin, nil), codes.PermissionDenied, "TENANT_MISMATCH"},
+	} {
+		c := &client{gateway, bearer(row.token)}
+		_, err := c.admin().WhoAmI(c.ctx(t), &behalfv1.WhoAmIRequest{})
+		if status.Code(err) != row.code || reason(err) != row.why {
+			t.Errorf("%s: got %v, want %s %s", name, err, row.code, row.why)
+		}
 	}
 }
