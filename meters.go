@@ -1,6 +1,8 @@
 package behalf
 
 import (
+	"time"
+
 	"github.com/behalf-dev/behalf/store"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -46,4 +48,52 @@ func (m *meters) register(r *prometheus.Registry, journal func() store.JournalSt
 		}
 	}
 	return nil
+}
+
+// registerTrust shows how long what we verify others and show ourselves by is good
+// for. The worst of the issuers counts: their names could be those of tenants, and
+// the log has them.
+func (s *Server) registerTrust() error {
+	for name, one := range map[string]struct {
+		help  string
+		value func() float64
+	}{
+		"behalf_svid_expires_seconds":    {"Seconds until the server's own certificate ends; 0 without one, negative once it has ended.", s.svidLeft},
+		"behalf_issuer_keys_age_seconds": {"Seconds since the keys of an issuer were last confirmed, of the one for which that is longest.", s.keysAge},
+		"behalf_issuer_keys_failing":     {"Issuers whose keys could not be fetched the last time.", s.keysFailing},
+	} {
+		if err := s.opt.metrics.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: one.help}, one.value)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) svidLeft() float64 {
+	svid, err := s.peers.Own()
+	if err != nil {
+		return 0
+	}
+	return svid.NotAfter.Sub(s.opt.now()).Seconds()
+}
+
+func (s *Server) keysAge() float64 {
+	var oldest time.Duration
+	for _, st := range s.verifier.Status() {
+		since := st.Fetched
+		if since.IsZero() {
+			since = s.started
+		}
+		oldest = max(oldest, s.opt.now().Sub(since))
+	}
+	return oldest.Seconds()
+}
+
+func (s *Server) keysFailing() (n float64) {
+	for _, st := range s.verifier.Status() {
+		if st.Err != nil {
+			n++
+		}
+	}
+	return n
 }

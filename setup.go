@@ -244,6 +244,9 @@ func (s *Server) openIdentity(ctx context.Context) error {
 	if s.verifier, err = identity.NewVerifier(identity.VerifierConfig{Issuers: i.Issuers, Logger: s.opt.log, Now: s.opt.now}); err != nil {
 		return err
 	}
+	if err := s.registerTrust(); err != nil {
+		return err
+	}
 	if r, ok := i.Source.(interface{ Run(context.Context) error }); ok {
 		s.stage("certificates", r.Run)
 	}

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"fmt"
+	"io/fs"
 	"strings"
 	"testing"
 
@@ -111,6 +113,18 @@ func TestServingNeedsAnIdentity(t *testing.T) {
 
 	if len(got) != 2 || !strings.Contains(got[0]+got[1], "identity.workload.source: is missing") {
 		t.Errorf("got %v, want a missing source and missing grants", got)
+	}
+}
+
+func TestJWTBundlesNeedAnAudience(t *testing.T) {
+	const files = `identity: { workload: { source: files, cert: c.pem, key: k.pem, bundles: { a.example: a.pem }, jwt_bundles: { a.example: a.jwks }, tenants: { a.example: acme }%s } }`
+	at := world(map[string]fs.FileMode{"c.pem": 0o644, "k.pem": 0o600, "a.pem": 0o644, "a.jwks": 0o644})
+
+	_, err := Parse("behalf.yaml", []byte(minimal+fmt.Sprintf(files, "")), at)
+	_, with := Parse("behalf.yaml", []byte(minimal+fmt.Sprintf(files, ", audiences: [behalf]")), at)
+
+	if err == nil || !strings.Contains(err.Error(), "identity.workload.audiences: is missing") || with != nil {
+		t.Errorf("got %v and %v, want a missing audience and none", err, with)
 	}
 }
 

@@ -1,9 +1,13 @@
 package identity
 
 import (
+	"context"
+	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/behalf-dev/behalf/fault"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -116,4 +120,22 @@ func TestAbsentKidsAreRememberedInBoundedSpace(t *testing.T) {
 	if len(s.missing) != maxMissingKeys {
 		t.Errorf("got %d, want %d", len(s.missing), maxMissingKeys)
 	}
+}
+
+// TestAFetchHasADeadline so that an issuer which never answers holds up nobody for
+// longer (SECURITY 2.1).
+func TestAFetchHasADeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &keySet{now: time.Now, log: orDiscard(nil), maxStale: time.Hour, load: func(ctx context.Context) (document, error) {
+			<-ctx.Done()
+			return document{}, ctx.Err()
+		}}
+		begun := time.Now()
+
+		_, _, err := s.find(t.Context(), "k1")
+
+		if took := time.Since(begun); took != 5*time.Second || !errors.Is(err, fault.KeysetUnavailable) {
+			t.Errorf("got %v after %v, want KEYSET_UNAVAILABLE after 5 s", err, took)
+		}
+	})
 }

@@ -4,11 +4,14 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"net/url"
+	"regexp"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/config"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/identity/identitytest"
@@ -195,4 +198,77 @@ func TestARemovedAuthorityEndsItsStreams(t *testing.T) {
 	w.trustSigner(w.acme, identitytest.NewSigner(t, "ES256", "svid"))
 
 	s.wantEnd(codes.Unauthenticated, "CREDENTIAL_INVALID", "old", "old key")
+}
+
+// TestAWorkloadRefreshesItsConversation with a JWT-SVID of its own, and with
+// nobody else's.
+func TestAWorkloadRefreshesItsConversation(t *testing.T) {
+	t.Parallel()
+	w, _ := hanging(t, setup{optional: true, policies: batchMayRun})
+	signer, end := w.svidSigner(), time.Now().Add(3*time.Second)
+	nobody, short := w.dial(nil), w.svid(signer, map[string]any{"exp": end.Unix()})
+	s := newStreams(t)
+	kept := s.converse("kept", &client{nobody, bearer(short)}, "support")
+	other := s.converse("other", &client{nobody, bearer(short)}, "support")
+	person := s.converse("person", &client{nobody, bearer(short)}, "support")
+	kept.refresh(w.svid(signer, map[string]any{"jti": "next"}))
+	other.refresh(w.svid(signer, map[string]any{"sub": "spiffe://" + acmeDomain + "/batch"}))
+	person.refresh(w.token(w.idp, alice, nil))
+
+	<-time.After(time.Until(end))
+
+	s.wantEnd(codes.Unauthenticated, "CREDENTIAL_EXPIRED", "other", "person")
+}
+
+func TestMetricsShowWhenTrustRunsOut(t *testing.T) {
+	t.Parallel()
+	forge, addr := identitytest.NewForge(t, "forged", time.Now), freePort(t)
+	w := newWorld(t, setup{optional: true, issuers: forge.Issuers(), edit: func(c *config.Config) { c.Server.HTTP = addr }})
+	for _, bad := range forge.Bad() {
+		if bad.Line == "2.3" {
+			c := &client{w.dial(nil), bearer(bad.Token)}
+			_, err := c.admin().WhoAmI(c.ctx(t), &behalfv1.WhoAmIRequest{})
+			wantError(t, err, codes.Unavailable, "KEYSET_UNAVAILABLE")
+		}
+	}
+
+	text := string(scrape(t, addr))
+
+	for name, want := range map[string]func(float64) bool{
+		"behalf_svid_expires_seconds":    func(v float64) bool { return v > 3600 && v <= 24*3600 },
+		"behalf_issuer_keys_age_seconds": func(v float64) bool { return v >= 0 && v < 60 },
+		"behalf_issuer_keys_failing":     func(v float64) bool { return v == 1 },
+	} {
+		m := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(text)
+		if m == nil {
+			t.Errorf("there is no %s", name)
+			continue
+		}
+		if v, err := strconv.ParseFloat(m[1], 64); err != nil || !want(v) {
+			t.Errorf("got %s %s", name, m[1])
+		}
+	}
+}
+
+// TestAClientsTraceIsNotOurs: a client can neither choose the id that joins log and
+// audit nor make two calls share one (SECURITY 4.7).
+func TestAClientsTraceIsNotOurs(t *testing.T) {
+	t.Parallel()
+	out := make(chan seen, 8)
+	w := newWorld(t, setup{spies: []tools.Tool{peek(out)}})
+	const theirs = "4bf92f3577b34da6a3ce929d0e0e4736"
+	a := w.as(alice).with("traceparent", "00-"+theirs+"-00f067aa0ba902b7-01", "tracestate", "x=1", "x-request-id", theirs, "x-trace-id", theirs)
+	for range 2 {
+		_, err := a.tools().CallTool(a.ctx(t), &behalfv1.CallToolRequest{Tool: "peek", ArgumentsJson: "{}"})
+		succeed(t, err)
+	}
+
+	ids := map[string]bool{}
+	for _, r := range w.as(carol).records(t, &behalfv1.QueryAuditRequest{Tool: "peek"}) {
+		ids[r.GetTraceId()] = true
+	}
+
+	if len(ids) != 2 || ids[theirs] || ids[""] {
+		t.Errorf("got trace ids %v, want one of ours for each call", ids)
+	}
 }
