@@ -254,14 +254,18 @@ func (s *Server) openIdentity(ctx context.Context) error {
 	return s.warm(ctx)
 }
 
-// warm fetches keys before the first call, if an issuer demands it.
+// warm fetches before the first call the keys of the issuers that demand it.
 func (s *Server) warm(ctx context.Context) error {
+	var names []string
 	for _, i := range s.cfg.Identity.JWT.Issuers {
 		if i.RequireAtStart {
-			return s.verifier.Warm(ctx)
+			names = append(names, i.Issuer)
 		}
 	}
-	return nil
+	if len(names) == 0 {
+		return nil
+	}
+	return s.verifier.Warm(ctx, names...)
 }
 
 // identity is what WithIdentity brought, or what the config says.

@@ -93,3 +93,21 @@ func BenchmarkIdentify(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkSeenJWTSVID(b *testing.B) {
+	ca, dev := identitytest.NewCA(b), devIssuer(b, issuerName)
+	who, err := identity.NewIdentifier(identity.IdentifierConfig{
+		Peers: newPeers(b, identity.PeersConfig{Source: ca, Audiences: []string{"behalf"}}), Verifier: newVerifier(b, nil, dev.Issuer("behalf", "acme")),
+		ClientCertificate: identity.CertificateOptional,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	state, md := identitytest.State(nil), identitytest.Metadata(identitytest.IssueJWT(b, ca, "/job", "behalf"))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := who.Identify(b.Context(), state, md); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

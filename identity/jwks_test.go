@@ -40,13 +40,44 @@ func TestKeysThatMustNotVerifyDoNot(t *testing.T) {
 	}
 }
 
-func TestWeakRSAKeysDoNotVerify(t *testing.T) {
-	s := newServed(t)
-	n := strings.Repeat("_", 171) // 1026 bits
-	s.ServeKeys([]byte(`{"keys":[{"kty":"RSA","kid":"k1","e":"AQAB","n":"` + n + `"}]}`))
+func TestKeysOfTheWrongSizeDoNotVerify(t *testing.T) {
+	for name, row := range map[string]struct {
+		jwk    string
+		usable bool
+	}{
+		"RSA of 1026 bits":           {`{"kty":"RSA","kid":"k1","e":"AQAB","n":"` + strings.Repeat("_", 171) + `"}`, false},
+		"RSA of 2052 bits":           {`{"kty":"RSA","kid":"k1","e":"AQAB","n":"` + strings.Repeat("_", 342) + `"}`, true},
+		"RSA of 8196 bits":           {`{"kty":"RSA","kid":"k1","e":"AQAB","n":"` + strings.Repeat("_", 1366) + `"}`, false},
+		"RSA with the exponent 1":    {`{"kty":"RSA","kid":"k1","e":"AQ","n":"` + strings.Repeat("_", 342) + `"}`, false},
+		"RSA with an even exponent":  {`{"kty":"RSA","kid":"k1","e":"BA","n":"` + strings.Repeat("_", 342) + `"}`, false},
+		"Ed25519 of 31 bytes":        {`{"kty":"OKP","crv":"Ed25519","kid":"k1","x":"` + encoded(strings.Repeat("x", 31)) + `"}`, false},
+		"Ed25519 of 32 bytes":        {`{"kty":"OKP","crv":"Ed25519","kid":"k1","x":"` + encoded(strings.Repeat("x", 32)) + `"}`, true},
+		"Ed25519 of 33 bytes":        {`{"kty":"OKP","crv":"Ed25519","kid":"k1","x":"` + encoded(strings.Repeat("x", 33)) + `"}`, false},
+		"X25519, which cannot sign":  {`{"kty":"OKP","crv":"X25519","kid":"k1","x":"` + encoded(strings.Repeat("x", 32)) + `"}`, false},
+		"P-521, which is not listed": {`{"kty":"EC","crv":"P-521","kid":"k1","x":"AA","y":"AA"}`, false},
+		"symmetric":                  {`{"kty":"oct","kid":"k1","k":"` + encoded("secret") + `"}`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServed(t)
+			s.ServeKeys([]byte(`{"keys":[` + row.jwk + `]}`))
 
-	if err := s.verifier.Warm(t.Context()); err == nil {
-		t.Error("got none, want a set without a usable key")
+			if err := s.verifier.Warm(t.Context()); (err == nil) != row.usable {
+				t.Errorf("got %v, want usable: %v", err, row.usable)
+			}
+		})
+	}
+}
+
+func TestOnlyTheKeysThatAreRequiredAtStartAreWaitedFor(t *testing.T) {
+	here, away := identitytest.NewIssuer(t), identitytest.NewIssuer(t)
+	away.Leave()
+	v := newVerifier(t, nil, here.Config("behalf", "acme"), away.Config("behalf", "lab"))
+
+	if err := v.Warm(t.Context(), here.URL()); err != nil {
+		t.Errorf("got %v, want the one that is required", err)
+	}
+	if v.Warm(t.Context(), away.URL()) == nil || v.Warm(t.Context()) == nil {
+		t.Error("got none, want an error for the one that is away")
 	}
 }
 

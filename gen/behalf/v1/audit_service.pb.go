@@ -565,7 +565,7 @@ type AuditRecord struct {
 	ApprovalId string `protobuf:"bytes,30,opt,name=approval_id,json=approvalId,proto3" json:"approval_id,omitempty"`
 	// Who gave it: the approver's subject.
 	Approver string `protobuf:"bytes,31,opt,name=approver,proto3" json:"approver,omitempty"`
-	// Id of the person's token (jti), never the token.
+	// Id of the token (jti), of the person or of a workload by its JWT-SVID; never the token.
 	TokenId string `protobuf:"bytes,32,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
 	// How the call ended; only in outcome and abandoned rows.
 	Outcome AuditOutcome `protobuf:"varint,33,opt,name=outcome,proto3,enum=behalf.v1.AuditOutcome" json:"outcome,omitempty"`
