@@ -179,6 +179,7 @@ func (s *Server) openRuns(ctx context.Context) error {
 	s.runs, err = runs.NewEngine(runs.Config{
 		Log: s.log, Queue: queue, Index: s.store, Grants: s.store, Targets: s.target, Hold: s.hold, Resume: s.again, Offline: s.offline, Clock: s.opt.now,
 		Logger: s.opt.log, OfflineMax: s.cfg.Runs.OfflineMax, WorkersPerPerson: s.cfg.Server.Limits.DetachedRunsPerUser,
+		QueuedPerPerson: s.cfg.Server.Limits.QueuedRunsPerUser, SessionsPerPerson: s.cfg.Server.Limits.SessionsPerUser,
 	})
 	if err != nil {
 		return err

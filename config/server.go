@@ -25,6 +25,8 @@ type Limits struct {
 	CallsPerUser         int           `yaml:"calls_per_user" range:"1..10000"`
 	ToolCallsPerUser     int           `yaml:"tool_calls_per_user" range:"1..10000"`    // in flight
 	DetachedRunsPerUser  int           `yaml:"detached_runs_per_user" range:"1..10000"` // at work
+	QueuedRunsPerUser    int           `yaml:"queued_runs_per_user" range:"1..5000"`    // detached, not at work
+	SessionsPerUser      int           `yaml:"sessions_per_user" range:"1..100000000"`  // kept
 	ApprovalsPerUser     int           `yaml:"approvals_per_user" range:"1..10000"`     // pending
 	StreamsPerConnection int           `yaml:"streams_per_connection" range:"1..100000"`
 	ConnectionsPerPeer   int           `yaml:"connections_per_peer" range:"1..100000"`

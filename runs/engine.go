@@ -50,6 +50,11 @@ type Config struct {
 	Workers    int           // detached runs at the same time; 0 means 256
 	// WorkersPerPerson are those of one person; 0 means 16. Further runs wait.
 	WorkersPerPerson int
+	// QueuedPerPerson are the detached runs of one person that may wait for their
+	// turn, so that nobody fills the queue; 0 means 100.
+	QueuedPerPerson int
+	// SessionsPerPerson are those that one person may keep; 0 means 10,000.
+	SessionsPerPerson int
 	// SessionBytes bounds the stored events of a session in which a run may still
 	// begin, and so the memory that a start can take; 0 means 64 MiB. A run that
 	// has begun may go beyond.
@@ -93,6 +98,12 @@ func NewEngine(c Config) (*Engine, error) {
 	}
 	if c.WorkersPerPerson <= 0 {
 		c.WorkersPerPerson = 16
+	}
+	if c.QueuedPerPerson <= 0 {
+		c.QueuedPerPerson = 100
+	}
+	if c.SessionsPerPerson <= 0 {
+		c.SessionsPerPerson = 10_000
 	}
 	if c.SessionBytes <= 0 {
 		c.SessionBytes = 64 << 20

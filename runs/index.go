@@ -3,9 +3,13 @@ package runs
 import (
 	"context"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/identity"
+	"google.golang.org/grpc/codes"
 )
 
 // Owner is whose run or session it is: a person, or a workload alone (its SPIFFE
@@ -89,8 +93,9 @@ const (
 type Index interface {
 	// Begin stores what a new run needs, all or nothing: its session (an existing
 	// one has its LastRun replaced), the run as PutRun does, and its grant unless
-	// that is nil.
-	Begin(ctx context.Context, s SessionRecord, r RunRecord, g *GrantRecord) error
+	// that is nil. Where the owner has no room for it nothing is stored, however many
+	// begin at once: TooManySessions or TooManyRuns says so.
+	Begin(ctx context.Context, s SessionRecord, r RunRecord, g *GrantRecord, room Room) error
 	// PutRun stores a run and claims its request id, both or neither; it fails
 	// when another run of the same owner and method has claimed it. A run that
 	// exists has its State, StopReason, Updated and Detached replaced.
@@ -110,6 +115,24 @@ type Index interface {
 	SessionByID(ctx context.Context, tenant, sessionID string) (SessionRecord, error)
 	DeleteSession(ctx context.Context, tenant, sessionID string) error
 	ListSessions(ctx context.Context, tenant string, o Owner, after string, limit int) ([]SessionRecord, error)
+}
+
+// Room is what one owner may have; 0 is not counted.
+type Room struct {
+	Sessions int // that are kept, a new one among them
+	Detached int // detached runs at work or in the queue, a new one among them
+}
+
+// TooManySessions is the answer to who keeps as many sessions as they may.
+func TooManySessions(most int, oldest string) error {
+	return fault.New(codes.ResourceExhausted, fault.StreamLimit, "you keep as many sessions as you may; delete some that you need no more with DeleteSession, or go on in one that you have").
+		With("limit", strconv.Itoa(most)).With("oldest_session_id", oldest)
+}
+
+// TooManyRuns is the answer to who has as many runs in the queue as they may.
+func TooManyRuns(most int) error {
+	return fault.New(codes.ResourceExhausted, fault.StreamLimit, "as many of your detached runs as you may have are at work or wait for their turn; wait until one has ended, or cancel one").
+		With("limit", strconv.Itoa(most))
 }
 
 // Grants keeps what runs act with, so that they can go on without their caller.

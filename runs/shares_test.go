@@ -2,12 +2,17 @@ package runs_test
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/runs"
+	"google.golang.org/grpc/codes"
 )
 
 // One person's runs must not keep another's waiting, however many there are.
@@ -69,5 +74,58 @@ func TestWhatWaitsForAShareGoesBackAtTheEnd(t *testing.T) {
 		if _, err := queue.Take(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// Nobody fills the queue, which is everybody's.
+func TestNobodyQueuesMoreThanTheirShare(t *testing.T) {
+	eachLog(t, func(t *testing.T, log runs.Log) {
+		gate := make(chan struct{})
+		slow := script(func(_ context.Context, _ *agents.Transcript, yield func(agents.Event, error) bool) {
+			<-gate
+			say(yield, of(agents.TurnStarted{Turn: 1}), reply("done"), finished("done"))
+		})
+		d := newDesk(t, log, slow, withQueue(log), func(c *runs.Config) { c.WorkersPerPerson, c.QueuedPerPerson = 1, 2 })
+		d.work(t)
+		var hers []*runs.Run
+		for range 3 {
+			hers = append(hers, d.start(t, ana(t), "", detached))
+		}
+
+		_, err := d.tryStart(ana(t), "", detached)
+
+		if f := fault.From(err); f.Code != codes.ResourceExhausted || f.Reason != fault.StreamLimit || f.Meta("limit") != "3" {
+			t.Errorf("got %v, want STREAM_LIMIT", err)
+		}
+		d.start(t, as(t, "ben", "acme", time.Hour), "", detached)
+		d.start(t, ana(t), "") // with a client that waits for it
+		close(gate)
+		for _, run := range hers {
+			if got, err := collect(run.Events(t.Context())); err != nil || end(t, got).Output != "done" {
+				t.Errorf("got %v and %v", got, err)
+			}
+			d.state(t, run)
+		}
+		d.start(t, ana(t), "", detached)
+	})
+}
+
+func TestNobodyKeepsMoreSessionsThanTheyMay(t *testing.T) {
+	d := newDesk(t, runs.NewMemory(), talker, func(c *runs.Config) { c.SessionsPerPerson = 2 })
+	first := d.start(t, ana(t), "")
+	if _, err := collect(first.Events(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	d.start(t, ana(t), "")
+
+	_, err := d.tryStart(ana(t), "")
+
+	if f := fault.From(err); f.Code != codes.ResourceExhausted || f.Reason != fault.StreamLimit || !strings.Contains(f.Message, "DeleteSession") {
+		t.Errorf("got %v, want STREAM_LIMIT and what to do", err)
+	}
+	d.start(t, as(t, "ben", "acme", time.Hour), "")
+	d.start(t, ana(t), first.SessionID) // one that there is goes on
+	if err := d.Delete(t.Context(), "acme", first.SessionID); !errors.Is(err, fault.SessionBusy) {
+		t.Errorf("got %v, want SESSION_BUSY", err)
 	}
 }

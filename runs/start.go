@@ -57,7 +57,8 @@ type Run struct {
 // be ranged over; a caller that does not do that must Cancel it.
 //
 // Faults: NOT_FOUND (target, session), SESSION_BUSY, ARGUMENT_INVALID (another
-// target, a full session, a request id with another body), RATE_LIMITED (too many wait).
+// target, a full session, a request id with another body), STREAM_LIMIT (as many
+// sessions or detached runs as one may have), RATE_LIMITED (too many of all wait).
 func (e *Engine) Start(ctx context.Context, spec Spec) (*Run, error) {
 	g, ok := identity.FromContext(ctx)
 	if !ok || g.ID() == "" {
@@ -182,15 +183,18 @@ func (e *Engine) open(ctx context.Context, run *Run, spec Spec) (err error) {
 func (e *Engine) index(ctx context.Context, run *Run) error {
 	r := run.rec
 	session := run.session.rec
+	var room Room
 	if session.SessionID == "" {
+		room.Sessions = e.cfg.SessionsPerPerson
 		session = SessionRecord{Tenant: r.Tenant, SessionID: r.SessionID, Owner: r.Owner, Target: r.Target, Created: r.Created}
 	}
 	session.Updated, session.LastRun = r.Updated, r.RunID
 	var kept *GrantRecord
 	if r.Detached { // an attached run keeps its grant only if it comes to wait
+		room.Detached = e.cfg.WorkersPerPerson + e.cfg.QueuedPerPerson
 		kept = new(RecordOf(run.grant, e.cfg.Clock()))
 	}
-	return internal("index the run", e.cfg.Index.Begin(ctx, session, r, kept))
+	return internal("index the run", e.cfg.Index.Begin(ctx, session, r, kept, room))
 }
 
 // notBegun says why a run did not begin. When it is not known whether its first

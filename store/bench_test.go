@@ -121,7 +121,7 @@ func oneRun(ctx context.Context, s *store.Store, user string) error {
 	begun := s.Append(audit.Entry{Record: start})
 	o := store.Owner{Issuer: "https://idp.example", Subject: user}
 	err := s.Begin(ctx, store.SessionRecord{Tenant: "acme", SessionID: session, Owner: o, Target: "support", Created: now, Updated: now, LastRun: run},
-		store.RunRecord{Tenant: "acme", RunID: run, SessionID: session, Owner: o, Target: "support", Kind: "agent", State: "running", Created: now, Updated: now, Method: "/behalf.v1.AgentService/StreamAgent"}, nil)
+		store.RunRecord{Tenant: "acme", RunID: run, SessionID: session, Owner: o, Target: "support", Kind: "agent", State: "running", Created: now, Updated: now, Method: "/behalf.v1.AgentService/StreamAgent"}, nil, store.Room{Sessions: 1 << 30, Detached: 1 << 30})
 	if err := errors.Join(err, begun.Wait(ctx), s.Append(audit.Entry{Record: call}).Wait(ctx)); err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ type (
 	RunRecord     = runs.RunRecord
 	SessionRecord = runs.SessionRecord
 	GrantRecord   = runs.GrantRecord
+	Room          = runs.Room
 )
 
 var (
@@ -47,8 +48,9 @@ func (s *Store) PutRun(ctx context.Context, r RunRecord) error {
 }
 
 // Begin stores what a new run needs in one closure: its session, the run and,
-// unless it is nil, its grant.
-func (s *Store) Begin(ctx context.Context, sn SessionRecord, r RunRecord, g *GrantRecord) error {
+// unless it is nil, its grant. The closure counts, too: of many that begin at once
+// no more get through than there is room for.
+func (s *Store) Begin(ctx context.Context, sn SessionRecord, r RunRecord, g *GrantRecord, room Room) error {
 	return s.Do(ctx, func(tx *Tx) error {
 		_, isNew, err := tx.name(r.Tenant, r.RunID)
 		if err != nil {
@@ -58,6 +60,9 @@ func (s *Store) Begin(ctx context.Context, sn SessionRecord, r RunRecord, g *Gra
 			tx.stand() // the session may be refused, and then nothing has changed; a new run cannot be
 		}
 		if err := s.claimRequest(tx, r); err != nil {
+			return err
+		}
+		if err := checkRoom(tx, sn, r, room); err != nil {
 			return err
 		}
 		if err := putSession(tx, sn); err != nil {
@@ -249,6 +254,15 @@ func putSession(tx *Tx, r SessionRecord) error {
 	if err != nil {
 		return err
 	}
+	var known int
+	if err := tx.Row("SELECT count(*) FROM sessions WHERE id = ?", []any{id}, &known); err != nil {
+		return err
+	}
+	if known == 0 {
+		if err := keep(tx, r); err != nil {
+			return err
+		}
+	}
 	n, err := tx.Exec(`INSERT INTO sessions (id, tenant, owner_issuer, owner_subject, target, created, updated, last_run, deleted)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (id) DO UPDATE SET updated = excluded.updated, last_run = excluded.last_run
@@ -270,6 +284,9 @@ func (s *Store) UpdateSession(ctx context.Context, tenant, sessionID, lastRun st
 func (s *Store) DeleteSession(ctx context.Context, tenant, sessionID string) error {
 	return s.Do(ctx, func(tx *Tx) error {
 		err := s.touchSession(tx, "UPDATE sessions SET deleted = $3, updated = $4 WHERE "+named+" AND deleted = 0", tenant, sessionID, 1)
+		if err == nil {
+			err = letGo(tx, tenant, sessionID)
+		}
 		if err == nil {
 			_, err = eraseMemories(tx, "tenant = $1 AND session <> '' AND session = $2", tenant, sessionID)
 		}

@@ -57,11 +57,39 @@ func (x *Index) PutRun(_ context.Context, r runs.RunRecord) error {
 }
 
 // Begin implements runs.Index.
-func (x *Index) Begin(ctx context.Context, s runs.SessionRecord, r runs.RunRecord, g *runs.GrantRecord) error {
+func (x *Index) Begin(ctx context.Context, s runs.SessionRecord, r runs.RunRecord, g *runs.GrantRecord, room runs.Room) error {
+	if err := x.has(s, r, room); err != nil {
+		return err
+	}
 	if err := x.PutRun(ctx, r); err != nil || g == nil {
 		return errors.Join(err, x.PutSession(ctx, s))
 	}
 	return errors.Join(x.PutGrant(ctx, *g), x.PutSession(ctx, s))
+}
+
+// has says whether there is room. Between it and what is stored another may begin:
+// exact is the store.
+func (x *Index) has(s runs.SessionRecord, r runs.RunRecord, room runs.Room) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	kept, at := 0, 0
+	for _, o := range x.sessions {
+		if o.Tenant == s.Tenant && o.Owner == s.Owner && !o.Deleted {
+			kept++
+		}
+	}
+	for _, o := range x.runs {
+		if o.Tenant == r.Tenant && o.Owner == r.Owner && o.Detached && o.State == runs.StateRunning {
+			at++
+		}
+	}
+	switch {
+	case room.Sessions > 0 && kept >= room.Sessions:
+		return runs.TooManySessions(room.Sessions, "")
+	case room.Detached > 0 && at >= room.Detached:
+		return runs.TooManyRuns(room.Detached)
+	}
+	return nil
 }
 
 // UpdateRunState implements runs.Index.

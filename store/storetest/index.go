@@ -238,7 +238,7 @@ func aRunBeginsWithItsSessionOrNotAtAll(t *testing.T, dsn string) {
 	for _, requestID := range []string{"", "", "req-1"} { // the name of the run is new once
 		run.RequestID = requestID
 		beside := s.Append(audit.Entry{Record: Sample("acme", "run/1")})
-		if err := s.Begin(t.Context(), session, run, nil); !errors.Is(err, fault.OwnerMismatch) {
+		if err := s.Begin(t.Context(), session, run, nil, store.Room{}); !errors.Is(err, fault.OwnerMismatch) {
 			t.Errorf("got %v, want refusal of somebody else's session", err)
 		}
 		must(t, beside.Wait(t.Context()))
@@ -247,7 +247,7 @@ func aRunBeginsWithItsSessionOrNotAtAll(t *testing.T, dsn string) {
 		}
 	}
 	session.SessionID, run.SessionID = "ses_2", "ses_2"
-	must(t, s.Begin(t.Context(), session, run, nil))
+	must(t, s.Begin(t.Context(), session, run, nil, store.Room{}))
 
 	got, err := s.RunByID(t.Context(), "acme", run.RunID)
 	if diff := cmp.Diff(got, run); err != nil || diff != "" {

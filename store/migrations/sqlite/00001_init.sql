@@ -114,7 +114,7 @@ CREATE TABLE runs (
     detached       INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX runs_owner ON runs (tenant, owner_issuer, owner_subject, created);
-CREATE INDEX runs_open  ON runs (created) WHERE state IN ('running', 'waiting');
+CREATE INDEX runs_open  ON runs (tenant, owner_issuer, owner_subject) WHERE state IN ('running', 'waiting');
 
 -- One row per request id for as long as it must be unique.
 CREATE TABLE requests (
@@ -141,7 +141,7 @@ CREATE TABLE sessions (
     last_run      TEXT    NOT NULL,
     deleted       INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX sessions_owner ON sessions (tenant, owner_issuer, owner_subject, created);
+CREATE INDEX sessions_owner ON sessions (tenant, owner_issuer, owner_subject, created) WHERE deleted = 0;
 
 -- What is remembered of people. Numbers only grow, so the newest is the highest.
 CREATE TABLE memories (
@@ -202,7 +202,17 @@ CREATE TABLE journals (
     taken INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- How many sessions each owner keeps.
+CREATE TABLE keepers (
+    tenant   TEXT    NOT NULL,
+    issuer   TEXT    NOT NULL, -- empty: a workload alone
+    subject  TEXT    NOT NULL,
+    sessions INTEGER NOT NULL,
+    PRIMARY KEY (tenant, issuer, subject)
+) STRICT, WITHOUT ROWID;
+
 -- +goose Down
+DROP TABLE keepers;
 DROP TABLE journals;
 DROP TABLE locks;
 DROP TABLE approvals;
