@@ -82,7 +82,8 @@ const (
 	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 20
 	// RESOURCE_EXHAUSTED: the budget of the window is used up. RetryInfo says when to repeat.
 	ErrorReason_ERROR_REASON_BUDGET_EXHAUSTED ErrorReason = 21
-	// RESOURCE_EXHAUSTED: the caller has too many open streams or pending approvals. Close one.
+	// RESOURCE_EXHAUSTED: the caller has too many open streams, pending approvals, queued runs
+	// or kept sessions. Close one, wait for one, or delete one.
 	ErrorReason_ERROR_REASON_STREAM_LIMIT ErrorReason = 22
 	// UNAVAILABLE: the decision cannot be recorded, so nothing was done.
 	ErrorReason_ERROR_REASON_AUDIT_UNAVAILABLE ErrorReason = 23

@@ -38,7 +38,7 @@ type RunServiceClient interface {
 	// CreateRun starts a run and answers before it has done anything. Needs any credential
 	// and a permit for run_agent or run_group_chat on the target. Records the decision
 	// before and the outcome when the run ends. Adds NOT_FOUND, SESSION_BUSY,
-	// OWNER_MISMATCH, BUDGET_EXHAUSTED.
+	// OWNER_MISMATCH, BUDGET_EXHAUSTED, STREAM_LIMIT.
 	CreateRun(ctx context.Context, in *CreateRunRequest, opts ...grpc.CallOption) (*CreateRunResponse, error)
 	// GetRun tells where a run stands. Needs any credential; policy get_run, by default
 	// only for the run's owner. Records one row. Adds NOT_FOUND, OWNER_MISMATCH.
@@ -150,7 +150,7 @@ type RunServiceServer interface {
 	// CreateRun starts a run and answers before it has done anything. Needs any credential
 	// and a permit for run_agent or run_group_chat on the target. Records the decision
 	// before and the outcome when the run ends. Adds NOT_FOUND, SESSION_BUSY,
-	// OWNER_MISMATCH, BUDGET_EXHAUSTED.
+	// OWNER_MISMATCH, BUDGET_EXHAUSTED, STREAM_LIMIT.
 	CreateRun(context.Context, *CreateRunRequest) (*CreateRunResponse, error)
 	// GetRun tells where a run stands. Needs any credential; policy get_run, by default
 	// only for the run's owner. Records one row. Adds NOT_FOUND, OWNER_MISMATCH.
