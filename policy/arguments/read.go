@@ -184,7 +184,7 @@ func readDecimal(s string) (cedar.Value, error) {
 
 func readBlob(s string) (cedar.Value, error) {
 	b, err := base64.StdEncoding.Strict().DecodeString(s)
-	if err != nil {
+	if err != nil || strings.ContainsAny(s, "\r\n") { // which the library passes over, and others do not
 		return nil, errNotBase64
 	}
 	sum := sha256.Sum256(b)

@@ -1,0 +1,67 @@
+package arguments_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/behalf-dev/behalf/policy/arguments"
+	cedar "github.com/cedar-policy/cedar-go"
+)
+
+func read(t testing.TB, args string) (cedar.Record, error) {
+	t.Helper()
+	return arguments.Read(&arguments.Readers{}, refundType(t), json.RawMessage(args), arguments.Build)
+}
+
+func TestArgumentsAreTypedByTheSchema(t *testing.T) {
+	got, err := read(t, `{"order":"c","amount":1,"fast":true,"level":"low","tags":["a","b","a"],"price":12,
+		"to":{"city":"x","zip":9007199254740993},"photo":"AQI=","any":{"any":[1,{"x":null}]},"nick":null}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for attr, want := range map[cedar.String]string{
+		"order": `"c"`, "fast": `true`, "level": `"low"`, "tags_length": `3`, "price": `decimal("12.0")`,
+		"to":    `{"city":"x", "zip":9007199254740993}`,
+		"photo": `{"length":2, "sha256":"a12871fee210fb8619291eaea194581cbd2531e4b23759d225f6806923f63222"}`,
+	} {
+		v, ok := got.Get(attr)
+		if !ok || string(v.MarshalCedar()) != want {
+			t.Errorf("%s: got %v, want %s", attr, v, want)
+		}
+	}
+	tags, _ := got.Get("tags")
+	if s, ok := tags.(cedar.Set); !ok || s.Len() != 2 {
+		t.Errorf("got tags %v, want a set of two", tags)
+	}
+	for _, attr := range []cedar.String{"any", "nick"} {
+		if v, ok := got.Get(attr); ok {
+			t.Errorf("got %s %v, want it left out", attr, v)
+		}
+	}
+}
+
+func TestArgumentErrorsDoNotShowValues(t *testing.T) {
+	_, err := read(t, `{"order":"a","amount":1,"level":"s3cret"}`)
+
+	if err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), "/level") {
+		t.Errorf("got %v, want the place without the value", err)
+	}
+}
+
+func TestASchemaThatExplodesIsRefused(t *testing.T) {
+	schema := `{"type":"object","properties":{"a":{"$ref":"#/$defs/d0"}},"$defs":{`
+	for i := range 20 {
+		next := string(rune('a'+i+1)) + "x"
+		name := string(rune('a'+i)) + "x"
+		if i == 0 {
+			name = "d0"
+		}
+		schema += `"` + name + `":{"type":"object","properties":{"l":{"$ref":"#/$defs/` + next + `"},"r":{"$ref":"#/$defs/` + next + `"}}},`
+	}
+	schema += `"end":{}}}`
+
+	if _, err := arguments.TypeOf(json.RawMessage(schema)); err == nil {
+		t.Error("got no error for a schema of a million nodes")
+	}
+}
