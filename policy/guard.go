@@ -146,7 +146,7 @@ const (
 
 func (g *Guard) begin(ctx context.Context, q *Query, can ability) (*Permit, error) {
 	e, locks := g.engine.Load(), g.locks.Load() // before the decision: Recheck compares
-	p := &Permit{guard: g, engine: e, locks: locks, query: q, decision: g.decide(e, q), started: q.Time}
+	p := &Permit{guard: g, engine: e, locks: locks, query: q, under: q.Grant.Principal(), decision: g.decide(e, q), started: q.Time}
 	reserve, err := p.arm(can)
 	p.reserved = reserve
 	if err != nil {

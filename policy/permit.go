@@ -11,6 +11,7 @@ import (
 
 	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/policy/engine"
 	"github.com/behalf-dev/behalf/policy/redact"
 )
@@ -31,7 +32,8 @@ type Permit struct {
 	approver string
 	reserved []audit.Reservation // with the decision
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex         // guards what follows
+	under    identity.Principal // the credential that was decided about
 	engine   *Engine
 	locks    *lockSet
 	decision Decision
@@ -129,13 +131,14 @@ func ended(ctx context.Context) error {
 	return fault.From(fmt.Errorf("%w: %w", context.Cause(ctx), ctx.Err()))
 }
 
-// Recheck decides again if the policy or the locks changed or the credential
-// ended since.
+// Recheck decides again if the policy, the locks or the credential changed, or the
+// credential ended, since.
 func (p *Permit) Recheck(ctx context.Context) error {
+	grant := p.query.Grant.Current()
 	p.mu.Lock()
-	same := p.guard.engine.Load() == p.engine && p.guard.locks.Load() == p.locks
+	same := p.guard.engine.Load() == p.engine && p.guard.locks.Load() == p.locks && grant.Principal() == p.under
 	p.mu.Unlock()
-	if same && p.guard.config.Clock().Before(p.query.Grant.Expires()) {
+	if same && p.guard.config.Clock().Before(grant.Expires()) {
 		return nil
 	}
 	return p.Redecide(ctx)
@@ -147,7 +150,7 @@ func (p *Permit) Recheck(ctx context.Context) error {
 // is reserved twice.
 func (p *Permit) Redecide(ctx context.Context) error {
 	e, locks, q, old := p.guard.engine.Load(), p.guard.locks.Load(), *p.query, p.Decision()
-	q.Time = p.guard.config.Clock()
+	q.Grant, q.Time = q.Grant.Current(), p.guard.config.Clock()
 	d := p.guard.decide(e, &q)
 	if d.Allow && !slices.Equal(d.Duties, old.Duties) {
 		revision := d.Revision
@@ -156,9 +159,9 @@ func (p *Permit) Redecide(ctx context.Context) error {
 	}
 	if d.Allow {
 		p.mu.Lock()
-		p.locks = locks
+		p.locks, p.under = locks, q.Grant.Principal()
 		p.mu.Unlock()
-		return p.renew(ctx, e, d, q.Time)
+		return p.renew(ctx, e, d, &q)
 	}
 	p.Done(ctx, Result{Outcome: Cancelled, Reason: d.Reason})
 	err := p.guard.deny(ctx, e, &q, d, given(p.reserved)...)
@@ -169,13 +172,13 @@ func (p *Permit) Redecide(ctx context.Context) error {
 }
 
 // renew records that the call is allowed again.
-func (p *Permit) renew(ctx context.Context, e *Engine, d Decision, now time.Time) error {
+func (p *Permit) renew(ctx context.Context, e *Engine, d Decision, q *Query) error {
+	row := recordOf(q, q.Time)
+	addDecision(row, d)
 	p.mu.Lock()
-	row := *p.row
-	row.Time, row.Duties = now.UnixNano(), nil
-	addDecision(&row, d)
-	p.row, p.engine, p.decision = &row, e, d
-	p.receipt, p.waited = p.append(&row, nil, nil), false
+	row.ArgumentsDigest, row.RedactedArguments, row.ApprovalID, row.Approver = p.row.ArgumentsDigest, p.row.RedactedArguments, p.row.ApprovalID, p.row.Approver
+	p.row, p.engine, p.decision = row, e, d
+	p.receipt, p.waited = p.append(row, nil, nil), false
 	p.mu.Unlock()
 	return p.Wait(ctx)
 }
