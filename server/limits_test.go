@@ -3,8 +3,11 @@ package server_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/behalf-dev/behalf/config"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
@@ -165,5 +168,37 @@ func TestOnePeerHasOnlySoManyConnections(t *testing.T) {
 		if tries > 1000 {
 			t.Fatal("a connection that was closed counts for ever")
 		}
+	}
+}
+
+func TestAConnectionHasOnlySoManyStreams(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{edit: func(c *config.Config) { c.Server.Limits.StreamsPerConnection = 3 }})
+	call := right(callTool, bearer(w.token(w.idp, alice, nil)))
+	k := w.wire(t, w.workload(w.acme, "/app"))
+
+	for id := uint32(1); id <= 7; id += 2 { // which never come to an end
+		k.head(id, false, call)
+	}
+
+	if got := k.outcome(7); got != "reset REFUSED_STREAM" {
+		t.Errorf("the fourth: got %q", got)
+	}
+}
+
+func TestAConnectionThatSaysNothingIsClosed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{edit: func(c *config.Config) { c.Server.Limits.ConnectTimeout = time.Second }})
+	var d net.Dialer
+	conn, err := d.DialContext(t.Context(), "tcp", w.addr)
+	succeed(t, err)
+	defer conn.Close()
+	succeed(t, conn.SetReadDeadline(time.Now().Add(patience)))
+
+	if _, err := io.Copy(io.Discard, conn); err != nil {
+		t.Errorf("without a handshake: got %v, want it closed", err)
+	}
+	if got := w.mute(t, w.workload(w.acme, "/app")).outcome(1); got != "closed" {
+		t.Errorf("without a preface: got %q, want it closed", got)
 	}
 }
