@@ -61,15 +61,27 @@ type authorizer struct {
 // so also where no policy is asked. What a call names may be locked too: that is
 // found when it is decided.
 func (a *authorizer) unlocked(ctx context.Context, c *call, rest next) error {
+	if _, known := ctx.Value(principalKey{}).(identity.Principal); !known { // it may be once the request is read
+		c.first = append(c.first, func(ctx context.Context, _ proto.Message) (context.Context, error) { return ctx, a.stopped(ctx, c) })
+		return rest(ctx)
+	}
+	if err := a.stopped(ctx, c); err != nil {
+		return err
+	}
+	return rest(ctx)
+}
+
+// stopped is why a known caller may do nothing.
+func (a *authorizer) stopped(ctx context.Context, c *call) error {
 	p, known := ctx.Value(principalKey{}).(identity.Principal)
 	if !known {
-		return rest(ctx)
+		return nil
 	}
 	q := &policy.Query{Grant: identity.Root(a.grantID(), p, nil, ""), Action: c.rule.Action, Trace: a.trace(ctx)}
 	if f := a.guard.Locked(q); f != nil {
 		return a.guard.Refuse(ctx, q, f)
 	}
-	return rest(ctx)
+	return nil
 }
 
 func (a *authorizer) layer(ctx context.Context, c *call, rest next) error {

@@ -56,8 +56,8 @@ func identifyNamed(who Identifier, md metadata.MD) func(context.Context, proto.M
 		if r, ok := m.(interface{ GetService() string }); !ok || r.GetService() == "" {
 			return ctx, nil
 		}
-		_, err := who.Identify(ctx, Connection(ctx), md)
-		return ctx, err
+		p, err := who.Identify(ctx, Connection(ctx), md)
+		return context.WithValue(ctx, principalKey{}, p), err
 	}
 }
 
