@@ -33,7 +33,7 @@ type value struct {
 type suite struct{ pkg, pattern string }
 
 var (
-	decide       = suite{"./policy", "^BenchmarkDecide$/^rules=(50|1000)$/^arguments=read$"}
+	decide       = suite{"./policy/engine", "^BenchmarkDecide$/^rules=(50|1000)$/^arguments=read$"}
 	append1and64 = suite{"./store", "^BenchmarkAppend(1|64)$"}
 	append1      = suite{"./store", "^BenchmarkAppend1$"}
 	chain        = suite{"./audit", "^BenchmarkMemory$"}
