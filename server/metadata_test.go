@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
@@ -60,5 +61,25 @@ func TestMetadataThatCouldBeTakenForIdentityEndsInTheChain(t *testing.T) {
 	}
 	if s := got.grant.Principal().Subject(); s != "alice" {
 		t.Errorf("got %q as who calls, want alice", s)
+	}
+}
+
+// A caller who could choose the id that joins the records could hide in somebody
+// else's trace, or collide with it (SECURITY 4.7).
+func TestACallersTraceIsNotOurs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	theirs := strings.Repeat("ab", 16)
+	a := w.as(alice).with("traceparent", "00-"+theirs+"-00f067aa0ba902b7-01", "tracestate", "vendor="+theirs)
+	for range 2 {
+		succeed(t, a.customer(t))
+	}
+
+	ours := map[string]int{}
+	for _, r := range w.as(bob).records(t, &behalfv1.QueryAuditRequest{Tool: "get_customer"}) {
+		ours[r.GetTraceId()]++
+	}
+	if len(ours) != 2 || ours[theirs] > 0 || ours[""] > 0 {
+		t.Errorf("got traces %v, want one for each call, and not the caller's", ours)
 	}
 }
