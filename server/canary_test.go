@@ -210,7 +210,11 @@ func (s *singer) wrongly() {
 	s.tokens = append(s.tokens, expired)
 	for _, c := range []*client{
 		s.with("authorization", "Bearer "+token), s.with("x-access-token", token), s.with("authorization-bin", token), s.with("x-user-id", token),
-		s.with("x-forwarded-user-bin", token), {app, bearer(tampered(token))}, {app, bearer(token + "," + token)}, {app, bearer(expired)}, {app, bearer(token[:len(token)/2])},
+		s.with("x-forwarded-user-bin", token),
+		{app, bearer(tampered(token))},
+		{app, bearer(token + "," + token)},
+		{app, bearer(expired)},
+		{app, bearer(token[:len(token)/2])},
 	} {
 		s.outside.failed(c.whoAmI(s.t))
 	}
@@ -221,8 +225,11 @@ func (s *singer) wrongly() {
 		}
 	}
 	for _, r := range []*behalfv1.RunAgentRequest{
-		{Agent: saidPrompt + "!", Input: saidPrompt}, {Agent: "nobody", Input: saidPrompt}, {Agent: "support", Input: saidPrompt, SessionId: saidPrompt},
-		{Agent: "support", Input: saidPrompt, Tenant: "globex"}, {Agent: "support", Input: saidPrompt, Labels: map[string]string{saidPrompt + "!": "x"}},
+		{Agent: saidPrompt + "!", Input: saidPrompt},
+		{Agent: "nobody", Input: saidPrompt},
+		{Agent: "support", Input: saidPrompt, SessionId: saidPrompt},
+		{Agent: "support", Input: saidPrompt, Tenant: "globex"},
+		{Agent: "support", Input: saidPrompt, Labels: map[string]string{saidPrompt + "!": "x"}},
 	} {
 		_, err := s.agents().RunAgent(s.ctx(s.t), r)
 		if err == nil {

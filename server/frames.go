@@ -65,7 +65,7 @@ func (f *frames) bear(b []byte) bool {
 	f.preface, b = f.preface-n, b[n:]
 	for len(b) > 0 {
 		if n := min(int(f.skip), len(b)); n > 0 {
-			f.skip, b = f.skip-uint32(n), b[n:] //nolint:gosec // n is not more than skip
+			f.skip, b = f.skip-uint32(n), b[n:]
 			continue
 		}
 		n := copy(f.head[f.have:], b)
