@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -50,14 +49,6 @@ type Set struct {
 	revision string
 	warnings []string
 	dir      string // what files' names begin with
-}
-
-// Files is where policies are read from.
-func (c Config) Files() fs.FS {
-	if c.FS == nil {
-		return os.DirFS(c.Dir)
-	}
-	return c.FS
 }
 
 // Revision names the set's content: policies and schema, not their layout in

@@ -27,8 +27,12 @@ const (
 //
 // A file that was written half cannot be known from one that is meant so, but a
 // folder that changes while it is read can: it is read again, and if it does not
-// come to rest, refused.
+// come to rest, refused. One that does not answer is refused as well.
 func Publish(c engine.Config) (*engine.Set, error) {
+	return c.InTime(func() (*engine.Set, error) { return publish(c) })
+}
+
+func publish(c engine.Config) (*engine.Set, error) {
 	fsys := c.Files()
 	wait := firstWait
 	for range maxReads {
