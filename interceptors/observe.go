@@ -62,8 +62,8 @@ func simplyDenied(f *fault.Error) bool {
 // that a service does not implement and of messages that cannot be decoded.
 func toFault(err error) *fault.Error {
 	f := fault.From(err)
-	if f.Reason != fault.Internal {
-		return f
+	if _, ours := errors.AsType[*fault.Error](err); ours || f.Reason != fault.Internal {
+		return f // what we said ourselves is not guessed anew from its code
 	}
 	switch s, _ := grpcstatus.FromError(err); s.Code() {
 	case codes.NotFound: // health, of a service that there is not

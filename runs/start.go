@@ -201,7 +201,8 @@ func (e *Engine) index(ctx context.Context, run *Run) error {
 // step was stored, the index keeps it open: Cancel and the next start find out.
 func (e *Engine) notBegun(ctx context.Context, run *Run, err error) error {
 	if !errors.Is(err, ErrConflict) {
-		return internal("begin the run", err)
+		return fault.New(codes.Unavailable, fault.Internal, "the log of runs cannot be written at the moment; whether the run began is not known, so look for it with ListRuns before you send it again").
+			Because(fmt.Errorf("begin the run: %w", err))
 	}
 	ctx, cancel := limited(context.WithoutCancel(ctx))
 	defer cancel()
