@@ -55,7 +55,7 @@ func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
-	err := s.store.Do(ctx, func(*store.Tx) error { return nil })
+	err := s.store.Ready(ctx)
 	rows := s.journaled().Rows()
 	switch {
 	case err != nil && rows > 0:

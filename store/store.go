@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/behalf-dev/behalf/audit"
@@ -67,8 +68,9 @@ type Store struct {
 	file  fs.FileInfo // the database file, to notice that it was replaced
 	write *sql.DB
 
-	unlock func()
-	queue  *queue
+	unlock  func()
+	queue   *queue
+	failing atomic.Bool // the newest commit failed
 
 	w writer // Run's alone, and Open's before it
 }
@@ -164,6 +166,22 @@ func (s *Store) Do(ctx context.Context, f func(tx *Tx) error) error {
 	err := j.receipt.Wait(ctx)
 	if err != nil && ctx.Err() != nil && j.claim() {
 		return fmt.Errorf("store: not begun: %w", context.Cause(ctx))
+	}
+	return err
+}
+
+// Ready says why nothing can be recorded. It writes only if the newest commit failed:
+// a full disk takes a transaction that is empty.
+func (s *Store) Ready(ctx context.Context) error {
+	if !s.failing.Load() {
+		return s.Do(ctx, func(*Tx) error { return nil })
+	}
+	err := s.Do(ctx, func(tx *Tx) error {
+		_, err := tx.Exec("INSERT INTO pulse (id, beat) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET beat = beat + 1")
+		return err
+	})
+	if err == nil {
+		s.failing.Store(false)
 	}
 	return err
 }

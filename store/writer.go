@@ -125,7 +125,9 @@ func (w *writer) commit(jobs []*job) {
 	}
 	// Closures first, then the entries in their order: all become durable at once,
 	// and so the rows of the entries are written in one go.
+	wrote := false
 	err := w.transact(func() error {
+		defer func() { wrote = w.b.grown > 0 }()
 		for _, closures := range []bool{true, false} {
 			for _, j := range jobs {
 				if (j.entry.Record == nil) != closures {
@@ -145,6 +147,9 @@ func (w *writer) commit(jobs []*job) {
 		w.fail(jobs, err)
 		return
 	}
+	if wrote {
+		w.s.failing.Store(false)
+	}
 	for _, j := range jobs {
 		w.settle(j, nil)
 	}
@@ -154,6 +159,7 @@ func (w *writer) commit(jobs []*job) {
 // fail settles jobs that did not become durable in the log.
 func (w *writer) fail(jobs []*job, err error) {
 	w.s.cfg.Log.Error("store: commit failed", slog.Int("entries", len(jobs)), slog.Any("error", err))
+	w.s.failing.Store(true)
 	w.keepFailed(jobs, err)
 	for _, j := range jobs {
 		w.settle(j, err)

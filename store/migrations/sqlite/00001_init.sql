@@ -211,7 +211,14 @@ CREATE TABLE keepers (
     PRIMARY KEY (tenant, issuer, subject)
 ) STRICT, WITHOUT ROWID;
 
+-- What a probe writes, to see whether the disk takes something.
+CREATE TABLE pulse (
+    id   INTEGER NOT NULL PRIMARY KEY,
+    beat INTEGER NOT NULL
+) STRICT;
+
 -- +goose Down
+DROP TABLE pulse;
 DROP TABLE keepers;
 DROP TABLE journals;
 DROP TABLE locks;
