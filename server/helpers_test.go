@@ -9,10 +9,13 @@ import (
 	"flag"
 	"io/fs"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,6 +51,7 @@ type setup struct {
 	embedded bool              // the run log on disk, for restarts
 	model    *modeltest.Server // answers instead of the rules, as "scripted"
 	spies    []tools.Tool      // a toolset "spy" that support may call and the staff's policies allow
+	keys     http.HandlerFunc  // serves what acme's issuer has for keys; nil: they are in the config
 	tested   bool              // the desk's policy tests must hold
 	issuers  []identity.Issuer // besides the two
 	policies map[string]string // further files of the policy folder
@@ -68,6 +72,8 @@ type world struct {
 	source *identitytest.Source
 	idp    *identity.DevIssuer
 	other  *identity.DevIssuer
+	jwks   *httptest.Server // of setup.keys
+	serve  atomic.Pointer[http.HandlerFunc]
 	log    *logBuffer
 	addr   string
 	http   string
@@ -190,7 +196,7 @@ func (w *world) start() {
 		behalf.WithLogger(slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))),
 		behalf.WithIdentity(behalf.Identity{
 			Source:    w.source,
-			Issuers:   append([]identity.Issuer{w.idp.Issuer(audience, "acme"), w.other.Issuer(audience, "globex")}, w.set.issuers...),
+			Issuers:   append([]identity.Issuer{w.issuer(), w.other.Issuer(audience, "globex")}, w.set.issuers...),
 			Tenants:   map[string]string{acmeDomain: "acme", globexDomain: "globex"},
 			Audiences: []string{audience},
 			Grants: []identity.WorkloadGrant{
@@ -217,6 +223,31 @@ func (w *world) start() {
 		}
 	})
 	w.t.Cleanup(w.stop)
+}
+
+// issuer is acme's, with its keys in the config or behind the handler of the setup.
+func (w *world) issuer() identity.Issuer {
+	w.t.Helper()
+	i := w.idp.Issuer(audience, "acme")
+	if w.set.keys == nil {
+		return i
+	}
+	w.serveKeys(w.set.keys)
+	w.jwks = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { (*w.serve.Load())(rw, r) }))
+	w.t.Cleanup(w.jwks.Close)
+	i.JWKS, i.JWKSURL = nil, w.jwks.URL
+	return i
+}
+
+// serveKeys changes what is served; nil: the keys as they are.
+func (w *world) serveKeys(h http.HandlerFunc) {
+	if h == nil {
+		h = func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Content-Type", "application/json")
+			_, _ = rw.Write(w.idp.JWKS())
+		}
+	}
+	w.serve.Store(&h)
 }
 
 // restart ends the server and starts another one on what it left.
