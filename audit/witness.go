@@ -55,6 +55,9 @@ func (w *Witness) Kept() bool { return w.file != nil }
 // crash is finished if it is the same line; otherwise a new one is begun, and
 // Verify will name the torn one.
 func (w *Witness) Append(line []byte) error {
+	if err := w.samePlace(); err != nil {
+		return err
+	}
 	whole := append(bytes.Clone(line), '\n')
 	rest, same := bytes.CutPrefix(whole, w.torn)
 	if !same {
@@ -72,6 +75,24 @@ func (w *Witness) Append(line []byte) error {
 	}
 	if err := w.file.Sync(); err != nil {
 		return fmt.Errorf("sync witness: %w", err)
+	}
+	return nil
+}
+
+// ErrMoved is a file that was deleted or replaced: what is written to it reaches
+// nobody.
+var ErrMoved = errors.New("the file is not the one that was opened")
+
+func (w *Witness) samePlace() error {
+	if w.file == nil {
+		return nil
+	}
+	own, err := w.file.Stat()
+	if err != nil {
+		return fmt.Errorf("write witness: %w", err)
+	}
+	if now, err := os.Stat(w.file.Name()); err != nil || !os.SameFile(own, now) {
+		return fmt.Errorf("write witness: %w", ErrMoved)
 	}
 	return nil
 }

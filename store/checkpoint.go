@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -139,19 +140,70 @@ func (w *writer) tellWitness() {
 	if witness == nil || w.damaged != nil || w.b.line == nil && w.witnessed >= w.last.number {
 		return
 	}
-	if w.b.line != nil && w.b.last.number == w.witnessed+1 {
-		w.heard(w.b.last.number, witness.Append(w.b.line))
-		w.b.line = nil
+	line := w.b.line
+	w.b.line = nil
+	if !w.heardAll() {
 		return
 	}
-	w.b.line = nil
+	if line != nil && w.b.last.number == w.witnessed+1 {
+		w.tell(w.b.last.number, line)
+		return
+	}
 	for c, err := range w.s.checkpointsAfter(context.Background(), w.witnessed) {
-		if err == nil {
-			err = witness.Append(c.line)
-		}
-		if w.heard(c.number, err); err != nil {
+		if err != nil {
+			w.heard(w.witnessed+1, err)
 			return
 		}
+		if !w.tell(c.number, c.line) {
+			return
+		}
+	}
+}
+
+// witnessPatience is how long the writer waits for the witness, of whom nobody's call
+// depends. One that hangs is one that was not told.
+const witnessPatience = 2 * time.Second
+
+var errWitnessHangs = errors.New("it does not answer")
+
+// telling is a line that the witness has not acknowledged yet.
+type telling struct {
+	number int64
+	done   chan error
+}
+
+// tell writes one line to the witness and says whether it has it. While it hangs
+// the writer goes on without.
+func (w *writer) tell(number int64, line []byte) bool {
+	t := &telling{number, make(chan error, 1)}
+	go func() { t.done <- w.s.cfg.Witness.Append(line) }() // ends when the witness answers; one at a time
+	over := time.NewTimer(witnessPatience)
+	defer over.Stop()
+	select {
+	case err := <-t.done:
+		w.heard(number, err)
+		return err == nil
+	case <-over.C:
+		w.telling = t
+		w.heard(number, errWitnessHangs)
+		return false
+	}
+}
+
+// heardAll says whether the witness may be told something: it has answered to what
+// it was told before.
+func (w *writer) heardAll() bool {
+	t := w.telling
+	if t == nil {
+		return true
+	}
+	select {
+	case err := <-t.done:
+		w.telling = nil
+		w.heard(t.number, err)
+		return err == nil
+	default:
+		return false
 	}
 }
 

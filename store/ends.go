@@ -280,8 +280,8 @@ func (w *writer) condemn(disk ends) error {
 	}
 	c := w.statement(heads)
 	w.testimony = c.Sign(w.s.cfg.Key)
-	if witness := w.s.cfg.Witness; witness != nil {
-		w.heard(c.Number, witness.Append(w.testimony))
+	if w.s.cfg.Witness != nil && w.heardAll() {
+		w.tell(c.Number, w.testimony)
 	}
 	return w.damaged
 }

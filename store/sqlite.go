@@ -64,6 +64,9 @@ func fileURI(path string, q url.Values) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
 }
 
+// maxWAL is how large the write-ahead log stays when it is begun anew.
+const maxWAL = 64 << 20
+
 func openWriter(path string) (*sql.DB, error) {
 	// mode=rw: a connection that is made anew must not make an empty database.
 	db, err := sql.Open("sqlite", fileURI(path, url.Values{
@@ -72,7 +75,7 @@ func openWriter(path string) (*sql.DB, error) {
 		"_dqs":    {"false"},
 		"_pragma": {
 			"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "trusted_schema(0)",
-			"temp_store(MEMORY)", "cache_size(-16384)", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)",
+			"temp_store(MEMORY)", "cache_size(-16384)", "wal_autocheckpoint(4000)", fmt.Sprintf("journal_size_limit(%d)", maxWAL),
 		},
 	}))
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -62,8 +63,9 @@ type writer struct {
 	s       *Store
 	conn    *sql.Conn
 	stmts   map[string]*sql.Stmt
-	version uint32 // of the data: changes with each commit, ours too
-	sure    bool   // that version is the one after our last commit
+	version uint32      // of the data: changes with each commit, ours too
+	sure    bool        // that version is the one after our last commit
+	wal     fs.FileInfo // of the write-ahead log after our last commit; nil: not known
 
 	names map[nameKey]int64     // numbers of names; forgotten whenever something is undone
 	heads map[string]audit.Head // where the chains end that Open found or this writer sealed; none: no rows
@@ -80,7 +82,8 @@ type writer struct {
 	testimony []byte // the checkpoint that says so
 	testified bool   // it is in the store
 
-	witnessed int64 // the newest checkpoint that the witness has
+	witnessed int64    // the newest checkpoint that the witness has
+	telling   *telling // what the witness hangs at; nil: nothing
 
 	b batch
 }
@@ -255,6 +258,23 @@ func (w *writer) samePlace() error {
 	if !os.SameFile(now, w.s.file) {
 		return ErrReplaced
 	}
+	return w.wholeWAL()
+}
+
+// wholeWAL refuses to write behind what is not there any more: SQLite remembers how
+// long its write-ahead log is and does not look. A new connection does, and finds
+// out what is lost (agree).
+func (w *writer) wholeWAL() error {
+	if w.wal == nil {
+		return nil
+	}
+	now, err := os.Stat(w.s.path + "-wal")
+	if err != nil {
+		return fmt.Errorf("%w: its write-ahead log: %w", ErrReplaced, err)
+	}
+	if !os.SameFile(now, w.wal) || now.Size() < min(w.wal.Size(), maxWAL) {
+		return fmt.Errorf("%w: its write-ahead log was cut", ErrReplaced)
+	}
 	return nil
 }
 
@@ -293,6 +313,9 @@ func (w *writer) notice() error {
 func (w *writer) remember() {
 	version, err := w.dataVersion()
 	w.version, w.sure = version, err == nil
+	if info, err := os.Stat(w.s.path + "-wal"); err == nil {
+		w.wal = info
+	}
 }
 
 // dataVersion asks the connection itself: PRAGMA data_version would be one more
@@ -325,6 +348,7 @@ func (w *writer) keep(b *batch) {
 func (w *writer) abandon() {
 	w.b.line = nil
 	clear(w.names)
+	w.wal = nil
 	if w.conn == nil {
 		return
 	}
