@@ -1,6 +1,7 @@
 package behalf_test
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,4 +82,63 @@ func TestThePolicyPageNamesEveryAction(t *testing.T) {
 			t.Errorf("docs/policies.md does not name the action %s", name)
 		}
 	}
+}
+
+// failureParts are the parts of which the operator's guide says what happens when
+// they are killed, full, slow and written half.
+var failureParts = []string{"store", "witness", "journal", "run log", "JWKS", "model", "policy folder"}
+
+func TestEveryFailureInTheGuideIsShownByATestThatThereIs(t *testing.T) {
+	there := testNames(t)
+	faults := map[string]string{}
+	_, section, _ := strings.Cut(page(t, "docs/operating.md"), "\n## When something fails\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	rows := 0
+	for line := range strings.Lines(section) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 7 || strings.HasPrefix(line, "| part") || strings.HasPrefix(line, "|---") {
+			continue
+		}
+		rows++
+		part, what := strings.TrimSpace(cells[1]), strings.TrimSpace(cells[2])
+		faults[part] += " " + what
+		shown := regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(cells[5], -1)
+		if len(shown) == 0 || strings.TrimSpace(cells[4]) == "" {
+			t.Errorf("%s, %s: says not what the server does, or names no test", part, what)
+		}
+		for _, m := range shown {
+			if !there[m[1]] {
+				t.Errorf("%s, %s: there is no %s", part, what, m[1])
+			}
+		}
+	}
+	for _, part := range failureParts {
+		for _, fault := range []string{"killed", "full", "slow", "written half"} {
+			if !strings.Contains(faults[part], fault) {
+				t.Errorf("the guide does not say what happens when the %s is %s", part, fault)
+			}
+		}
+	}
+	if rows < 4*len(failureParts) {
+		t.Errorf("found %d rows: is it still a table?", rows)
+	}
+}
+
+// testNames are those of all tests of the module.
+func testNames(t *testing.T) map[string]bool {
+	t.Helper()
+	names := map[string]bool{}
+	err := filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`).FindAllStringSubmatch(page(t, path), -1) {
+			names[m[1]] = true
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
 }

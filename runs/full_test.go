@@ -5,12 +5,14 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/internal/disktest"
 )
 
 func TestAFullDiskFailsAppendsAndNothingThatWasStored(t *testing.T) {
+	t.Parallel()
 	if !disktest.OwnProcess(t) {
 		return
 	}
@@ -88,5 +90,19 @@ func cut(t *testing.T, path string, bytes int64) {
 	}
 	if err := os.Truncate(path, info.Size()-bytes); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestAppendGivesUpOnALogThatDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	l, k := openLog(t), Key{"acme", "ses_a"}
+	fill(t, l, k, 1, 10)
+	l.server.Shutdown() // nobody is there any more; the client tries to come back
+	began := time.Now()
+
+	err := l.Append(t.Context(), k, 1, []agents.Event{text(2, 10)})
+
+	if err == nil || time.Since(began) > publishLimit+time.Second {
+		t.Errorf("got %v after %v", err, time.Since(began))
 	}
 }

@@ -32,9 +32,9 @@ func (c Config) Files() fs.FS {
 	return c.FS
 }
 
-// maxWait is how long a folder may take to be read. A file system that hangs cannot
+// MaxWait is how long a folder may take to be read. A file system that hangs cannot
 // be interrupted, only left alone.
-const maxWait = 15 * time.Second
+const MaxWait = 15 * time.Second
 
 // InTime gives up on publish when the folder does not answer. The goroutine ends when
 // it does, and what it found is of no interest then.
@@ -48,12 +48,12 @@ func (c Config) InTime(publish func() (*Set, error)) (*Set, error) {
 		set, err := publish()
 		done <- answer{set, err}
 	}()
-	over := time.NewTimer(maxWait)
+	over := time.NewTimer(MaxWait)
 	defer over.Stop()
 	select {
 	case a := <-done:
 		return a.set, a.err
 	case <-over.C:
-		return nil, &Problem{File: c.Dir, Inside: ".", Line: 1, Column: 1, Text: fmt.Sprintf("cannot be read: it does not answer within %v", maxWait)}
+		return nil, &Problem{File: c.Dir, Inside: ".", Line: 1, Column: 1, Text: fmt.Sprintf("cannot be read: it does not answer within %v", MaxWait)}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/fstest"
 	"testing/synctest"
+	"time"
 
 	"github.com/behalf-dev/behalf/policy/engine"
 	"github.com/behalf-dev/behalf/policy/policytest"
@@ -116,5 +117,26 @@ func TestPublishRefusesAFolderThatNeverComesToRest(t *testing.T) {
 		if p, ok := errors.AsType[*engine.Problem](err); !ok || !strings.Contains(p.Text, "changes while it is read") {
 			t.Errorf("got %v, want it refused", err)
 		}
+	})
+}
+
+// hanging is a file system that does not answer until it is let go.
+type hanging struct{ gone chan struct{} }
+
+func (h hanging) Open(string) (fs.File, error) {
+	<-h.gone
+	return nil, fs.ErrNotExist
+}
+
+func TestPublishGivesUpOnAFolderThatDoesNotAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, began := hanging{make(chan struct{})}, time.Now()
+
+		_, err := Publish(engine.Config{Dir: "policies", FS: h})
+
+		if p, ok := errors.AsType[*engine.Problem](err); !ok || !strings.Contains(p.Text, "does not answer") || time.Since(began) != engine.MaxWait {
+			t.Errorf("got %v after %v", err, time.Since(began))
+		}
+		close(h.gone)
 	})
 }
