@@ -42,17 +42,19 @@ func write(t *testing.T, file, text string) {
 
 // runFiles checks the files that pages show with the program.
 func runFiles(t *testing.T, program string) {
-	t.Run("docs/policies.md", func(t *testing.T) {
-		dir := writeFiles(t, "docs/policies.md")
-		file := filepath.Join(dir, "behalf.yaml")
-		write(t, file, `models: { default: { demo: rules.yaml } }
+	for name, cases := range map[string]string{"docs/policies.md": "4", "docs/operating.md": "5"} {
+		t.Run(name, func(t *testing.T) {
+			dir := writeFiles(t, name)
+			file := filepath.Join(dir, "behalf.yaml")
+			write(t, file, `models: { default: { demo: rules.yaml } }
 tools: { desk: { builtin: supportdesk } }
 agents: { desk: { model: default, instructions: Help., tools: [desk/*], scopes: [crm.read] } }
 policy: { dir: policies }
 `)
-		write(t, filepath.Join(dir, "rules.yaml"), "rules: [{ text: hello }]\n")
-		must(t, program, "4 cases, 0 failed", "policy", "test", "-c", file)
-	})
+			write(t, filepath.Join(dir, "rules.yaml"), "rules: [{ text: hello }]\n")
+			must(t, program, cases+" cases, 0 failed", "policy", "test", "-c", file)
+		})
+	}
 	t.Run("docs/local.md", func(t *testing.T) {
 		file := filepath.Join(writeFiles(t, "docs/local.md"), "desk", "behalf.yaml")
 		must(t, program, "helper +crm.read +get_customer", "config", "check", "-c", file)

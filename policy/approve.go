@@ -234,7 +234,7 @@ func Approver(g identity.Grant, a *audit.Approval) *fault.Error {
 	switch {
 	case u == nil || u.RolesUnknown || u.Tenant != a.Tenant:
 		return errNotApprover
-	case Requested(g, a):
+	case Requested(g, a) || alike(u, a):
 		return errOwnApproval
 	}
 	for _, who := range a.Approvers {
@@ -255,6 +255,13 @@ func Requested(g identity.Grant, a *audit.Approval) bool {
 		return p.User.Issuer == a.Requester.Issuer && p.User.Subject == a.Requester.Subject
 	}
 	return a.Requester.Subject == "" && p.Workload != nil && p.Workload.ID == a.Workload
+}
+
+// alike is wider than Requested: whoever has two accounts must not agree with
+// themselves. The same name in the tenant, or the same address, is taken for the same
+// person, whoever issued the token.
+func alike(u *identity.User, a *audit.Approval) bool {
+	return u.Subject == a.Requester.Subject || u.Email != "" && strings.EqualFold(u.Email, a.Requester.Email)
 }
 
 func isApprover(u *identity.User, who string) bool {
