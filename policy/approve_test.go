@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/behalf-dev/behalf/audit"
+	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/identity"
 )
 
@@ -15,7 +16,7 @@ func TestNobodyApprovesTheirOwnCallUnderAnotherName(t *testing.T) {
 	unknown := identity.Principal{User: &identity.User{Issuer: "https://idp.example", Tenant: "acme", Subject: "bob", Roles: []string{"manager"}, RolesUnknown: true}}
 	for name, c := range map[string]struct {
 		who  identity.Grant
-		want error
+		want *fault.Error
 	}{
 		"somebody else":                         {manager("https://idp.example", "acme", "bob", "bob@corp.example"), nil},
 		"somebody else without an address":      {manager("https://idp.example", "acme", "bob", ""), nil},
@@ -28,8 +29,7 @@ func TestNobodyApprovesTheirOwnCallUnderAnotherName(t *testing.T) {
 		"a manager, among roles that are cut":   {grantOf(unknown), errNotApprover},
 		"a workload that carries nobody at all": {grantOf(identity.Principal{Workload: &identity.Workload{ID: "spiffe://corp.example/x", Tenant: "acme"}}), errNotApprover},
 	} {
-		got := Approver(c.who, a)
-		if got == nil && c.want != nil || got != nil && error(got) != c.want {
+		if got := Approver(c.who, a); got != c.want {
 			t.Errorf("%s: got %v, want %v", name, got, c.want)
 		}
 	}
