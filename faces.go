@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/config"
 	"github.com/behalf-dev/behalf/identity"
@@ -25,7 +26,12 @@ import (
 // toolbox is the gate for direct calls.
 type toolbox struct {
 	*tools.Gate
+	*tools.Elsewhere
 	registry *tools.Registry
+}
+
+func (t *toolbox) Check(ctx context.Context, c agents.ToolCall) (tools.Checked, error) {
+	return t.Elsewhere.Check(ctx, t.Gate, c)
 }
 
 func (t *toolbox) Visible(ctx context.Context) ([]*tools.Descriptor, error) {

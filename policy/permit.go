@@ -200,12 +200,30 @@ func (p *Permit) Done(_ context.Context, res Result) {
 	p.finish(res)
 }
 
+// Abandon records that nobody brought the outcome, and that there will be none:
+// the effect may have happened. It counts like Done.
+func (p *Permit) Abandon() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.outcome != nil {
+		return
+	}
+	row := *p.row
+	row.Phase, row.Time, row.Outcome = audit.Abandoned, p.guard.config.Clock().UnixNano(), Unknown
+	p.close(&row)
+}
+
 // finish is Done with the lock held.
 func (p *Permit) finish(res Result) {
 	if p.outcome != nil {
 		return
 	}
-	p.outcome = p.append(outcomeOf(p.row, res, p.started, p.guard.config.Clock()), nil, nil)
+	p.close(outcomeOf(p.row, res, p.started, p.guard.config.Clock()))
+}
+
+// close queues the last row, with the lock held.
+func (p *Permit) close(row *audit.Record) {
+	p.outcome = p.append(row, nil, nil)
 	if p.outcome == nil {
 		p.outcome = audit.NewReceipt()
 		p.outcome.Settle(errNoReceipt)

@@ -97,7 +97,7 @@ func (r *resolver) Resolve(ctx context.Context, g identity.Grant, rule *intercep
 // instead of asking policy about something that cannot happen.
 func unbuilt(method string) bool {
 	switch method {
-	case behalfv1.ToolService_ReportToolCall_FullMethodName, behalfv1.ToolService_Delegate_FullMethodName:
+	case behalfv1.ToolService_Delegate_FullMethodName:
 		return true
 	}
 	return false

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 
 	"github.com/behalf-dev/behalf/agents"
@@ -17,6 +18,10 @@ type Tools interface {
 	Visible(ctx context.Context) ([]*tools.Descriptor, error)
 	// Direct governs and performs one call.
 	Direct(ctx context.Context, c agents.ToolCall) (tools.CallResult, error)
+	// Check governs one call that the caller makes; Report takes its outcome and
+	// gives the result as it may be shown.
+	Check(ctx context.Context, c agents.ToolCall) (tools.Checked, error)
+	Report(ctx context.Context, callID string, failed bool, result json.RawMessage) (json.RawMessage, error)
 	// NewCall names a call that belongs to no run: an id of the form of call ids.
 	NewCall() string
 }
@@ -58,14 +63,10 @@ func tool(d *tools.Descriptor) *behalfv1.Tool {
 // and performs it; see interceptors for why the chain leaves that to the gate. The
 // session, which it would be recorded in, is the caller's: see resolver.
 func (s *toolService) CallTool(ctx context.Context, r *behalfv1.CallToolRequest) (*behalfv1.CallToolResponse, error) {
-	switch {
-	case r.GetGrantId() != "":
-		return nil, notBuilt("grant_id")
-	case r.GetRequestId() != "":
-		return nil, notBuilt("request_id")
+	call, err := s.call(r)
+	if err != nil {
+		return nil, err
 	}
-	call := agents.ToolCall{ID: s.tools.NewCall(), SessionID: r.GetSessionId(), Name: r.GetTool(), Arguments: r.GetArgumentsJson(), ApprovalID: r.GetApprovalId()}
-	call.RunID, _, _ = strings.Cut(call.ID, "/")
 	res, err := s.tools.Direct(ctx, call)
 	if err != nil {
 		return nil, err
@@ -75,6 +76,54 @@ func (s *toolService) CallTool(ctx context.Context, r *behalfv1.CallToolRequest)
 		Reason:     behalfv1.ErrorReason(enum(behalfv1.ErrorReason_value, "ERROR_REASON_", res.Reason)),
 		ResultJson: string(res.Result), Failed: res.Failed,
 	}, nil
+}
+
+// callRequest is what CallTool and CheckToolCall have in common.
+type callRequest interface {
+	GetTool() string
+	GetArgumentsJson() string
+	GetSessionId() string
+	GetGrantId() string
+	GetApprovalId() string
+	GetRequestId() string
+}
+
+// call is the call of a request, under a name of its own.
+func (s *toolService) call(r callRequest) (agents.ToolCall, error) {
+	switch {
+	case r.GetGrantId() != "":
+		return agents.ToolCall{}, notBuilt("grant_id")
+	case r.GetRequestId() != "":
+		return agents.ToolCall{}, notBuilt("request_id")
+	}
+	call := agents.ToolCall{ID: s.tools.NewCall(), SessionID: r.GetSessionId(), Name: r.GetTool(), Arguments: r.GetArgumentsJson(), ApprovalID: r.GetApprovalId()}
+	call.RunID, _, _ = strings.Cut(call.ID, "/")
+	return call, nil
+}
+
+// CheckToolCall decides a call that the caller makes.
+func (s *toolService) CheckToolCall(ctx context.Context, r *behalfv1.CheckToolCallRequest) (*behalfv1.CheckToolCallResponse, error) {
+	call, err := s.call(r)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.tools.Check(ctx, call)
+	if err != nil {
+		return nil, err
+	}
+	return &behalfv1.CheckToolCallResponse{
+		CallId: call.ID, Decision: behalfv1.Decision_DECISION_ALLOW, PolicyIds: c.PolicyIDs, Duties: c.Duties, SentArgumentsJson: string(c.Sent),
+	}, nil
+}
+
+// ReportToolCall is the other half of a checked call: the gate has its decision,
+// and whose it is, so nothing is decided here.
+func (s *toolService) ReportToolCall(ctx context.Context, r *behalfv1.ReportToolCallRequest) (*behalfv1.ReportToolCallResponse, error) {
+	shown, err := s.tools.Report(ctx, r.GetCallId(), r.GetFailed(), json.RawMessage(r.GetResultJson()))
+	if err != nil {
+		return nil, err
+	}
+	return &behalfv1.ReportToolCallResponse{ResultJson: string(shown)}, nil
 }
 
 // notBuilt refuses a field whose meaning would be lost if it were ignored.

@@ -33,6 +33,9 @@
 //	…
 //	for ev, err := range gate.Call(ctx, agents.ToolCall{ID: id, Name: "get_order", Arguments: `{"id":7}`}) { … }
 //
+// A tool that runs in another process passes an [Elsewhere]: it is decided here,
+// called there, and what came of it is redacted and recorded here.
+//
 // # Contract
 //
 // A refusal is a result that the model can read: ToolCallDecided{deny} and a

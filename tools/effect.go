@@ -249,7 +249,7 @@ func (a *attempt) failed(ctx context.Context, err error) ending {
 	said := clean(err.Error(), maxMessage)
 	if a.permit.HidesResults() {
 		a.tell(ctx, errWithheld)
-		said = "the tool failed; what it said is withheld, because parts of its results are hidden from you"
+		said = withheld
 	}
 	text := failure{Message: said}.json()
 	out := ending{recorded: policy.Result{Outcome: policy.Failed}}
@@ -261,6 +261,8 @@ func (a *attempt) failed(ctx context.Context, err error) ending {
 	out.finished = agents.ToolCallFinished{Failed: true, Reason: out.finished.Reason, Result: a.redact(ctx, text)}
 	return out
 }
+
+const withheld = "the tool failed; what it said is withheld, because parts of its results are hidden from you"
 
 var errWithheld = errors.New("the tool failed, and its text was withheld: a redaction of its results is due")
 

@@ -18,6 +18,10 @@ var (
 	errScope      = fault.New(codes.PermissionDenied, fault.ScopeMissing, "a right that this tool needs is missing")
 	errDelegation = fault.New(codes.PermissionDenied, fault.DelegationScope, "the person has the right that this tool needs, but it was not handed on to you")
 	errOwner      = fault.New(codes.PermissionDenied, fault.OwnerMismatch, "the call is about somebody else than the person you act for")
+	errNoCheck    = fault.New(codes.NotFound, fault.NotFound, "you have checked no such call")
+	errReported   = fault.New(codes.FailedPrecondition, fault.RunNotActive, "the call was reported already; a call is reported once")
+	errTooLate    = fault.New(codes.Aborted, fault.OutcomeUnknown, "the call was not reported in time, or the server was restarted since; it is on record with an unknown outcome, so show its result to nobody")
+	errUnreported = fault.New(codes.ResourceExhausted, fault.RateLimited, "too many of your checked calls were not reported; report them, or wait until they are given up")
 	errOutcome    = fault.New(codes.Aborted, fault.OutcomeUnknown, "the call was begun before and may have happened")
 )
 

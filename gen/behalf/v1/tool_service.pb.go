@@ -604,20 +604,20 @@ type CheckToolCallResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The call: what ReportToolCall takes.
 	CallId string `protobuf:"bytes,1,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
-	// Go ahead on allow only.
+	// Always allow: other decisions are errors.
 	Decision Decision `protobuf:"varint,2,opt,name=decision,proto3,enum=behalf.v1.Decision" json:"decision,omitempty"`
-	// Why not; unspecified on allow.
+	// Always unspecified: the reason of a denial is in its error.
 	Reason ErrorReason `protobuf:"varint,3,opt,name=reason,proto3,enum=behalf.v1.ErrorReason" json:"reason,omitempty"`
 	// What the caller is bound to, as written in the policy, sorted.
 	Duties []string `protobuf:"bytes,4,rep,name=duties,proto3" json:"duties,omitempty"`
 	// The policies that determined the decision, sorted.
 	PolicyIds []string `protobuf:"bytes,5,rep,name=policy_ids,json=policyIds,proto3" json:"policy_ids,omitempty"`
-	// The arguments to send, byte for byte, after redaction. Empty unless allowed.
+	// The arguments to send, byte for byte, after redaction.
 	SentArgumentsJson string `protobuf:"bytes,6,opt,name=sent_arguments_json,json=sentArgumentsJson,proto3" json:"sent_arguments_json,omitempty"`
 	// A signed token for this one call to the tool's backend, valid for at most 60 s.
-	// Empty unless allowed and the tool has a backend audience.
+	// Always empty in this version, which makes no such tokens yet.
 	CallToken string `protobuf:"bytes,7,opt,name=call_token,json=callToken,proto3" json:"call_token,omitempty"`
-	// The approval to wait for, on wait; else empty.
+	// Always empty: an approval that is needed is named by the error.
 	ApprovalId    string `protobuf:"bytes,8,opt,name=approval_id,json=approvalId,proto3" json:"approval_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -714,9 +714,11 @@ type ReportToolCallRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The call_id of CheckToolCall.
 	CallId string `protobuf:"bytes,1,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
-	// The tool failed; result_json holds its error.
+	// The tool failed; result_json holds its error. Where parts of the tool's results are
+	// to be taken out, what it says of a failure is withheld.
 	Failed bool `protobuf:"varint,2,opt,name=failed,proto3" json:"failed,omitempty"`
-	// The result as JSON text, at most 1 MiB; may be empty.
+	// The result as JSON text, at most 1 MiB and what the server's limits say; empty is
+	// null.
 	ResultJson    string `protobuf:"bytes,3,opt,name=result_json,json=resultJson,proto3" json:"result_json,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -776,7 +778,7 @@ func (x *ReportToolCallRequest) GetResultJson() string {
 // ReportToolCallResponse is what may be shown.
 type ReportToolCallResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The result after redaction.
+	// The result after redaction, as exact JSON text.
 	ResultJson    string `protobuf:"bytes,1,opt,name=result_json,json=resultJson,proto3" json:"result_json,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1208,13 +1210,13 @@ const file_behalf_v1_tool_service_proto_rawDesc = "" +
 	"\x15TOOL_RISK_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rTOOL_RISK_LOW\x10\x01\x12\x14\n" +
 	"\x10TOOL_RISK_MEDIUM\x10\x02\x12\x12\n" +
-	"\x0eTOOL_RISK_HIGH\x10\x032\x9b\x04\n" +
+	"\x0eTOOL_RISK_HIGH\x10\x032\x94\x04\n" +
 	"\vToolService\x12d\n" +
 	"\tListTools\x12\x1b.behalf.v1.ListToolsRequest\x1a\x1c.behalf.v1.ListToolsResponse\"\x1c\xba\xd7\x18\x18\b\x03\x12\n" +
 	"list_tools\x1a\x06tenant \x03\x12^\n" +
 	"\bCallTool\x12\x1a.behalf.v1.CallToolRequest\x1a\x1b.behalf.v1.CallToolResponse\"\x19\xba\xd7\x18\x15\b\x03\x12\tcall_tool\x1a\x04tool \x01\x12m\n" +
-	"\rCheckToolCall\x12\x1f.behalf.v1.CheckToolCallRequest\x1a .behalf.v1.CheckToolCallResponse\"\x19\xba\xd7\x18\x15\b\x03\x12\tcall_tool\x1a\x04tool \x01\x12w\n" +
-	"\x0eReportToolCall\x12 .behalf.v1.ReportToolCallRequest\x1a!.behalf.v1.ReportToolCallResponse\" \xba\xd7\x18\x1c\b\x03\x12\x10report_tool_call\x1a\x04tool \x01\x12^\n" +
+	"\rCheckToolCall\x12\x1f.behalf.v1.CheckToolCallRequest\x1a .behalf.v1.CheckToolCallResponse\"\x19\xba\xd7\x18\x15\b\x03\x12\tcall_tool\x1a\x04tool \x01\x12p\n" +
+	"\x0eReportToolCall\x12 .behalf.v1.ReportToolCallRequest\x1a!.behalf.v1.ReportToolCallResponse\"\x19\xba\xd7\x18\x15\b\x03\x12\tcall_tool\x1a\x04tool \x01\x12^\n" +
 	"\bDelegate\x12\x1a.behalf.v1.DelegateRequest\x1a\x1b.behalf.v1.DelegateResponse\"\x19\xba\xd7\x18\x15\b\x03\x12\bdelegate\x1a\x05agent \x01B\x9b\x01\n" +
 	"\rcom.behalf.v1B\x10ToolServiceProtoP\x01Z3github.com/behalf-dev/behalf/gen/behalf/v1;behalfv1\xa2\x02\x03BXX\xaa\x02\tBehalf.V1\xca\x02\tBehalf\\V1\xe2\x02\x15Behalf\\V1\\GPBMetadata\xea\x02\n" +
 	"Behalf::V1b\x06proto3"

@@ -48,19 +48,24 @@ type ToolServiceClient interface {
 	// APPROVAL_CONSUMED, APPROVAL_DIGEST_MISMATCH, APPROVAL_DENIED, APPROVAL_EXPIRED,
 	// BUDGET_EXHAUSTED, OUTCOME_UNKNOWN, NOT_FOUND.
 	CallTool(ctx context.Context, in *CallToolRequest, opts ...grpc.CallOption) (*CallToolResponse, error)
-	// CheckToolCall decides a call of a tool that runs elsewhere. The caller must go ahead
-	// only on DECISION_ALLOW, send exactly sent_arguments_json, and then call
-	// ReportToolCall; a call that is never reported is recorded as abandoned. Needs any
-	// credential and a permit for call_tool. Records the decision before it answers.
+	// CheckToolCall decides a call of a tool that runs elsewhere. The caller may go ahead
+	// only when it is answered, must send exactly sent_arguments_json, and then calls
+	// ReportToolCall within 15 minutes: a call that is not reported by then, or before the
+	// server is restarted, is recorded as abandoned. At most 16 calls of one person may be
+	// unreported; one more is RATE_LIMITED. Needs any credential and a permit for
+	// call_tool. Records the decision before it answers.
 	//
-	// Unlike CallTool, deny and wait are answers here, with the reason in them. Errors are
-	// left for what could not be decided: adds NOT_FOUND, OWNER_MISMATCH (a foreign
-	// grant_id or session_id).
+	// A denial is an error status with its reason, as for CallTool, and adds the same.
 	CheckToolCall(ctx context.Context, in *CheckToolCallRequest, opts ...grpc.CallOption) (*CheckToolCallResponse, error)
 	// ReportToolCall tells the outcome of a checked call and gets the result back with the
-	// decision's redactions applied; only that may be shown to a model. Needs the caller
-	// that checked it. Records the outcome; a repeat with the same result is no error.
-	// Adds NOT_FOUND, OWNER_MISMATCH.
+	// decision's redactions applied; only that may be shown to a model. Needs the person
+	// and workload that checked it; its permit is that decision. Records the outcome.
+	//
+	// A call is reported once. Adds NOT_FOUND (no call that this caller checked),
+	// RUN_NOT_ACTIVE (reported already), OUTCOME_UNKNOWN (given up, or the server was
+	// restarted: what the policy takes out is not known any more, so show the result to
+	// nobody). A result that is not JSON or is too large is ARGUMENT_INVALID, and the call
+	// can still be reported.
 	ReportToolCall(ctx context.Context, in *ReportToolCallRequest, opts ...grpc.CallOption) (*ReportToolCallResponse, error)
 	// Delegate makes a narrowed grant for a sub-agent that runs elsewhere. The server
 	// appends the agent to the chain; the grant's calls are of tier subagent and end with
@@ -148,19 +153,24 @@ type ToolServiceServer interface {
 	// APPROVAL_CONSUMED, APPROVAL_DIGEST_MISMATCH, APPROVAL_DENIED, APPROVAL_EXPIRED,
 	// BUDGET_EXHAUSTED, OUTCOME_UNKNOWN, NOT_FOUND.
 	CallTool(context.Context, *CallToolRequest) (*CallToolResponse, error)
-	// CheckToolCall decides a call of a tool that runs elsewhere. The caller must go ahead
-	// only on DECISION_ALLOW, send exactly sent_arguments_json, and then call
-	// ReportToolCall; a call that is never reported is recorded as abandoned. Needs any
-	// credential and a permit for call_tool. Records the decision before it answers.
+	// CheckToolCall decides a call of a tool that runs elsewhere. The caller may go ahead
+	// only when it is answered, must send exactly sent_arguments_json, and then calls
+	// ReportToolCall within 15 minutes: a call that is not reported by then, or before the
+	// server is restarted, is recorded as abandoned. At most 16 calls of one person may be
+	// unreported; one more is RATE_LIMITED. Needs any credential and a permit for
+	// call_tool. Records the decision before it answers.
 	//
-	// Unlike CallTool, deny and wait are answers here, with the reason in them. Errors are
-	// left for what could not be decided: adds NOT_FOUND, OWNER_MISMATCH (a foreign
-	// grant_id or session_id).
+	// A denial is an error status with its reason, as for CallTool, and adds the same.
 	CheckToolCall(context.Context, *CheckToolCallRequest) (*CheckToolCallResponse, error)
 	// ReportToolCall tells the outcome of a checked call and gets the result back with the
-	// decision's redactions applied; only that may be shown to a model. Needs the caller
-	// that checked it. Records the outcome; a repeat with the same result is no error.
-	// Adds NOT_FOUND, OWNER_MISMATCH.
+	// decision's redactions applied; only that may be shown to a model. Needs the person
+	// and workload that checked it; its permit is that decision. Records the outcome.
+	//
+	// A call is reported once. Adds NOT_FOUND (no call that this caller checked),
+	// RUN_NOT_ACTIVE (reported already), OUTCOME_UNKNOWN (given up, or the server was
+	// restarted: what the policy takes out is not known any more, so show the result to
+	// nobody). A result that is not JSON or is too large is ARGUMENT_INVALID, and the call
+	// can still be reported.
 	ReportToolCall(context.Context, *ReportToolCallRequest) (*ReportToolCallResponse, error)
 	// Delegate makes a narrowed grant for a sub-agent that runs elsewhere. The server
 	// appends the agent to the chain; the grant's calls are of tier subagent and end with

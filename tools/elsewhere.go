@@ -1,0 +1,330 @@
+package tools
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/audit"
+	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/identity"
+	"github.com/behalf-dev/behalf/policy"
+	"google.golang.org/grpc/codes"
+)
+
+// Elsewhere is the gate for calls that another process makes: Check decides one
+// and Report takes what came of it, between the two rows that the gate writes for
+// its own calls. All methods may be used by many goroutines; Run by one.
+//
+// What redacts and settles a call is kept in this process only. After a restart
+// the call is on record as abandoned, and a report of it is OUTCOME_UNKNOWN: a
+// policy that has changed since might not take out what was promised.
+type Elsewhere struct {
+	past   audit.Querier
+	life   time.Duration
+	most   int
+	clock  func() time.Time
+	report func(ctx context.Context, tool string, err error)
+
+	mu   sync.Mutex
+	open map[string]*checked // by call id
+	held map[string]int      // by person: open calls, and those being decided
+}
+
+// ElsewhereConfig is what an Elsewhere needs.
+type ElsewhereConfig struct {
+	Past   audit.Querier    // required: what is on record of calls that are not open
+	Life   time.Duration    // from the decision to the report; default 15 min
+	Most   int              // unreported calls of one person; default 16
+	Clock  func() time.Time // nil: time.Now
+	Report func(ctx context.Context, tool string, err error)
+}
+
+// NewElsewhere makes one.
+func NewElsewhere(c ElsewhereConfig) (*Elsewhere, error) {
+	if c.Past == nil {
+		return nil, errors.New("calls made elsewhere need the record of past ones")
+	}
+	e := &Elsewhere{past: c.Past, life: c.Life, most: c.Most, clock: c.Clock, report: c.Report, open: map[string]*checked{}, held: map[string]int{}}
+	if e.life <= 0 {
+		e.life = 15 * time.Minute
+	}
+	if e.most <= 0 {
+		e.most = 16
+	}
+	if e.clock == nil {
+		e.clock = time.Now
+	}
+	if e.report == nil {
+		e.report = func(context.Context, string, error) {}
+	}
+	return e, nil
+}
+
+// checked is a call that was allowed and not yet reported.
+type checked struct {
+	*attempt
+	who   worker
+	until time.Time
+}
+
+// worker is who checked a call, and who alone may report it.
+type worker struct{ tenant, issuer, subject, workload string }
+
+func workerOf(g identity.Grant) worker {
+	p := g.Principal()
+	c := worker{tenant: g.Tenant(), subject: p.Subject()}
+	if p.User != nil {
+		c.issuer = p.User.Issuer
+	}
+	if p.Workload != nil {
+		c.workload = p.Workload.ID
+	}
+	return c
+}
+
+// person is whose places a call takes: all workloads of a person share them.
+func (c worker) person() string { return c.tenant + "\x00" + c.issuer + "\x00" + c.subject }
+
+// Checked is the answer to a call that may be made.
+type Checked struct {
+	PolicyIDs []string
+	Duties    []string
+	Sent      json.RawMessage // the arguments to send, byte for byte
+}
+
+// Check decides a call at a gate for direct calls. What is refused is an error,
+// as of Gate.Direct. When Check returns, the decision is durable.
+func (e *Elsewhere) Check(ctx context.Context, g *Gate, c agents.ToolCall) (Checked, error) {
+	a := &attempt{gate: g, call: c, emit: func(agents.Body) bool { return true }}
+	if err := a.open(ctx); err != nil {
+		return Checked{}, err
+	}
+	who := workerOf(a.grant)
+	full, kept := e.claim(who), false
+	defer func() {
+		if full == nil && !kept {
+			e.release(who)
+		}
+	}()
+	if err := a.decide(ctx, full); err != nil {
+		return Checked{}, err
+	}
+	e.keep(c.ID, &checked{a, who, e.clock().Add(e.life)})
+	kept = true
+	d := a.permit.Decision()
+	return Checked{PolicyIDs: d.PolicyIDs, Duties: duties(d), Sent: a.permit.SentArguments()}, nil
+}
+
+// decide is an attempt that ends where the tool would be called. Full is a
+// further reason against it.
+func (a *attempt) decide(ctx context.Context, full *fault.Error) error {
+	f := a.check(ctx)
+	if f == nil {
+		f = full
+	}
+	if f != nil {
+		_, err := a.refuse(ctx, f)
+		return a.refusal(err)
+	}
+	var err error
+	if a.permit, err = a.gate.guard.Begin(ctx, &a.query); err == nil {
+		err = a.permit.Wait(ctx)
+	}
+	if err != nil {
+		_, err = a.denied(ctx, err)
+		return a.refusal(err)
+	}
+	if err := a.stillAllowed(ctx); err != nil {
+		a.done(ctx, policy.Result{Outcome: policy.Cancelled, Reason: string(fault.From(err).Reason)})
+		_, err = a.denied(ctx, err)
+		return a.refusal(err)
+	}
+	return nil
+}
+
+// refusal is why nothing more may act, or else why this call may not.
+func (a *attempt) refusal(err error) error {
+	if err != nil {
+		return err
+	}
+	return a.refused
+}
+
+// claim takes a place for a call of the person. A caller that never reports must
+// not fill the memory.
+func (e *Elsewhere) claim(who worker) *fault.Error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.held[who.person()] < e.most {
+		e.held[who.person()]++
+		return nil
+	}
+	first := e.life
+	for _, c := range e.open {
+		if c.who.person() == who.person() {
+			first = min(first, c.until.Sub(e.clock()))
+		}
+	}
+	return errUnreported.RetryIn(max(first, time.Second))
+}
+
+func (e *Elsewhere) release(who worker) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.free(who)
+}
+
+// free is release with the lock held.
+func (e *Elsewhere) free(who worker) {
+	if e.held[who.person()]--; e.held[who.person()] <= 0 {
+		delete(e.held, who.person())
+	}
+}
+
+// keep puts an allowed call in the place that was claimed for it.
+func (e *Elsewhere) keep(id string, c *checked) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.open[id] = c
+}
+
+// take removes an open call of the caller, unless it is too late.
+func (e *Elsewhere) take(id string, who worker) (*checked, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c := e.open[id]
+	if c == nil || c.who != who || !e.clock().Before(c.until) {
+		return nil, false
+	}
+	delete(e.open, id)
+	e.free(who)
+	return c, true
+}
+
+// Report takes the outcome of a checked call, once, from who checked it, and
+// gives the result less what the decision said to take out. What it gives is safe
+// to show only without an error; the outcome is durable then.
+//
+// Faults: NOT_FOUND (not checked, or by somebody else), RUN_NOT_ACTIVE (reported
+// before), OUTCOME_UNKNOWN (too late, or the process was restarted),
+// ARGUMENT_INVALID (the result cannot be read; the call can still be reported).
+func (e *Elsewhere) Report(ctx context.Context, id string, failed bool, result json.RawMessage) (json.RawMessage, error) {
+	g, ok := identity.FromContext(ctx)
+	if !ok {
+		return nil, errNoIdentity
+	}
+	if len(result) == 0 {
+		result = json.RawMessage("null")
+	}
+	who := workerOf(g)
+	if problem := e.unfit(id, who, result); problem != "" {
+		return nil, errArguments.WithFields(fault.Field{Path: "result_json", Problem: problem})
+	}
+	c, ok := e.take(id, who)
+	if !ok {
+		return nil, e.missing(ctx, g, id)
+	}
+	return c.reported(ctx, failed, result)
+}
+
+// unfit says why the result of an open call cannot be taken.
+func (e *Elsewhere) unfit(id string, who worker, result json.RawMessage) string {
+	e.mu.Lock()
+	c := e.open[id]
+	e.mu.Unlock()
+	if c == nil || c.who != who {
+		return "" // that is another problem
+	}
+	return c.gate.unfit(result)
+}
+
+// reported records the outcome.
+func (c *checked) reported(ctx context.Context, failed bool, result json.RawMessage) (json.RawMessage, error) {
+	out := policy.Result{Outcome: policy.Succeeded}
+	if failed {
+		out.Outcome = policy.Failed
+	}
+	if failed && c.permit.HidesResults() {
+		// What a tool says beside its result cannot be searched for what is hidden.
+		c.tell(ctx, errWithheld)
+		result = failure{Message: withheld}.json()
+	}
+	shown := json.RawMessage(c.redact(ctx, result))
+	out.Digest = c.gate.guard.Digest(c.grant.Tenant(), shown)
+	c.done(ctx, out)
+	if err := c.permit.Settled(context.WithoutCancel(ctx)); err != nil {
+		return nil, err
+	}
+	return shown, nil
+}
+
+// missing says why there is nothing to report. Whose call it was is on record,
+// also from before a restart; to anybody else there was none.
+func (e *Elsewhere) missing(ctx context.Context, g identity.Grant, id string) error {
+	was := errNoCheck
+	for r, err := range e.past.Query(ctx, audit.Filter{Tenant: g.Tenant(), RunID: audit.CallRun(id), Limit: maxRows}) {
+		if err != nil {
+			return fault.New(codes.Unavailable, fault.AuditUnavailable, "it is not known whether this call was checked; report it again").Because(err)
+		}
+		mine := worker{r.Tenant, r.User.Issuer, r.User.Subject, r.Workload}
+		if mine.issuer == "" { // a workload alone
+			mine.subject = r.Workload
+		}
+		if r.CallID != id || r.Action != policy.ActionCallTool || mine != workerOf(g) {
+			continue
+		}
+		switch {
+		case r.Phase == audit.Outcome:
+			was = errReported
+		case r.Phase == audit.Abandoned, r.Phase == audit.Decision && r.Decision == audit.Allow && was == errNoCheck:
+			was = errTooLate
+		}
+	}
+	return was
+}
+
+// maxRows bounds what is read of one call: its decision may be repeated.
+const maxRows = 64
+
+// Run records calls that were not reported in time as abandoned, until ctx ends.
+// What is open then is found by the next start.
+func (e *Elsewhere) Run(ctx context.Context) error {
+	tick := time.NewTicker(min(e.life, time.Minute) / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			e.Sweep(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Sweep gives up the calls whose time is over.
+func (e *Elsewhere) Sweep(ctx context.Context) {
+	for _, c := range e.late() {
+		c.permit.Abandon()
+		if err := c.permit.Settled(ctx); err != nil {
+			e.report(ctx, c.tool.Name, fmt.Errorf("record call %s as abandoned: %w", c.call.ID, err))
+		}
+	}
+}
+
+func (e *Elsewhere) late() (all []*checked) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for id, c := range e.open {
+		if !e.clock().Before(c.until) {
+			all = append(all, c)
+			delete(e.open, id)
+			e.free(c.who)
+		}
+	}
+	return all
+}
