@@ -23,20 +23,33 @@ import (
 
 // What the RPCs see of the parts below, one small type for each.
 
-// toolbox is the gate for direct calls.
+// toolbox is the gates for direct calls; see Server.directGates.
 type toolbox struct {
-	*tools.Gate
+	gates map[string]*tools.Gate
 	*tools.Elsewhere
 	registry *tools.Registry
 }
 
+// gate is the one for whoever acts in ctx.
+func (t *toolbox) gate(ctx context.Context) *tools.Gate {
+	g, _ := identity.FromContext(ctx)
+	if own := t.gates[g.Agent()]; own != nil {
+		return own
+	}
+	return t.gates[""]
+}
+
+func (t *toolbox) Direct(ctx context.Context, c agents.ToolCall) (tools.CallResult, error) {
+	return t.gate(ctx).Direct(ctx, c)
+}
+
 func (t *toolbox) Check(ctx context.Context, c agents.ToolCall) (tools.Checked, error) {
-	return t.Elsewhere.Check(ctx, t.Gate, c)
+	return t.Elsewhere.Check(ctx, t.gate(ctx), c)
 }
 
 func (t *toolbox) Visible(ctx context.Context) ([]*tools.Descriptor, error) {
 	var out []*tools.Descriptor
-	for spec, err := range t.Specs(ctx) {
+	for spec, err := range t.gate(ctx).Specs(ctx) {
 		if err != nil {
 			return nil, err
 		}

@@ -322,10 +322,7 @@ func (s *Server) openServer(context.Context) error {
 		return err
 	}
 	s.stage("refused callers", func(ctx context.Context) error { return s.recordRefusals(ctx, who) })
-	gate, err := tools.NewGate(tools.GateConfig{
-		Registry: s.registry, Guard: s.guard, Tools: s.registry.Names(), Clock: s.opt.now, Trace: interceptors.Trace, Report: s.reportTool,
-		Limits: tools.Limits{MaxResult: s.cfg.Server.Limits.ResultBytes}, Lanes: s.lanes,
-	})
+	gates, err := s.directGates()
 	if err != nil {
 		return err
 	}
@@ -336,7 +333,7 @@ func (s *Server) openServer(context.Context) error {
 	s.stage("calls made elsewhere", elsewhere.Run)
 	l := s.cfg.Server.Limits
 	s.grpc, err = server.New(server.Config{
-		TLS: s.peers.ServerTLS(mode), Identify: who, Guard: s.guard, Runs: &people{s.runs, s}, Tools: &toolbox{gate, elsewhere, s.registry}, Calls: &calls{s},
+		TLS: s.peers.ServerTLS(mode), Identify: who, Guard: s.guard, Runs: &people{s.runs, s}, Tools: &toolbox{gates, elsewhere, s.registry}, Calls: &calls{s}, Grants: &delegations{s},
 		Catalog: &catalog{s.cfg}, Audit: &auditLog{s}, Approvals: s.approvals, Admin: &admin{s.guard, s}, Log: s.opt.log, Metrics: s.opt.metrics, Now: s.opt.now,
 		GrantID: newGrantID, Reflection: s.cfg.Server.Reflection, Version: s.opt.version,
 		Limits: interceptors.Limits{Streams: l.StreamsPerUser, Calls: l.CallsPerUser, UnaryDeadline: l.UnaryDeadline, RunDeadline: l.RunDeadline, StreamLife: l.StreamLife},
@@ -354,4 +351,26 @@ func (s *Server) openServer(context.Context) error {
 		s.stage("http", s.serveHTTP)
 	}
 	return nil
+}
+
+// directGates are the gates for direct calls, by the agent in whose name they are
+// made: a configured agent that acts elsewhere has its own tools there too, and
+// everybody else ("") has all.
+func (s *Server) directGates() (map[string]*tools.Gate, error) {
+	lists := map[string][]string{"": s.registry.Names()}
+	for _, name := range external(s.cfg) {
+		lists[name] = s.cfg.Agents[name].Tools
+	}
+	gates := map[string]*tools.Gate{}
+	for name, list := range lists {
+		gate, err := tools.NewGate(tools.GateConfig{
+			Registry: s.registry, Guard: s.guard, Tools: list, Clock: s.opt.now, Trace: interceptors.Trace, Report: s.reportTool,
+			Limits: tools.Limits{MaxResult: s.cfg.Server.Limits.ResultBytes}, Lanes: s.lanes,
+		})
+		if err != nil {
+			return nil, err
+		}
+		gates[name] = gate
+	}
+	return gates, nil
 }

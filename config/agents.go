@@ -18,6 +18,9 @@ type Agent struct {
 	// of its own; empty is nothing.
 	Scopes *[]string `yaml:"scopes" is:"scope"`
 
+	// External are the workloads that may act under this agent's name elsewhere.
+	External []string `yaml:"external" is:"spiffe"`
+
 	Tools         []string  `yaml:"tools" is:"toolref"` // what it may call itself: names or toolset/*
 	Handoffs      []Handoff `yaml:"handoffs"`
 	MaxTurns      int       `yaml:"max_turns" range:"1..1000"`
@@ -87,7 +90,8 @@ func (a Agent) joins() bool { return a.Kind == KindAssistant || a.Kind == KindCo
 // effect is refused: who writes it must not believe that it has one.
 var kindKeys = map[string][]string{
 	"model": {KindAssistant, KindSociety, KindCode}, "instructions": {KindAssistant, KindSociety, KindCode},
-	"tools": {KindAssistant, KindCode}, "handoffs": {KindAssistant}, "max_turns": {KindAssistant}, "parallel_calls": {KindAssistant},
+	"external": {KindAssistant, KindSociety, KindCode},
+	"tools":    {KindAssistant, KindCode}, "handoffs": {KindAssistant}, "max_turns": {KindAssistant}, "parallel_calls": {KindAssistant},
 	"max_tool_rounds": {KindAssistant}, "reflect": {KindAssistant}, "summary": {KindAssistant}, "output": {KindAssistant},
 	"memory": {KindAssistant}, "remembers": {KindAssistant}, "opening": {KindAssistant}, "context": {KindAssistant, KindSociety, KindCode},
 	"prompt": {KindHuman}, "who": {KindHuman},
@@ -106,6 +110,7 @@ func (c *checker) agents() {
 
 func (c *checker) agent(p place, name string, a Agent) {
 	c.uniqueScopes(p.key("scopes"), a.Scopes)
+	c.unique(p.key("external"), a.External)
 	if c.spoilt[p.key("kind")] {
 		return
 	}

@@ -27,8 +27,8 @@ const (
 )
 
 // Grant is what a run acts with: a principal and how far it was narrowed on the
-// way. It is a value; a child is a new one. Only Root and Child make grants, so
-// scopes never widen and the chain is always the server's.
+// way. It is a value; a child is a new one. Only Root, Child and Delegated make
+// grants, so scopes never widen and the chain is always the server's.
 type Grant struct {
 	id        string
 	principal Principal
@@ -64,6 +64,32 @@ func (g Grant) Child(agent string, ceiling *Scopes, maxDepth int) (Grant, error)
 	g.chain = append(slices.Clone(g.chain), agent)
 	g.scopes = g.scopes.Narrow(ceiling)
 	return g, nil
+}
+
+// Delegation is what is kept of a grant that was made for a sub-agent elsewhere.
+type Delegation struct {
+	ID      string
+	Scopes  Scopes
+	Chain   []string // not empty
+	Expires time.Time
+}
+
+// Delegated makes the grant of a call under an earlier delegation. P is its person
+// and workload, with the credential of this call, so what they lost since is lost
+// to the sub-agent too. The tier is subagent whatever was declared.
+func Delegated(d Delegation, p Principal, narrow *Scopes) Grant {
+	g := Root(d.ID, p, narrow, Subagent)
+	g.scopes, g.chain = g.scopes.Intersect(d.Scopes), slices.Clone(d.Chain)
+	if d.Expires.Before(g.expires) {
+		g.expires = d.Expires
+	}
+	return g
+}
+
+// Renamed is the same authority under another id.
+func (g Grant) Renamed(id string) Grant {
+	g.id = id
+	return g
 }
 
 // Refresh replaces the credential by a fresh one of the same person. The

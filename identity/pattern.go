@@ -16,6 +16,17 @@ type pattern struct {
 	segments    []string
 }
 
+// Matches reports whether a verified SPIFFE ID fits a pattern. What is not a
+// pattern, or not an ID, fits nothing.
+func Matches(text, id string) bool {
+	p, err := parsePattern(text)
+	if err != nil {
+		return false
+	}
+	parsed, err := spiffeid.FromString(id)
+	return err == nil && p.matches(parsed)
+}
+
 func parsePattern(text string) (pattern, error) {
 	rest, ok := strings.CutPrefix(text, "spiffe://")
 	if !ok {

@@ -45,6 +45,8 @@ type Resolver interface {
 	// Resolve looks the target up. Another tenant's object is NOT_FOUND, like an
 	// absent one; the target then names what was not found.
 	Resolve(ctx context.Context, g identity.Grant, r *Rule, request proto.Message) (Target, error)
+	// Delegation finds the grant that a request names, if it was made for p.
+	Delegation(ctx context.Context, p identity.Principal, grantID string) (identity.Delegation, error)
 }
 
 // authorizer is the last layer: it makes the grant of the call, asks the guard
@@ -136,7 +138,10 @@ func (a *authorizer) hear(ctx context.Context, c *call, m proto.Message, v *verd
 		return ctx, nil // a public call
 	}
 	m = terms(m)
-	g := identity.Root(a.grantID(), p, narrowing(m), tier(m))
+	g, err := a.grant(ctx, p, c.rule, m)
+	if err != nil {
+		return ctx, a.refuse(ctx, g, c.rule, a.resolve.Named(g, c.rule, m), err)
+	}
 	if foreign(g, m) {
 		return ctx, a.refuse(ctx, g, c.rule, a.resolve.Named(g, c.rule, m), errForeign)
 	}
@@ -159,6 +164,26 @@ func (a *authorizer) hear(ctx context.Context, c *call, m proto.Message, v *verd
 // meanwhile: a stream, and what waits for a run.
 func (c *call) lasts() bool {
 	return c.stream || c.rule.Action == "run_agent" || c.rule.Action == "run_group_chat"
+}
+
+// grant is what the call acts with: the caller's own authority, or the delegated
+// grant that the request names, narrowed by what it asks for. With an error it is
+// the caller's own, for the record.
+func (a *authorizer) grant(ctx context.Context, p identity.Principal, r *Rule, m proto.Message) (identity.Grant, error) {
+	own := identity.Root(a.grantID(), p, narrowing(m), tier(m))
+	named, ok := m.(interface{ GetGrantId() string })
+	if !ok || named.GetGrantId() == "" {
+		return own, nil
+	}
+	d, err := a.resolve.Delegation(ctx, p, named.GetGrantId())
+	if err != nil {
+		return own, err
+	}
+	g := identity.Delegated(d, p, narrowing(m))
+	if r.Action == "delegate" { // it makes a grant: what is decided and recorded is the new one
+		g = g.Renamed(own.ID())
+	}
+	return g, nil
 }
 
 // close records how the call ended. Before the decision is on record not even an
@@ -231,16 +256,17 @@ func (a *authorizer) query(ctx context.Context, g identity.Grant, t Target) *pol
 }
 
 // refuse puts a denial on record that is made before policy is asked: of a known
-// caller who names another tenant, or what is not there for them. The row, like
+// caller who names another tenant, what is not there for them, or what is not
+// theirs. The row, like
 // the answer, does not tell an absent object from somebody else's. Errors that deny
 // nothing (a malformed request, a call that is not built, an index that is down)
 // stay as they are.
 func (a *authorizer) refuse(ctx context.Context, g identity.Grant, r *Rule, t Target, err error) error {
 	f := fault.From(err)
-	if r.Audit == behalfv1.Audit_AUDIT_NONE || f.Reason != fault.NotFound && f.Reason != fault.TenantMismatch {
+	if r.Audit == behalfv1.Audit_AUDIT_NONE || f.Reason != fault.NotFound && f.Code != codes.PermissionDenied && f.Reason != fault.CredentialExpired {
 		return err
 	}
-	q := a.query(ctx, g, Target{Action: t.Action, Entity: t.Entity}) // it belongs to no session or run of theirs
+	q := a.query(ctx, g, Target{Action: t.Action, Entity: t.Entity, Arguments: t.Arguments}) // it belongs to no session or run of theirs
 	if t.Entity.Type == "Tool" {
 		q.Tool = t.Entity.ID
 	}

@@ -136,7 +136,7 @@ var (
 
 // find looks the object up in the grant's tenant, as for a call that names it.
 func (e *Explainer) find(ctx context.Context, g identity.Grant, t *interceptors.Target) error {
-	r := &resolver{e.Objects, e.Catalog, e.Approvals}
+	r := &resolver{runs: e.Objects, catalog: e.Catalog, approvals: e.Approvals}
 	switch t.Entity.Type {
 	case "Agent", "GroupChat":
 		return r.known(target{t.Entity.ID, t.Entity.Type == "GroupChat"})

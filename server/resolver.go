@@ -20,6 +20,12 @@ type resolver struct {
 	runs      Objects
 	catalog   Catalog
 	approvals Approvals
+	grants    Delegations
+}
+
+// Delegation implements interceptors.Resolver.
+func (r *resolver) Delegation(ctx context.Context, p identity.Principal, grantID string) (identity.Delegation, error) {
+	return r.grants.Delegation(ctx, p, grantID)
 }
 
 // Named implements interceptors.Resolver.
@@ -35,6 +41,9 @@ func (r *resolver) Named(g identity.Grant, rule *interceptors.Rule, m proto.Mess
 			}
 		}
 	case "agent", "group_chat", "target":
+		if d, ok := m.(*behalfv1.DelegateRequest); ok {
+			t.Arguments = delegateRecord(d)
+		}
 		to := aim(m)
 		if t.Entity = to.entity(); t.Action == "run_target" {
 			t.Action = to.action()
@@ -71,9 +80,6 @@ func named[T any](m proto.Message, get func(T) string) string {
 // Resolve implements interceptors.Resolver.
 func (r *resolver) Resolve(ctx context.Context, g identity.Grant, rule *interceptors.Rule, m proto.Message) (interceptors.Target, error) {
 	t := r.Named(g, rule, m)
-	if unbuilt(rule.Method) {
-		return t, fault.New(codes.Unimplemented, fault.Unimplemented, "this call is not implemented yet")
-	}
 	var err error
 	switch rule.Resource {
 	case "tenant":
@@ -93,18 +99,11 @@ func (r *resolver) Resolve(ctx context.Context, g identity.Grant, rule *intercep
 	return t, err
 }
 
-// unbuilt are the RPCs of the contract that have no handler yet. They say so
-// instead of asking policy about something that cannot happen.
-func unbuilt(method string) bool {
-	switch method {
-	case behalfv1.ToolService_Delegate_FullMethodName:
-		return true
-	}
-	return false
-}
-
 // target is the agent or the group chat that a request names.
 func (r *resolver) target(ctx context.Context, g identity.Grant, m proto.Message, t *interceptors.Target) error {
+	if d, ok := m.(*behalfv1.DelegateRequest); ok { // mostly to agents that this server does not know
+		return r.grants.May(g.Principal(), d.GetAgent())
+	}
 	to := aim(m)
 	if to.name == "" { // the field rules let only a conversation get here
 		return fault.New(codes.InvalidArgument, fault.ArgumentInvalid, "the first message must be `open`; it names the agent or the group chat")

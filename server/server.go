@@ -33,6 +33,7 @@ type Config struct {
 	Runs       Runs
 	Tools      Tools
 	Calls      Calls
+	Grants     Delegations
 	Catalog    Catalog
 	Audit      AuditLog
 	Approvals  Approvals
@@ -127,7 +128,7 @@ func New(c Config) (*Server, error) {
 
 func (c Config) chain(rules map[string]*interceptors.Rule, m *grpcprom.ServerMetrics, messageBytes int) interceptors.Config {
 	return interceptors.Config{
-		Rules: rules, Identify: c.Identify, Guard: c.Guard, Resolve: &resolver{c.Runs, c.Catalog, c.Approvals},
+		Rules: rules, Identify: c.Identify, Guard: c.Guard, Resolve: &resolver{c.Runs, c.Catalog, c.Approvals, c.Grants},
 		Metrics: m, Log: c.Log, Now: c.Now, GrantID: c.GrantID, Limits: c.Limits, MessageBytes: messageBytes,
 	}
 }
@@ -157,7 +158,7 @@ func (c Config) register(g *grpc.Server, rules map[string]*interceptors.Rule, h 
 	behalfv1.RegisterAgentServiceServer(to, &agentService{runs: c.Runs, catalog: c.Catalog, rights: may})
 	behalfv1.RegisterRunServiceServer(to, &runService{runs: c.Runs, guard: c.Guard})
 	behalfv1.RegisterSessionServiceServer(to, &sessionService{runs: c.Runs})
-	behalfv1.RegisterToolServiceServer(to, &toolService{tools: c.Tools})
+	behalfv1.RegisterToolServiceServer(to, &toolService{tools: c.Tools, grants: c.Grants})
 	behalfv1.RegisterAuditServiceServer(to, &auditService{log: c.Audit})
 	behalfv1.RegisterAdminServiceServer(to, &adminService{admin: c.Admin, version: c.Version, explain: &Explainer{
 		Guard: c.Guard, Calls: c.Calls, Objects: c.Runs, Catalog: c.Catalog, Approvals: c.Approvals, Admin: c.Admin, Now: c.Now,

@@ -28,14 +28,12 @@ type Tools interface {
 
 type toolService struct {
 	behalfv1.UnimplementedToolServiceServer
-	tools Tools
+	tools  Tools
+	grants Delegations
 }
 
 // ListTools shows what the caller's scopes reach. Policy may still say no at the call.
 func (s *toolService) ListTools(ctx context.Context, r *behalfv1.ListToolsRequest) (*behalfv1.ListToolsResponse, error) {
-	if r.GetGrantId() != "" {
-		return nil, notBuilt("grant_id")
-	}
 	all, err := s.tools.Visible(ctx)
 	if err != nil {
 		return nil, err
@@ -83,7 +81,6 @@ type callRequest interface {
 	GetTool() string
 	GetArgumentsJson() string
 	GetSessionId() string
-	GetGrantId() string
 	GetApprovalId() string
 	GetRequestId() string
 }
@@ -91,8 +88,6 @@ type callRequest interface {
 // call is the call of a request, under a name of its own.
 func (s *toolService) call(r callRequest) (agents.ToolCall, error) {
 	switch {
-	case r.GetGrantId() != "":
-		return agents.ToolCall{}, notBuilt("grant_id")
 	case r.GetRequestId() != "":
 		return agents.ToolCall{}, notBuilt("request_id")
 	}

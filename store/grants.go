@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/behalf-dev/behalf/fault"
 	"google.golang.org/grpc/codes"
@@ -17,6 +18,28 @@ import (
 // others is refused.
 func (s *Store) PutGrant(ctx context.Context, g GrantRecord) error {
 	return s.Do(ctx, func(tx *Tx) error { return putGrant(tx, g) })
+}
+
+// PutDelegation stores a grant with a chain, which a person may have at most so
+// many of. Those that have ended are forgotten.
+func (s *Store) PutDelegation(ctx context.Context, g GrantRecord, most int, now int64) error {
+	return s.Do(ctx, func(tx *Tx) error {
+		whose := []any{g.Tenant, g.Issuer, g.Subject, g.Workload}
+		const theirs = "tenant = $1 AND issuer = $2 AND subject = $3 AND (subject <> '' OR workload = $4) AND chain <> '[]'"
+		if _, err := tx.Exec("DELETE FROM grants WHERE "+theirs+" AND expires <= $5", append(whose, now)...); err != nil {
+			return err
+		}
+		var n int
+		var first int64
+		if err := tx.Row("SELECT count(*), COALESCE(min(expires), 0) FROM grants WHERE "+theirs, whose, &n, &first); err != nil {
+			return err
+		}
+		if n >= most {
+			return fault.New(codes.ResourceExhausted, fault.RateLimited, "you have too many delegated grants; use one of them again, or wait until one ends").
+				RetryIn(time.Duration(first - now))
+		}
+		return putGrant(tx, g)
+	})
 }
 
 func putGrant(tx *Tx, g GrantRecord) error {

@@ -36,6 +36,7 @@ func Run(t *testing.T, dsn func(t *testing.T) string) {
 		"SessionsAreBounded":                sessionsAreBounded,
 		"DetachedRunsAreBounded":            detachedRunsAreBounded,
 		"LevelsAreReadAndNotTaken":          levelsAreReadAndNotTaken,
+		"DelegationsAreBoundedPerPerson":    delegationsAreBoundedPerPerson,
 		"RunsAreIndexed":                    runsAreIndexed,
 		"RequestIDsAreUniqueForADay":        requestIDsAreUniqueForADay,
 		"SessionsAreIndexed":                sessionsAreIndexed,

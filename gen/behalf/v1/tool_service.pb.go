@@ -824,8 +824,9 @@ func (x *ReportToolCallResponse) GetResultJson() string {
 // DelegateRequest says what the sub-agent is and may do.
 type DelegateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its name: a label of the caller's choice, or a configured agent that lists the
-	// caller's workload as external.
+	// Its name: a label of the caller's choice that no configured agent or group chat
+	// has, or a configured agent that lists the caller's workload as external; that one
+	// has its own ceiling and tools here too.
 	Agent string `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
 	// What it shall do, for the record, at most 4 KiB; may be empty.
 	Task string `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`

@@ -68,10 +68,16 @@ type ToolServiceClient interface {
 	// can still be reported.
 	ReportToolCall(ctx context.Context, in *ReportToolCallRequest, opts ...grpc.CallOption) (*ReportToolCallResponse, error)
 	// Delegate makes a narrowed grant for a sub-agent that runs elsewhere. The server
-	// appends the agent to the chain; the grant's calls are of tier subagent and end with
-	// the parent at the latest. Needs any credential and a permit for delegate. Records
-	// decision and outcome. Adds NOT_FOUND (parent grant), OWNER_MISMATCH,
-	// DELEGATION_SCOPE.
+	// appends the agent to the chain, which has at most 8; the grant's calls are of tier
+	// subagent and end with the parent, and with the credential of this call, at the
+	// latest. A person has at most 256 such grants; one more is RATE_LIMITED. Needs any
+	// credential and a permit for delegate. Records decision and outcome.
+	//
+	// Each call under the grant brings the person's own credential, and what that may not
+	// do the grant may not do either. Adds NOT_FOUND (parent grant), OWNER_MISMATCH (a
+	// grant that was made for another workload), CREDENTIAL_EXPIRED (a parent that has
+	// ended), DELEGATION_SCOPE (the chain is too deep, or the name is a configured
+	// agent's).
 	Delegate(ctx context.Context, in *DelegateRequest, opts ...grpc.CallOption) (*DelegateResponse, error)
 }
 
@@ -173,10 +179,16 @@ type ToolServiceServer interface {
 	// can still be reported.
 	ReportToolCall(context.Context, *ReportToolCallRequest) (*ReportToolCallResponse, error)
 	// Delegate makes a narrowed grant for a sub-agent that runs elsewhere. The server
-	// appends the agent to the chain; the grant's calls are of tier subagent and end with
-	// the parent at the latest. Needs any credential and a permit for delegate. Records
-	// decision and outcome. Adds NOT_FOUND (parent grant), OWNER_MISMATCH,
-	// DELEGATION_SCOPE.
+	// appends the agent to the chain, which has at most 8; the grant's calls are of tier
+	// subagent and end with the parent, and with the credential of this call, at the
+	// latest. A person has at most 256 such grants; one more is RATE_LIMITED. Needs any
+	// credential and a permit for delegate. Records decision and outcome.
+	//
+	// Each call under the grant brings the person's own credential, and what that may not
+	// do the grant may not do either. Adds NOT_FOUND (parent grant), OWNER_MISMATCH (a
+	// grant that was made for another workload), CREDENTIAL_EXPIRED (a parent that has
+	// ended), DELEGATION_SCOPE (the chain is too deep, or the name is a configured
+	// agent's).
 	Delegate(context.Context, *DelegateRequest) (*DelegateResponse, error)
 	mustEmbedUnimplementedToolServiceServer()
 }

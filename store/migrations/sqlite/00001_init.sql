@@ -217,6 +217,9 @@ CREATE TABLE pulse (
     beat INTEGER NOT NULL
 ) STRICT;
 
+-- What was delegated to sub-agents elsewhere, by whom.
+CREATE INDEX grants_delegated ON grants (tenant, issuer, subject, workload) WHERE chain <> '[]';
+
 -- +goose Down
 DROP TABLE pulse;
 DROP TABLE keepers;
