@@ -18,6 +18,7 @@ import (
 	"github.com/behalf-dev/behalf/policy"
 	"github.com/behalf-dev/behalf/policy/lifecycle"
 	"github.com/behalf-dev/behalf/runs"
+	"github.com/behalf-dev/behalf/server"
 	"github.com/behalf-dev/behalf/tools"
 )
 
@@ -254,6 +255,18 @@ func (s *Server) offline(ctx context.Context, r runs.RunRecord, g identity.Grant
 // question is one about a run.
 func (s *Server) question(action string, r runs.RunRecord, g identity.Grant) *policy.Query {
 	return &policy.Query{Grant: g, Action: action, Resource: runEntity(r), Session: r.SessionID, Run: r.RunID}
+}
+
+// authority is what new sessions of a group chat are bound to.
+func (s *Server) authority(groupChat string) string { return s.cfg.GroupChats[groupChat].Authority }
+
+// mayJoin holds a turn in another's session against policy as it is when the run
+// begins. The RPC has asked the same, on record.
+func (s *Server) mayJoin(_ context.Context, r runs.SessionRecord, g identity.Grant) bool {
+	e := s.guard.Engine()
+	return e != nil && e.Decide(&policy.Query{
+		Grant: g, Action: policy.ActionJoinSession, Resource: server.SessionEntity(r), Session: r.SessionID, Time: s.opt.now(),
+	}).Allow
 }
 
 // ask puts a question about a run to the guard, on record like any other.

@@ -51,7 +51,11 @@ func (p *people) Answer(ctx context.Context, tenant, runID string, body agents.B
 	case i < 0:
 		return 0, errNotAsked
 	}
-	if !p.may(g, open[i].From, rec) {
+	session, err := p.FindSession(ctx, tenant, rec.SessionID)
+	if err != nil {
+		return 0, err
+	}
+	if !p.may(g, open[i].From, session) {
 		return 0, errNotYou
 	}
 	return p.Engine.Answer(ctx, tenant, runID, in)
@@ -78,7 +82,7 @@ func (p *people) open(ctx context.Context, rec runs.RunRecord) (open []agents.In
 
 // may reports whether the caller is the person that a participant stands for. Who
 // asks for input and is no person of the config leaves it to the session's rules.
-func (p *people) may(g identity.Grant, from string, rec runs.RunRecord) bool {
+func (p *people) may(g identity.Grant, from string, rec runs.SessionRecord) bool {
 	a, ok := p.s.cfg.Agents[from]
 	if !ok || a.Kind != config.KindHuman {
 		return true

@@ -177,7 +177,8 @@ func (s *Server) openRuns(ctx context.Context) error {
 		return fmt.Errorf("runs.log: %w", err)
 	}
 	s.runs, err = runs.NewEngine(runs.Config{
-		Log: s.log, Queue: queue, Index: s.store, Grants: s.store, Targets: s.target, Hold: s.hold, Resume: s.again, Offline: s.offline, Clock: s.opt.now,
+		Log: s.log, Queue: queue, Index: s.store, Grants: s.store, Voices: s.store, Targets: s.target, Authority: s.authority, Join: s.mayJoin,
+		Hold: s.hold, Resume: s.again, Offline: s.offline, Clock: s.opt.now,
 		Logger: s.opt.log, OfflineMax: s.cfg.Runs.OfflineMax, WorkersPerPerson: s.cfg.Server.Limits.DetachedRunsPerUser,
 		QueuedPerPerson: s.cfg.Server.Limits.QueuedRunsPerUser, SessionsPerPerson: s.cfg.Server.Limits.SessionsPerUser,
 	})

@@ -89,9 +89,6 @@ func (c *checker) chat(p place, name string, g GroupChat) {
 	c.onlyOf(p, g.Kind, chatKeys)
 	c.uniqueScopes(p.key("scopes"), g.Scopes)
 	c.participants(p.key("participants"), name, g)
-	if g.Authority == "intersection" {
-		c.bad(p.key("authority"), later+"the intersection of several people's rights", "say speaker or owner")
-	}
 	switch g.Kind {
 	case Selector:
 		c.selector(p, g)

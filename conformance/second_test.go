@@ -16,7 +16,7 @@ import (
 func (s *session) runTwice(ctx context.Context, st *step, f *fold) (run, second error) {
 	index := runstest.NewIndex()
 	engine, err := runs.NewEngine(runs.Config{
-		Log: runs.NewMemory(), Index: index, Grants: index, Logger: slog.New(slog.DiscardHandler),
+		Log: runs.NewMemory(), Index: index, Grants: index, Voices: index, Logger: slog.New(slog.DiscardHandler),
 		Targets: func(string, bool) (agents.Agent, bool) { return s.agent, true },
 	})
 	if err != nil {

@@ -38,7 +38,9 @@ type Grant struct {
 	expires   time.Time
 	// fresh is the credential that a refresh put in place, for this grant and all
 	// that were made from it; empty: none yet.
-	fresh *atomic.Pointer[Principal]
+	fresh    *atomic.Pointer[Principal]
+	narrowed bool    // the caller asked for less than they have
+	others   []Grant // who must be allowed too; see With
 }
 
 // Root makes the grant of a fresh call: the principal's scopes, narrowed by
@@ -47,7 +49,7 @@ func Root(id string, p Principal, narrow *Scopes, tier Tier) Grant {
 	if tier == "" {
 		tier = Interactive
 	}
-	return Grant{id: id, principal: p, scopes: p.Scopes().Narrow(narrow), tier: tier, expires: p.Expires(), fresh: &atomic.Pointer[Principal]{}}
+	return Grant{id: id, principal: p, scopes: p.Scopes().Narrow(narrow), tier: tier, expires: p.Expires(), narrowed: narrow != nil, fresh: &atomic.Pointer[Principal]{}}
 }
 
 // Child makes the grant under which agent acts: the chain grows by agent, the
@@ -85,6 +87,29 @@ func Delegated(d Delegation, p Principal, narrow *Scopes) Grant {
 	}
 	return g
 }
+
+// With is the grant for what others must be allowed too: the scopes are what all
+// have. Whoever enforces it asks for each of Others as well.
+func (g Grant) With(others ...Grant) Grant {
+	g.others = slices.Clone(others)
+	for _, o := range others {
+		g.scopes = g.scopes.Intersect(o.scopes)
+	}
+	return g
+}
+
+// Others are those who must be allowed what the grant is used for, each as if they
+// alone had come this way: with its scopes, chain and tier.
+func (g Grant) Others() []Grant {
+	all := slices.Clone(g.others)
+	for i := range all {
+		all[i].scopes, all[i].chain, all[i].tier, all[i].others = g.scopes, g.chain, g.tier, nil
+	}
+	return all
+}
+
+// Narrowed reports whether the caller asked for less than they have.
+func (g Grant) Narrowed() bool { return g.narrowed }
 
 // Renamed is the same authority under another id.
 func (g Grant) Renamed(id string) Grant {

@@ -30,7 +30,8 @@ const attempts = 5
 // InputReceived, whose empty id means the only open one. It is stored when Answer
 // returns, with its sequence; the run then goes on by itself. Who answers is the
 // grant in ctx; when it is the run's own person, their fresh credential replaces
-// the stored one.
+// the stored one, and when it is somebody else, what the run does from then on must
+// be allowed to them too, unless the session acts for its owner.
 //
 // Faults: NOT_FOUND, RUN_NOT_ACTIVE (it does not wait for this),
 // ARGUMENT_INVALID (several wait and no id was given).
@@ -38,6 +39,9 @@ func (e *Engine) Answer(ctx context.Context, tenant, runID string, body agents.B
 	rec, err := e.cfg.Index.RunByID(ctx, tenant, runID)
 	if err != nil {
 		return 0, internal("find the run", err)
+	}
+	if err := e.hear(ctx, rec); err != nil {
+		return 0, err
 	}
 	body = signed(ctx, body)
 	for range attempts {

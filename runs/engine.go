@@ -16,12 +16,13 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// Config is what an engine works with. Log, Index, Grants and Targets are
+// Config is what an engine works with. Log, Index, Grants, Voices and Targets are
 // required.
 type Config struct {
 	Log    Log
 	Index  Index
 	Grants Grants
+	Voices Voices
 	// Targets finds an agent or group chat by its name.
 	Targets func(name string, groupChat bool) (agents.Agent, bool)
 
@@ -41,8 +42,12 @@ type Config struct {
 	// Offline reports whether policy lets a run go on without its person though
 	// the stored grant has expired (DESIGN 5, run_offline). nil: never.
 	Offline func(ctx context.Context, r RunRecord, g identity.Grant) bool
+	// Authority is what new sessions of a group chat are bound to. nil: always
+	// AuthoritySpeaker.
+	Authority func(groupChat string) string
 	// Join reports whether the grant may speak in a session that is another
-	// person's. nil: never.
+	// person's, of a group chat. nil: never. It is asked when the run begins; that
+	// the question is on record is the business of whoever calls Start.
 	Join func(ctx context.Context, s SessionRecord, g identity.Grant) bool
 
 	Timeout    time.Duration // of one stretch of work; 0 means 15 minutes
@@ -81,8 +86,8 @@ type Engine struct {
 // NewEngine checks the config. Nothing runs before a run's events are ranged
 // over, or before Run.
 func NewEngine(c Config) (*Engine, error) {
-	if c.Log == nil || c.Index == nil || c.Grants == nil || c.Targets == nil {
-		return nil, errors.New("runs: Log, Index, Grants and Targets are required")
+	if c.Log == nil || c.Index == nil || c.Grants == nil || c.Voices == nil || c.Targets == nil {
+		return nil, errors.New("runs: Log, Index, Grants, Voices and Targets are required")
 	}
 	if c.Queue == nil {
 		c.Queue = NewMemoryQueue(0)

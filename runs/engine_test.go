@@ -163,14 +163,21 @@ func TestSessionStaysWithItsFirstTarget(t *testing.T) {
 
 func TestJoinLetsAnotherPersonSpeak(t *testing.T) {
 	d := newDesk(t, runs.NewMemory(), talker, func(c *runs.Config) {
+		c.Targets = func(string, bool) (agents.Agent, bool) { return talker, true }
 		c.Join = func(_ context.Context, s runs.SessionRecord, g identity.Grant) bool {
 			return s.Owner.Subject == "ana" && g.Principal().Subject() == "ben"
 		}
 	})
-	run := d.start(t, ana(t), "")
+	chat := func(s *runs.Spec) { s.GroupChat = true }
+	run := d.start(t, ana(t), "", chat)
 	collect(run.Events(t.Context()))
+	alone := d.start(t, ana(t), "")
+	collect(alone.Events(t.Context()))
+	if _, err := d.tryStart(as(t, "ben", "acme", time.Hour), alone.SessionID); !errors.Is(err, fault.NotFound) {
+		t.Errorf("an agent's session: got %v, want NOT_FOUND", err)
+	}
 
-	second := d.start(t, as(t, "ben", "acme", time.Hour), run.SessionID)
+	second := d.start(t, as(t, "ben", "acme", time.Hour), run.SessionID, chat)
 
 	all := d.stored(t, second)
 	if m := all[len(all)-1].Body.(agents.Message); m.Speaker.Subject != "ben" {

@@ -138,7 +138,11 @@ func (x *execution) drive(ctx context.Context) (err error) {
 			err = errPanic
 		}
 	}()
-	for ev, err := range x.agent.Run(ctx, x.transcript) {
+	g, err := x.acting(ctx)
+	if err != nil {
+		return err
+	}
+	for ev, err := range x.agent.Run(identity.WithGrant(ctx, g), x.transcript) {
 		if err != nil {
 			return err
 		}

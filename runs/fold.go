@@ -30,6 +30,7 @@ type Status struct {
 	Finished   *agents.RunFinished
 	FinishedAt time.Time
 	Worked     bool // an agent has done something in it
+	Answered   bool // somebody has answered an input request in it
 
 	requests map[string]agents.Event // what each open id was asked with
 }
@@ -65,6 +66,7 @@ func (s *Status) apply(e *agents.Event) {
 	}
 	s.Last = e.Sequence
 	s.Credential = false
+	s.heard(e)
 	if m, ok := e.Body.(agents.Message); !ok || m.Role != agents.RoleUser {
 		s.Worked = true
 	}

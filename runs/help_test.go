@@ -35,7 +35,7 @@ func newDesk(t testing.TB, log runs.Log, agent agents.Agent, change ...func(*run
 	t.Helper()
 	d := &desk{log: log, index: runstest.NewIndex()}
 	c := runs.Config{
-		Log: log, Index: d.index, Grants: d.index, Logger: slog.New(slog.DiscardHandler),
+		Log: log, Index: d.index, Grants: d.index, Voices: d.index, Logger: slog.New(slog.DiscardHandler),
 		Targets: func(name string, groupChat bool) (agents.Agent, bool) { return agent, name == "support" && !groupChat },
 	}
 	for _, f := range change {

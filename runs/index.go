@@ -43,6 +43,9 @@ type SessionRecord struct {
 	Updated   int64
 	LastRun   string
 	Deleted   bool
+	// Authority says whose rights tool calls use: one of the constants; empty:
+	// AuthoritySpeaker. It is fixed when the session is made.
+	Authority string
 }
 
 // GrantRecord is what is kept of a grant: public facts, never a token.

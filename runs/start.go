@@ -127,8 +127,10 @@ func (e *Engine) enter(ctx context.Context, g identity.Grant, spec Spec) (*sessi
 	if err != nil {
 		return nil, internal("find the session", err)
 	}
-	if rec.Owner != OwnerOf(g) && (e.cfg.Join == nil || !e.cfg.Join(ctx, rec, g)) {
-		return nil, notFound("session")
+	if rec.Owner != OwnerOf(g) {
+		if err := e.join(ctx, rec, g, spec); err != nil {
+			return nil, err
+		}
 	}
 	s, err := e.loadUpTo(ctx, Key{g.Tenant(), spec.SessionID}, e.cfg.SessionBytes)
 	if err != nil {
@@ -164,7 +166,7 @@ func (e *Engine) open(ctx context.Context, run *Run, spec Spec) (err error) {
 		}
 	}
 	run.ID, run.SessionID = run.rec.RunID, run.rec.SessionID
-	if err := e.index(ctx, run); err != nil {
+	if err := e.index(ctx, run, spec); err != nil {
 		return err
 	}
 	run.opening = e.opening(run, spec)
@@ -180,13 +182,17 @@ func (e *Engine) open(ctx context.Context, run *Run, spec Spec) (err error) {
 	return nil
 }
 
-func (e *Engine) index(ctx context.Context, run *Run) error {
+func (e *Engine) index(ctx context.Context, run *Run, spec Spec) error {
 	r := run.rec
 	session := run.session.rec
 	var room Room
 	if session.SessionID == "" {
 		room.Sessions = e.cfg.SessionsPerPerson
-		session = SessionRecord{Tenant: r.Tenant, SessionID: r.SessionID, Owner: r.Owner, Target: r.Target, Created: r.Created}
+		session = SessionRecord{Tenant: r.Tenant, SessionID: r.SessionID, Owner: r.Owner, Target: r.Target, Created: r.Created, Authority: e.authority(spec)}
+	}
+	run.session.rec = session
+	if err := e.speak(ctx, session, run); err != nil {
+		return err
 	}
 	session.Updated, session.LastRun = r.Updated, r.RunID
 	var kept *GrantRecord

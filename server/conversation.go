@@ -156,6 +156,9 @@ func (c *conversation) take(t *turn) error {
 	if err != nil {
 		return err
 	}
+	if err := c.joinTurn(g, session); err != nil {
+		return err
+	}
 	sp.Tie = interceptors.Tie(c.ctx)
 	q := &policy.Query{Grant: g, Action: c.to.action(), Resource: c.to.entity(), Session: session}
 	return c.governed(q, func(ctx context.Context) error {
@@ -173,6 +176,18 @@ func (c *conversation) take(t *turn) error {
 		}
 		return nil
 	})
+}
+
+// joinTurn asks anew whether the caller may speak in a session that is another's.
+func (c *conversation) joinTurn(g identity.Grant, session string) error {
+	if session == "" {
+		return nil
+	}
+	rec, err := c.runs.FindSession(c.ctx, c.tenant, session)
+	if err != nil {
+		return err
+	}
+	return joinTurn(c.ctx, c.guard, g, rec, c.to)
 }
 
 // spec is the run of an input. What makes an input the same as an earlier one is

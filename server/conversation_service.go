@@ -66,7 +66,9 @@ func (s *conversationService) Converse(stream conversationStream) error {
 }
 
 // join looks up the session that the conversation continues, and takes up its
-// open run, if there is one, after what is stored by now.
+// open run, if there is one and it is the caller's, after what is stored by now.
+// In another's session the chain has asked whether they may speak; take asks again
+// for each turn.
 func (c *conversation) join() error {
 	if c.session == "" {
 		return nil
@@ -75,12 +77,16 @@ func (c *conversation) join() error {
 	switch {
 	case err != nil:
 		return err
-	case rec.Owner != runs.OwnerOf(c.grant):
+	case rec.Owner != runs.OwnerOf(c.grant) && !c.to.groupChat:
 		return notFound("session")
 	case rec.Target != c.to.name || st.First > 0 && st.Started.GroupChat != c.to.groupChat:
 		return malformed("open", "the session is bound to another target; start a new session for this one")
 	case !st.Open():
 		return nil
+	}
+	run, err := c.runs.Find(c.ctx, c.tenant, st.RunID)
+	if err != nil || run.Owner != runs.OwnerOf(c.grant) {
+		return err // what is said meanwhile is SESSION_BUSY
 	}
 	c.turn = newTurn(nil)
 	c.turn.run, c.turn.after = st.RunID, st.Last

@@ -201,8 +201,11 @@ func TestWhoComesBackADayLaterFollowsTheRunThatWaits(t *testing.T) {
 	k.leave()
 	r.clock.Advance(24 * time.Hour)
 
-	stranger := r.fresh(bob).converse(t).open("clinic", asked.GetSessionId())
+	stranger := r.fresh(dave).converse(t).open("clinic", asked.GetSessionId())
 	wantError(t, stranger.end(), codes.NotFound, "NOT_FOUND")
+	joined := r.fresh(bob).converse(t).open("clinic", asked.GetSessionId()) // alice's run is hers: it is not shown
+	joined.say("May I?")
+	wantError(t, joined.end(), codes.FailedPrecondition, "SESSION_BUSY")
 	k = r.fresh(alice).converse(t).open("clinic", asked.GetSessionId())
 	k.answer(asked.GetInputRequested().GetInputRequestId(), "Better.")
 

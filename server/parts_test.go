@@ -73,7 +73,7 @@ func newParts(t *testing.T, m agents.Model, limits interceptors.Limits) *parts {
 	desk := must(team.NewDesk(team.DeskConfig{Entry: "payer", Members: []team.Member{{Agent: payer}}}))(t)
 	index := runstest.NewIndex()
 	engine := must(runs.NewEngine(runs.Config{
-		Log: runs.NewMemory(), Index: index, Grants: index, Targets: func(string, bool) (agents.Agent, bool) { return desk, true },
+		Log: runs.NewMemory(), Index: index, Grants: index, Voices: index, Targets: func(string, bool) (agents.Agent, bool) { return desk, true },
 	}))(t)
 	peers := must(identity.NewPeers(identity.PeersConfig{
 		Source: p.source, Tenants: map[string]string{acmeDomain: "acme"},

@@ -21,6 +21,7 @@ type resolver struct {
 	catalog   Catalog
 	approvals Approvals
 	grants    Delegations
+	guard     interceptors.Guard
 }
 
 // Delegation implements interceptors.Resolver.
@@ -111,19 +112,29 @@ func (r *resolver) target(ctx context.Context, g identity.Grant, m proto.Message
 	if err := r.known(to); err != nil {
 		return err
 	}
-	return r.own(ctx, g, m, t)
+	return r.in(ctx, g, m, t, func(rec runs.SessionRecord) error { return joinTurn(ctx, r.guard, g, rec, to) })
 }
 
 // own makes sure that a call is not decided, and put on record, in a session that
 // is somebody else's. One that is not the caller's is what the call is refused for.
 func (r *resolver) own(ctx context.Context, g identity.Grant, m proto.Message, t *interceptors.Target) error {
+	return r.in(ctx, g, m, t, func(rec runs.SessionRecord) error {
+		if rec.Owner != runs.OwnerOf(g) {
+			return notFound("session")
+		}
+		return nil
+	})
+}
+
+// in looks up the session of a request, if it names one, for whoever may speak there.
+func (r *resolver) in(ctx context.Context, g identity.Grant, m proto.Message, t *interceptors.Target, may func(runs.SessionRecord) error) error {
 	session := named(m, sessionID.GetSessionId)
 	if session == "" {
 		return nil
 	}
 	rec, err := r.runs.FindSession(ctx, g.Tenant(), session)
-	if err == nil && rec.Owner != runs.OwnerOf(g) {
-		err = notFound("session")
+	if err == nil {
+		err = may(rec)
 	}
 	if err != nil {
 		t.Entity = policy.Entity{Type: "Session", ID: session}

@@ -74,7 +74,7 @@ func newRoom(t *testing.T, p plan) *room {
 	}))(t)
 	r.rule(roomPolicies)
 	engine := ok(runs.NewEngine(runs.Config{
-		Log: runs.NewMemory(), Index: r.store, Grants: r.store, Targets: r.targets(p), Clock: r.clock.Now, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
+		Log: runs.NewMemory(), Index: r.store, Grants: r.store, Voices: r.store, Join: func(context.Context, runs.SessionRecord, identity.Grant) bool { return true }, Targets: r.targets(p), Clock: r.clock.Now, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
 	}))(t)
 	l := ok(net.Listen("tcp", "127.0.0.1:0"))(t)
 	w.addr = l.Addr().String()

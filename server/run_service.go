@@ -12,7 +12,6 @@ import (
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/interceptors"
 	"github.com/behalf-dev/behalf/internal/wire"
-	"github.com/behalf-dev/behalf/policy"
 	"github.com/behalf-dev/behalf/runs"
 	"google.golang.org/grpc"
 )
@@ -182,15 +181,17 @@ func (s *runService) answer(r *behalfv1.SendInputRequest) (agents.InputReceived,
 	return agents.InputReceived{InputRequestID: r.GetInputRequestId(), Text: r.GetText(), Parts: parts}, err
 }
 
-// join asks whether somebody may speak in a session that is another's.
+// join asks whether somebody may speak in a run that is another's, unless the
+// session is theirs.
 func (s *runService) join(ctx context.Context, g identity.Grant, rec runs.RunRecord) error {
 	if rec.Owner == runs.OwnerOf(g) {
 		return nil
 	}
-	return s.guard.Read(ctx, &policy.Query{
-		Grant: g, Action: policy.ActionJoinSession, Session: rec.SessionID, Run: rec.RunID, Trace: interceptors.Trace(ctx),
-		Resource: sessionEntity(rec.Tenant, rec.Owner, rec.SessionID, rec.Target),
-	})
+	session, err := s.runs.FindSession(ctx, g.Tenant(), rec.SessionID)
+	if err != nil {
+		return err
+	}
+	return join(ctx, s.guard, g, session, rec.RunID)
 }
 
 // answered finds the answer that the same person gave before; 0: there is none.

@@ -128,7 +128,7 @@ func New(c Config) (*Server, error) {
 
 func (c Config) chain(rules map[string]*interceptors.Rule, m *grpcprom.ServerMetrics, messageBytes int) interceptors.Config {
 	return interceptors.Config{
-		Rules: rules, Identify: c.Identify, Guard: c.Guard, Resolve: &resolver{c.Runs, c.Catalog, c.Approvals, c.Grants},
+		Rules: rules, Identify: c.Identify, Guard: c.Guard, Resolve: &resolver{c.Runs, c.Catalog, c.Approvals, c.Grants, c.Guard},
 		Metrics: m, Log: c.Log, Now: c.Now, GrantID: c.GrantID, Limits: c.Limits, MessageBytes: messageBytes,
 	}
 }

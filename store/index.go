@@ -203,7 +203,7 @@ const (
 	runColumns = `t.tenant, n.name, (SELECT name FROM names WHERE id = t.session AND tenant = t.tenant),
 		t.owner_issuer, t.owner_subject, t.target, t.kind, t.state, t.stop_reason, t.created, t.updated, t.request_id, t.method, t.request_digest, t.detached
 		FROM runs t JOIN names n ON n.id = t.id AND n.tenant = t.tenant`
-	sessionColumns = `t.tenant, n.name, t.owner_issuer, t.owner_subject, t.target, t.created, t.updated, t.last_run, t.deleted
+	sessionColumns = `t.tenant, n.name, t.owner_issuer, t.owner_subject, t.target, t.created, t.updated, t.last_run, t.deleted, t.authority
 		FROM sessions t JOIN names n ON n.id = t.id AND n.tenant = t.tenant`
 	named = "id = (SELECT id FROM names WHERE tenant = $1 AND name = $2)"
 )
@@ -263,11 +263,11 @@ func putSession(tx *Tx, r SessionRecord) error {
 			return err
 		}
 	}
-	n, err := tx.Exec(`INSERT INTO sessions (id, tenant, owner_issuer, owner_subject, target, created, updated, last_run, deleted)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+	n, err := tx.Exec(`INSERT INTO sessions (id, tenant, owner_issuer, owner_subject, target, created, updated, last_run, deleted, authority)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (id) DO UPDATE SET updated = excluded.updated, last_run = excluded.last_run
 			WHERE sessions.owner_issuer = excluded.owner_issuer AND sessions.owner_subject = excluded.owner_subject AND sessions.target = excluded.target AND sessions.deleted = 0`,
-		id, r.Tenant, r.Owner.Issuer, r.Owner.Subject, r.Target, r.Created, r.Updated, r.LastRun, r.Deleted)
+		id, r.Tenant, r.Owner.Issuer, r.Owner.Subject, r.Target, r.Created, r.Updated, r.LastRun, r.Deleted, r.Authority)
 	return changed(n, err, "session")
 }
 
@@ -290,6 +290,9 @@ func (s *Store) DeleteSession(ctx context.Context, tenant, sessionID string) err
 		if err == nil {
 			_, err = eraseMemories(tx, "tenant = $1 AND session <> '' AND session = $2", tenant, sessionID)
 		}
+		if err == nil {
+			_, err = tx.Exec("DELETE FROM voices WHERE tenant = $1 AND session = $2", tenant, sessionID)
+		}
 		return err
 	})
 }
@@ -303,7 +306,7 @@ func (s *Store) touchSession(tx *Tx, query, tenant, sessionID string, v any) err
 }
 
 func scanSession(s scanner) (r SessionRecord, err error) {
-	err = s.Scan(&r.Tenant, &r.SessionID, &r.Owner.Issuer, &r.Owner.Subject, &r.Target, &r.Created, &r.Updated, &r.LastRun, &r.Deleted)
+	err = s.Scan(&r.Tenant, &r.SessionID, &r.Owner.Issuer, &r.Owner.Subject, &r.Target, &r.Created, &r.Updated, &r.LastRun, &r.Deleted, &r.Authority)
 	return r, err
 }
 

@@ -29,6 +29,7 @@ type attempt struct {
 	fields []fault.Field // what is wrong with the arguments
 	query  policy.Query
 	permit *policy.Permit
+	others []*attempt // of the others who were asked, with their permits
 
 	dry bool // only asked about, see Explain
 
@@ -60,6 +61,9 @@ func (a *attempt) run(ctx context.Context) (agents.ToolCallFinished, error) {
 		return agents.ToolCallFinished{}, err
 	}
 	defer leave()
+	if f := a.agree(ctx); f != nil {
+		return a.refuse(ctx, f)
+	}
 	if a.permit, err = a.gate.guard.Begin(ctx, &a.query); err != nil {
 		if w, ok := errors.AsType[*policy.Awaiting](err); ok {
 			return a.wait(w, err)

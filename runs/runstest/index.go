@@ -20,6 +20,7 @@ type Index struct {
 	sessions map[[2]string]runs.SessionRecord
 	grants   map[string]runs.GrantRecord
 	requests map[request]runs.RunRecord
+	voices   []runs.Voice
 }
 
 type request struct {
@@ -205,6 +206,42 @@ func (x *Index) Grant(_ context.Context, id string) (runs.GrantRecord, error) {
 	return g, nil
 }
 
+// PutVoice implements runs.Voices.
+func (x *Index) PutVoice(ctx context.Context, v runs.Voice) error {
+	if err := x.PutGrant(ctx, v.Grant); err != nil {
+		return err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n := 0
+	for i, o := range x.voices {
+		if o.Grant.Tenant != v.Grant.Tenant || o.SessionID != v.SessionID {
+			continue
+		}
+		if n++; runs.OwnerOf(o.Grant.Restore()) == runs.OwnerOf(v.Grant.Restore()) {
+			x.voices[i] = v
+			return nil
+		}
+	}
+	if n >= runs.MaxVoices {
+		return runs.TooManyVoices()
+	}
+	x.voices = append(x.voices, v)
+	return nil
+}
+
+// Voices implements runs.Voices.
+func (x *Index) Voices(_ context.Context, tenant, sessionID string) (all []runs.Voice, _ error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, v := range x.voices {
+		if v.Grant.Tenant == tenant && v.SessionID == sessionID {
+			all = append(all, v)
+		}
+	}
+	return all, nil
+}
+
 func find[T any](all map[[2]string]T, tenant, id string) (T, error) {
 	v, ok := all[[2]string{tenant, id}]
 	if !ok {
@@ -235,4 +272,5 @@ func page[T any](all []T, after string, limit int, key func(T) (int64, string)) 
 var (
 	_ runs.Index  = (*Index)(nil)
 	_ runs.Grants = (*Index)(nil)
+	_ runs.Voices = (*Index)(nil)
 )

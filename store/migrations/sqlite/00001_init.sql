@@ -139,7 +139,8 @@ CREATE TABLE sessions (
     created       INTEGER NOT NULL,
     updated       INTEGER NOT NULL,
     last_run      TEXT    NOT NULL,
-    deleted       INTEGER NOT NULL
+    deleted       INTEGER NOT NULL,
+    authority     TEXT    NOT NULL
 ) STRICT;
 CREATE INDEX sessions_owner ON sessions (tenant, owner_issuer, owner_subject, created) WHERE deleted = 0;
 
@@ -220,6 +221,17 @@ CREATE TABLE pulse (
 -- What was delegated to sub-agents elsewhere, by whom.
 CREATE INDEX grants_delegated ON grants (tenant, issuer, subject, workload) WHERE chain <> '[]';
 
+-- Who has spoken in a session, with the grant of their newest words.
+CREATE TABLE voices (
+    tenant   TEXT NOT NULL,
+    session  TEXT NOT NULL,
+    issuer   TEXT NOT NULL,
+    subject  TEXT NOT NULL,
+    run      TEXT NOT NULL,
+    grant_id TEXT NOT NULL,
+    PRIMARY KEY (tenant, session, issuer, subject)
+) STRICT, WITHOUT ROWID;
+
 -- +goose Down
 DROP TABLE pulse;
 DROP TABLE keepers;
@@ -227,6 +239,7 @@ DROP TABLE journals;
 DROP TABLE locks;
 DROP TABLE approvals;
 DROP TABLE memories;
+DROP TABLE voices;
 DROP TABLE sessions;
 DROP TABLE requests;
 DROP TABLE runs;

@@ -1,0 +1,170 @@
+package runs
+
+import (
+	"context"
+	"time"
+
+	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/identity"
+	"google.golang.org/grpc/codes"
+)
+
+// Whose authority the tool calls of a session with several people use. It is the
+// group chat's when the session is made, and stays.
+const (
+	// AuthoritySpeaker: whose turn it is. Who answers in another's run is one more
+	// who must be allowed what the run then does.
+	AuthoritySpeaker = "speaker"
+	// AuthorityOwner: who opened the session, whoever speaks.
+	AuthorityOwner = "owner"
+	// AuthorityIntersection: all who have spoken in the session. Nobody leaves a
+	// session before it is deleted.
+	AuthorityIntersection = "intersection"
+)
+
+// Voice is somebody who has spoken in a session, with the authority that their
+// newest words came with.
+type Voice struct {
+	SessionID string
+	RunID     string
+	Grant     GrantRecord
+}
+
+// MaxVoices bounds the people in one session: each call is decided for each.
+const MaxVoices = 16
+
+// Voices keeps who spoke in a session that is not one person's alone.
+type Voices interface {
+	// PutVoice stores a voice and its grant, in the place of the same person's
+	// earlier one. More than MaxVoices people are RATE_LIMITED.
+	PutVoice(ctx context.Context, v Voice) error
+	// Voices lists a session's, in no order.
+	Voices(ctx context.Context, tenant, sessionID string) ([]Voice, error)
+}
+
+var (
+	errOwnerAway = fault.New(codes.FailedPrecondition, fault.CredentialExpired, "what is done in this session is done with its owner's authority, which has ended; the owner must speak first")
+	errOwnScopes = fault.New(codes.InvalidArgument, fault.ArgumentInvalid, "what is done in this session is done with its owner's authority, which you cannot narrow; leave scopes out")
+)
+
+// TooManyVoices is what a store answers to one more person.
+func TooManyVoices() error {
+	return fault.New(codes.ResourceExhausted, fault.RateLimited, "too many people have spoken in this session; start a new one")
+}
+
+// authority is what a new session is bound to.
+func (e *Engine) authority(spec Spec) string {
+	if !spec.GroupChat || e.cfg.Authority == nil {
+		return AuthoritySpeaker
+	}
+	return e.cfg.Authority(spec.Target)
+}
+
+// join lets somebody begin a run in a session that is another person's. To
+// whoever may not, there is no such session.
+func (e *Engine) join(ctx context.Context, rec SessionRecord, g identity.Grant, spec Spec) error {
+	if !spec.GroupChat || g.Principal().User == nil || e.cfg.Join == nil || !e.cfg.Join(ctx, rec, g) {
+		return notFound("session")
+	}
+	if rec.Authority != AuthorityOwner {
+		return nil
+	}
+	if g.Narrowed() {
+		return errOwnScopes
+	}
+	_, err := e.ofOwner(ctx, rec)
+	return err
+}
+
+// speak keeps the authority of who begins a run where calls of later runs need it.
+func (e *Engine) speak(ctx context.Context, s SessionRecord, run *Run) error {
+	if s.Authority == AuthorityIntersection || s.Authority == AuthorityOwner && s.Owner == run.rec.Owner {
+		return e.keepVoice(ctx, run.rec, run.grant)
+	}
+	return nil
+}
+
+// keepVoice keeps the authority that somebody speaks with.
+func (e *Engine) keepVoice(ctx context.Context, rec RunRecord, g identity.Grant) error {
+	v := Voice{SessionID: rec.SessionID, RunID: rec.RunID, Grant: RecordOf(g, e.cfg.Clock())}
+	return internal("keep who speaks", e.cfg.Voices.PutVoice(ctx, v))
+}
+
+// hear keeps the authority of somebody who answers in another's run. It is kept
+// before the answer is, so that no call that follows from it can miss it.
+func (e *Engine) hear(ctx context.Context, rec RunRecord) error {
+	g, ok := identity.FromContext(ctx)
+	if !ok || OwnerOf(g) == rec.Owner {
+		return nil
+	}
+	return e.keepVoice(ctx, rec, g)
+}
+
+// ofOwner is the authority that the session's owner spoke with, if it holds.
+func (e *Engine) ofOwner(ctx context.Context, s SessionRecord) (identity.Grant, error) {
+	all, err := e.cfg.Voices.Voices(ctx, s.Tenant, s.SessionID)
+	if err != nil {
+		return identity.Grant{}, internal("find the owner's authority", err)
+	}
+	for _, v := range all {
+		if g := v.Grant.Restore(); OwnerOf(g) == s.Owner && live(g, e.cfg.Clock()) {
+			return g, nil
+		}
+	}
+	return identity.Grant{}, errOwnerAway
+}
+
+func live(g identity.Grant, now time.Time) bool { return now.Before(g.Expires()) }
+
+// acting is the authority for the run's next stretch: its own person's, or its
+// session's owner's, with all others without whom nothing may be done.
+func (x *execution) acting(ctx context.Context) (identity.Grant, error) {
+	s, err := x.sessionRecord(ctx)
+	if err != nil {
+		return identity.Grant{}, err
+	}
+	switch {
+	case s.Authority == AuthorityOwner && s.Owner == x.rec.Owner:
+		return x.grant, nil
+	case s.Authority == AuthorityOwner:
+		return x.e.ofOwner(ctx, s)
+	case s.Authority == AuthorityIntersection:
+		return x.together(ctx, func(Voice) bool { return true })
+	case !x.status.Answered: // nobody but the run's own person
+		return x.grant, nil
+	}
+	return x.together(ctx, func(v Voice) bool { return v.RunID == x.rec.RunID })
+}
+
+// sessionRecord is the run's session as it was made.
+func (x *execution) sessionRecord(ctx context.Context) (SessionRecord, error) {
+	if x.session.rec.SessionID != "" {
+		return x.session.rec, nil
+	}
+	rec, err := x.e.cfg.Index.SessionByID(ctx, x.rec.Tenant, x.rec.SessionID)
+	x.session.rec = rec
+	return rec, internal("find the run's session", err)
+}
+
+// together is the run's grant with those of others.
+func (x *execution) together(ctx context.Context, counts func(Voice) bool) (identity.Grant, error) {
+	all, err := x.e.cfg.Voices.Voices(ctx, x.rec.Tenant, x.rec.SessionID)
+	if err != nil {
+		return identity.Grant{}, internal("find who has spoken", err)
+	}
+	var others []identity.Grant
+	for _, v := range all {
+		if g := v.Grant.Restore(); counts(v) && OwnerOf(g) != x.rec.Owner {
+			others = append(others, g)
+		}
+	}
+	return x.grant.With(others...), nil
+}
+
+// heard notes that somebody has answered in the run.
+func (s *Status) heard(e *agents.Event) {
+	if _, ok := e.Body.(agents.InputReceived); ok {
+		s.Answered = true
+	}
+}
