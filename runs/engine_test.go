@@ -168,7 +168,6 @@ func TestJoinLetsAnotherPersonSpeak(t *testing.T) {
 			return s.Owner.Subject == "ana" && g.Principal().Subject() == "ben"
 		}
 	})
-	chat := func(s *runs.Spec) { s.GroupChat = true }
 	run := d.start(t, ana(t), "", chat)
 	collect(run.Events(t.Context()))
 	alone := d.start(t, ana(t), "")

@@ -194,7 +194,7 @@ func TestACallThatIsNeverReportedIsAbandoned(t *testing.T) {
 		if _, err := o.e.Report(o.bob("spiffe://a/b"), id, false, nil); !errors.Is(err, fault.OutcomeUnknown) {
 			t.Errorf("too late: got %v, want OUTCOME_UNKNOWN", err)
 		}
-		time.Sleep(time.Minute) // of the bubble: the sweep
+		<-time.After(time.Minute) // of the bubble: the sweep
 		synctest.Wait()
 
 		if diff := cmp.Diff([]string{"row decision allow", "row abandoned allowunknown"}, o.trace.all()); diff != "" {
