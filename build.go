@@ -224,6 +224,9 @@ func newModel(c config.Model) (agents.Model, error) {
 // in which it acts, so that its model calls are charged to the budgets that apply.
 func (s *Server) hold(ctx context.Context, r runs.RunRecord, g identity.Grant) (context.Context, func(), error) {
 	q := s.question(runAction(r), r, g)
+	if _, lent := g.Speaker(); lent { // whose turn it is pays for it
+		return s.guard.Hold(ctx, q)
+	}
 	return s.guard.Hold(policy.WithRun(ctx, q), q)
 }
 

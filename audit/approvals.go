@@ -14,7 +14,8 @@ import (
 // says that the call waits.
 type Approval struct {
 	ID, Tenant   string
-	Requester    User   // empty for a workload that calls alone
+	Requester    User   // whose authority the call uses; empty for a workload that calls alone
+	Parties      []User // who must be allowed it too, and in whose turn it is another's authority; none of them decides
 	Workload     string // SPIFFE ID, empty without a client certificate
 	Chain        []string
 	Tool         string

@@ -41,6 +41,7 @@ type Grant struct {
 	fresh    *atomic.Pointer[Principal]
 	narrowed bool    // the caller asked for less than they have
 	others   []Grant // who must be allowed too; see With
+	speaker  *Grant  // in whose turn it is used; nil: its own person's. See LentTo
 }
 
 // Root makes the grant of a fresh call: the principal's scopes, narrowed by
@@ -95,7 +96,35 @@ func (g Grant) With(others ...Grant) Grant {
 	for _, o := range others {
 		g.scopes = g.scopes.Intersect(o.scopes)
 	}
+	g.expires = g.soonest()
 	return g
+}
+
+// soonest is when the first of those ends in whose name the grant is. What has no
+// end has ended.
+func (g Grant) soonest() time.Time {
+	end := g.expires
+	for _, o := range g.others {
+		if o.expires.Before(end) {
+			end = o.expires
+		}
+	}
+	return end
+}
+
+// LentTo is the grant as it is used in another's turn: it stays its person's, but
+// what is theirs alone must not be done or told with it.
+func (g Grant) LentTo(speaker Grant) Grant {
+	g.speaker = &speaker
+	return g
+}
+
+// Speaker is in whose turn a lent grant is used.
+func (g Grant) Speaker() (Grant, bool) {
+	if g.speaker == nil {
+		return Grant{}, false
+	}
+	return *g.speaker, true
 }
 
 // Others are those who must be allowed what the grant is used for, each as if they
@@ -126,6 +155,7 @@ func (g Grant) Refresh(p Principal) (Grant, error) {
 	g.principal = p
 	g.scopes = g.scopes.Intersect(p.Scopes())
 	g.expires = p.Expires()
+	g.expires = g.soonest()
 	return g, nil
 }
 

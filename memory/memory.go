@@ -66,10 +66,18 @@ func (e *FullError) Error() string {
 	return fmt.Sprintf("the memory is full (%d texts in all sessions): look at it with list_memories, forget what is not needed any more, and remember this again", MaxItems)
 }
 
+// errLent keeps what somebody had remembered from those in whose turns their
+// authority is used.
+var errLent = fault.New(codes.PermissionDenied, fault.OwnerMismatch, "this turn has the authority of the session's owner and not their memory; only the owner's own turns remember and recall")
+
 // OwnerOf names whose memory a run or a call may use: that of the person whose
-// authority it has.
+// authority it has, in their own turns. Authority that is lent to another's turn
+// brings nobody's memory.
 func OwnerOf(ctx context.Context) (Owner, error) {
 	g, ok := identity.FromContext(ctx)
+	if _, lent := g.Speaker(); lent {
+		return Owner{}, errLent
+	}
 	p := g.Principal()
 	o := Owner{Tenant: p.Tenant(), Subject: p.Subject()}
 	if !ok || o.Tenant == "" || o.Subject == "" {

@@ -104,7 +104,7 @@ func covers(have, want []string) bool {
 
 func personKey(tenant, subject string) string { return tenant + "/" + subject }
 
-// binding is what an approval is given for: who, through whom, which tool in which
+// binding is what an approval is given for: who, with whom, through whom, which tool in which
 // version, what is sent, and until when. A tenant without a key has none, and then
 // nothing is recorded or approved in it.
 func (g *Guard) binding(q *Query, sent []byte, expires int64) string {
@@ -124,6 +124,12 @@ func (g *Guard) binding(q *Query, sent []byte, expires int64) string {
 	}
 	for _, agent := range chain {
 		field(m, agent)
+	}
+	others := parties(q.Grant)
+	field(m, strconv.Itoa(len(others)))
+	for _, u := range others {
+		field(m, u.Issuer)
+		field(m, u.Subject)
 	}
 	for _, s := range []string{q.Resource.ID, q.DescriptorHash, string(sent), strconv.FormatInt(expires, 10)} {
 		field(m, s)
@@ -151,10 +157,7 @@ func (g *Guard) wait(ctx context.Context, p *Permit, a *audit.Approval, ask *aud
 	}
 	entry := audit.Entry{Record: row, Ask: ask}
 	if ask != nil {
-		var err error
-		if entry.Reserve, err = g.reservations(p.decision, p.query); err != nil {
-			return g.cannotRecord(ctx, p.query, err)
-		}
+		entry.Reserve = p.reserved
 	}
 	err := g.await(context.WithoutCancel(ctx), g.config.Sink.Append(entry))
 	if full, ok := errors.AsType[*audit.Exhausted](err); ok {
@@ -173,9 +176,9 @@ func (g *Guard) question(p *Permit, who []string) audit.Approval {
 		ID: newApprovalID(), Tenant: q.Grant.Tenant(), Chain: q.Grant.Chain(), Tool: q.Resource.ID, Arguments: string(p.sent),
 		Digest: g.binding(q, p.sent, expires), SentDigest: g.Digest(q.Grant.Tenant(), p.sent), Approvers: who,
 		PolicyIDs: askedBy(p.decision.Duties), Revision: p.decision.Revision, SessionID: q.Session, CallID: q.Call,
-		Created: q.Time.UnixNano(), Expires: expires, State: audit.Pending,
+		Created: q.Time.UnixNano(), Expires: expires, State: audit.Pending, Parties: parties(q.Grant),
 	}
-	if len(a.Chain) > 0 { // a direct call has no run that waits
+	if len(a.Chain) > 0 && !q.Direct { // a direct call has no run that waits
 		a.RunID = q.Run
 	}
 	asker := q.Grant.Principal()
@@ -245,14 +248,16 @@ func Approver(g identity.Grant, a *audit.Approval) *fault.Error {
 	return nil
 }
 
-// Requested says whether the grant is of the one whose call it is.
+// Requested says whether the grant is of one in whose name the call is, or in
+// whose turn.
 func Requested(g identity.Grant, a *audit.Approval) bool {
 	p := g.Principal()
 	switch {
 	case g.Tenant() != a.Tenant:
 		return false
 	case p.User != nil:
-		return p.User.Issuer == a.Requester.Issuer && p.User.Subject == a.Requester.Subject
+		me := func(u audit.User) bool { return p.User.Issuer == u.Issuer && p.User.Subject == u.Subject }
+		return me(a.Requester) || slices.ContainsFunc(a.Parties, me)
 	}
 	return a.Requester.Subject == "" && p.Workload != nil && p.Workload.ID == a.Workload
 }

@@ -146,13 +146,15 @@ const (
 
 func (g *Guard) begin(ctx context.Context, q *Query, can ability) (*Permit, error) {
 	e, locks := g.engine.Load(), g.locks.Load() // before the decision: Recheck compares
-	p := &Permit{guard: g, engine: e, locks: locks, query: q, under: q.Grant.Principal(), decision: g.decide(e, q), started: q.Time}
-	reserve, err := p.arm(can)
-	p.reserved = reserve
-	if err != nil {
+	d, ballots := g.poll(e, q)
+	p := &Permit{guard: g, engine: e, locks: locks, query: q, under: q.Grant.Principal(), decision: d, started: q.Time}
+	if err := p.arm(can, ballots); err != nil {
 		p.decision = failed(p.decision, err)
 	}
 	if !p.decision.Allow {
+		if err := g.recordRefused(ctx, e, ballots); err != nil {
+			return nil, err
+		}
 		return nil, g.deny(ctx, e, q, p.decision)
 	}
 	if err := g.consent(ctx, p); err != nil {
@@ -168,24 +170,28 @@ func (g *Guard) begin(ctx context.Context, q *Query, can ability) (*Permit, erro
 	if err := g.addArguments(p.row, p.sent, shown); err != nil {
 		return nil, g.cannotRecord(ctx, q, err)
 	}
-	p.claims = len(reserve) > 0 || p.take != nil
-	p.receipt = p.append(p.row, reserve, p.take)
+	if err := p.recordOthers(ballots); err != nil {
+		return nil, g.cannotRecord(ctx, q, err)
+	}
+	p.claims = len(p.reserved) > 0 || p.take != nil
+	p.receipt = p.append(p.row, p.reserved, p.take)
 	return p, nil
 }
 
 // arm prepares the local duties: what is redacted, what is reserved.
-func (p *Permit) arm(can ability) (reserve []audit.Reservation, err error) {
+func (p *Permit) arm(can ability, ballots []ballot) (err error) {
 	p.redact = p.engine.Redaction(p.decision.Duties)
 	if can == cannotRedact && !p.redact.Empty() {
-		return nil, errUnmet
+		return errUnmet
 	}
 	if !p.decision.Allow {
-		return nil, nil
+		return nil
 	}
 	if p.sent, _, err = p.guard.counted(p.redact, "args").Args(p.query.Arguments); err != nil {
-		return nil, err
+		return err
 	}
-	return p.guard.reservations(p.decision, p.query)
+	p.reserved, err = p.reserving(ballots)
+	return err
 }
 
 // counted is a redaction of which the guard's owner hears.
@@ -206,7 +212,13 @@ func (g *Guard) stamp(query *Query, prefix string) *Query {
 	return &q
 }
 
+// decide is the answer for everybody in whose name the query is.
 func (g *Guard) decide(e *Engine, q *Query) Decision {
+	d, _ := g.poll(e, q)
+	return d
+}
+
+func (g *Guard) decideOne(e *Engine, q *Query) Decision {
 	if e == nil {
 		return Decision{Reason: string(fault.PolicyError), Err: errNoPolicy}
 	}

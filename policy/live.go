@@ -140,19 +140,19 @@ func (h *holding) join(ctx context.Context, q *Query) error {
 func (g *Guard) Act(ctx context.Context, q *Query) (held context.Context, leave func()) {
 	h := holdingOf(ctx, q)
 	if h == nil {
-		ctx, h = g.begun(ctx, q)
-		return ctx, func() { h.release(ctx) }
+		held, h = g.begun(ctx, q)
+		return g.actBeside(held, q, func() { h.release(held) })
 	}
 	h.mu.Lock()
 	h.acting = append(h.acting, q)
 	h.mu.Unlock()
-	return ctx, func() {
+	return g.actBeside(ctx, q, func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if i := slices.Index(h.acting, q); i >= 0 {
 			h.acting = slices.Delete(h.acting, i, i+1)
 		}
-	}
+	})
 }
 
 // Think is Act for an agent that asks its model: an agent that is locked does not.

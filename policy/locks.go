@@ -115,7 +115,7 @@ func (g *Guard) Locks() []Lock {
 // it is not trusted any more. nil if nothing stops it. Begin, Read and Do ask by
 // themselves.
 func (g *Guard) Locked(q *Query) *fault.Error {
-	if g.locks.Load().find(q, g.config.Operators, g.config.Clock()) != nil {
+	if g.locks.Load().anybodyLocked(q, g.config.Operators, g.config.Clock()) {
 		return errLocked
 	}
 	if err := g.distrust(q.Grant.Principal()); err != nil {

@@ -31,6 +31,7 @@ type Permit struct {
 	take     *audit.Take // the approval that goes with the decision; nil: none
 	approver string
 	reserved []audit.Reservation // with the decision
+	beside   []*audit.Receipt    // of the others' rows, see together.go
 
 	mu       sync.Mutex         // guards what follows
 	under    identity.Principal // the credential that was decided about
@@ -75,7 +76,10 @@ func (p *Permit) Wait(ctx context.Context) error {
 	p.mu.Lock()
 	receipt := p.receipt
 	p.mu.Unlock()
-	err := p.guard.await(ctx, receipt)
+	err := p.awaitOthers(ctx)
+	if err == nil {
+		err = p.guard.await(ctx, receipt)
+	}
 	if err == nil {
 		return p.begin()
 	}

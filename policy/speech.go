@@ -53,9 +53,20 @@ func (g *Guard) Speech(query *Query) (pii.Set, error) {
 		return 0, nil
 	}
 	q.Time = g.config.Clock()
-	d := g.decide(e, &q)
+	set, err := g.speechTo(e, &q)
+	if by, lent := q.Grant.Speaker(); lent && err == nil { // who hears it
+		var more pii.Set
+		q.Grant = by
+		more, err = g.speechTo(e, &q)
+		set |= more
+	}
+	return set, err
+}
+
+func (g *Guard) speechTo(e *Engine, q *Query) (pii.Set, error) {
+	d := g.decide(e, q)
 	if !d.Allow {
-		return 0, refusal(&q, d)
+		return 0, refusal(q, d)
 	}
 	return e.Redaction(d.Duties).Stream(), nil
 }

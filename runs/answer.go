@@ -40,7 +40,7 @@ func (e *Engine) Answer(ctx context.Context, tenant, runID string, body agents.B
 	if err != nil {
 		return 0, internal("find the run", err)
 	}
-	if err := e.hear(ctx, rec); err != nil {
+	if err := e.hear(ctx, rec, body); err != nil {
 		return 0, err
 	}
 	body = signed(ctx, body)
@@ -60,8 +60,9 @@ func (e *Engine) Answer(ctx context.Context, tenant, runID string, body agents.B
 	return 0, errMoved
 }
 
-// Refresh gives a waiting run its own person's fresh credential, from ctx. A run
-// that waits for just that goes on.
+// Refresh gives a waiting run its own person's fresh credential, from ctx, or that
+// of its session's owner if it acts with theirs. A run that waits for just that
+// goes on.
 func (e *Engine) Refresh(ctx context.Context, tenant, runID string) error {
 	rec, err := e.cfg.Index.RunByID(ctx, tenant, runID)
 	if err != nil {
@@ -74,13 +75,20 @@ func (e *Engine) Refresh(ctx context.Context, tenant, runID string) error {
 	if s.status.RunID != runID || !s.status.Open() {
 		return notActive()
 	}
-	if fresh, err := e.refreshGrant(ctx, s.status.Started.GrantID); err != nil || !fresh {
+	if fresh, err := e.refresh(ctx, rec, s.status.Started.GrantID); err != nil || !fresh {
 		return err
 	}
 	if _, at := e.running(runID); at || !s.status.Credential {
 		return nil
 	}
 	return e.requeue(ctx, rec)
+}
+
+func (e *Engine) refresh(ctx context.Context, rec RunRecord, grantID string) (bool, error) {
+	if fresh, err := e.refreshOwner(ctx, rec); err != nil || fresh {
+		return fresh, err
+	}
+	return e.refreshGrant(ctx, grantID)
 }
 
 // wake stores the answer for a run that rests, and has it executed.
@@ -133,13 +141,22 @@ func (e *Engine) refreshGrant(ctx context.Context, grantID string) (bool, error)
 	if !kept.Principal().Same(caller.Principal()) {
 		return false, nil // somebody else: the stored grant stays as it is
 	}
-	g, err := kept.Refresh(caller.Principal())
+	fresh, err := refreshed(rec, caller)
 	if err != nil {
 		return false, err
 	}
+	return true, internal("keep the grant", e.cfg.Grants.PutGrant(ctx, fresh))
+}
+
+// refreshed is a kept grant under its person's fresh credential.
+func refreshed(rec GrantRecord, caller identity.Grant) (GrantRecord, error) {
+	g, err := rec.Restore().Refresh(caller.Principal())
+	if err != nil {
+		return rec, err
+	}
 	fresh := RecordOf(g, fromNano(rec.CreatedAt))
 	fresh.Tier, fresh.Workload = rec.Tier, rec.Workload
-	return true, internal("keep the grant", e.cfg.Grants.PutGrant(ctx, fresh))
+	return fresh, nil
 }
 
 // signed puts the verified caller under what they say.

@@ -142,6 +142,15 @@ func (x *execution) drive(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	ctx, giveBack, err := x.borrow(ctx, g)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cut := giveBack(); cut != nil {
+			err = cut
+		}
+	}()
 	for ev, err := range x.agent.Run(identity.WithGrant(ctx, g), x.transcript) {
 		if err != nil {
 			return err

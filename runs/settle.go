@@ -23,6 +23,10 @@ func (x *execution) settle(ctx context.Context, err error) error {
 		return x.settleStopped(cause)
 	}
 	switch {
+	case errors.Is(err, errOwnerAway):
+		x.keepPartial()
+		x.add(agents.Event{Body: agents.CredentialRequired{}})
+		return x.settleWaiting()
 	case err != nil && ctx.Err() == nil:
 		return errors.Join(x.finish(agents.StopFailed, fault.From(err).Reason), err)
 	case x.status.Waits():

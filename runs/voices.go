@@ -2,6 +2,8 @@ package runs
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/behalf-dev/behalf/agents"
@@ -18,8 +20,9 @@ const (
 	AuthoritySpeaker = "speaker"
 	// AuthorityOwner: who opened the session, whoever speaks.
 	AuthorityOwner = "owner"
-	// AuthorityIntersection: all who have spoken in the session. Nobody leaves a
-	// session before it is deleted.
+	// AuthorityIntersection: all who have spoken in the session, each with their
+	// newest credential. Nobody leaves a session before it is deleted: whose
+	// credential has ended, or who is locked, stops what the others do.
 	AuthorityIntersection = "intersection"
 )
 
@@ -44,7 +47,8 @@ type Voices interface {
 }
 
 var (
-	errOwnerAway = fault.New(codes.FailedPrecondition, fault.CredentialExpired, "what is done in this session is done with its owner's authority, which has ended; the owner must speak first")
+	// errOwnerAway makes a run wait for the credential of its session's owner.
+	errOwnerAway = errors.New("the authority of the session's owner has ended")
 	errOwnScopes = fault.New(codes.InvalidArgument, fault.ArgumentInvalid, "what is done in this session is done with its owner's authority, which you cannot narrow; leave scopes out")
 )
 
@@ -73,8 +77,7 @@ func (e *Engine) join(ctx context.Context, rec SessionRecord, g identity.Grant, 
 	if g.Narrowed() {
 		return errOwnScopes
 	}
-	_, err := e.ofOwner(ctx, rec)
-	return err
+	return nil
 }
 
 // speak keeps the authority of who begins a run where calls of later runs need it.
@@ -92,27 +95,91 @@ func (e *Engine) keepVoice(ctx context.Context, rec RunRecord, g identity.Grant)
 }
 
 // hear keeps the authority of somebody who answers in another's run. It is kept
-// before the answer is, so that no call that follows from it can miss it.
-func (e *Engine) hear(ctx context.Context, rec RunRecord) error {
+// before the answer is, so that no call that follows from it can miss it. Who
+// approves a call lends it nothing and says nothing.
+func (e *Engine) hear(ctx context.Context, rec RunRecord, body agents.Body) error {
 	g, ok := identity.FromContext(ctx)
-	if !ok || OwnerOf(g) == rec.Owner {
+	if _, says := body.(agents.InputReceived); !ok || !says || OwnerOf(g) == rec.Owner {
 		return nil
 	}
 	return e.keepVoice(ctx, rec, g)
 }
 
-// ofOwner is the authority that the session's owner spoke with, if it holds.
-func (e *Engine) ofOwner(ctx context.Context, s SessionRecord) (identity.Grant, error) {
+// ofOwner is what the session's owner spoke with; false: they never did.
+func (e *Engine) ofOwner(ctx context.Context, s SessionRecord) (Voice, bool, error) {
 	all, err := e.cfg.Voices.Voices(ctx, s.Tenant, s.SessionID)
 	if err != nil {
-		return identity.Grant{}, internal("find the owner's authority", err)
+		return Voice{}, false, internal("find the owner's authority", err)
 	}
-	for _, v := range all {
-		if g := v.Grant.Restore(); OwnerOf(g) == s.Owner && live(g, e.cfg.Clock()) {
-			return g, nil
+	i := slices.IndexFunc(all, func(v Voice) bool { return OwnerOf(v.Grant.Restore()) == s.Owner })
+	if i < 0 {
+		return Voice{}, false, nil
+	}
+	return all[i], true, nil
+}
+
+// refreshOwner puts the fresh credential of a session's owner under what they
+// spoke with, for a run of somebody else that acts with it. It never widens that.
+func (e *Engine) refreshOwner(ctx context.Context, rec RunRecord) (bool, error) {
+	caller, ok := identity.FromContext(ctx)
+	s, err := e.cfg.Index.SessionByID(ctx, rec.Tenant, rec.SessionID)
+	if err != nil || !ok || s.Authority != AuthorityOwner || s.Owner == rec.Owner || OwnerOf(caller) != s.Owner {
+		return false, internal("find the run's session", err)
+	}
+	v, found, err := e.ofOwner(ctx, s)
+	if err != nil || !found {
+		return false, err
+	}
+	v.Grant, err = refreshed(v.Grant, caller)
+	if err != nil {
+		return false, err
+	}
+	return true, internal("keep the owner's authority", e.cfg.Voices.PutVoice(ctx, v))
+}
+
+// lent is the owner's authority for another's run.
+func (x *execution) lent(ctx context.Context, s SessionRecord) (identity.Grant, error) {
+	v, found, err := x.e.ofOwner(ctx, s)
+	if err != nil {
+		return identity.Grant{}, err
+	}
+	g := v.Grant.Restore()
+	if !found || !live(g, x.e.cfg.Clock()) {
+		return identity.Grant{}, errOwnerAway
+	}
+	return g.LentTo(x.grant), nil
+}
+
+// borrow holds what an owner has lent for as long as the run uses it: it may be
+// cut for the owner's sake too. What has ended by itself is waited for.
+func (x *execution) borrow(ctx context.Context, g identity.Grant) (context.Context, func() error, error) {
+	if _, lent := g.Speaker(); !lent || x.e.cfg.Hold == nil {
+		return ctx, func() error { return nil }, nil
+	}
+	held, release, err := x.e.cfg.Hold(ctx, x.rec, g)
+	if err != nil {
+		return ctx, func() error { return nil }, ofOwnerEnded(err)
+	}
+	unwatch := context.AfterFunc(held, func() {
+		if why := ofOwnerEnded(context.Cause(held)); ctx.Err() == nil && why != errOwnerAway { //nolint:errorlint // it is made here
+			x.stop(why) // also when the listener holds up the loop
 		}
+	})
+	return held, func() error {
+		defer release()
+		defer unwatch()
+		if ctx.Err() != nil || held.Err() == nil {
+			return nil
+		}
+		return ofOwnerEnded(context.Cause(held))
+	}, nil
+}
+
+func ofOwnerEnded(err error) error {
+	if errors.Is(err, fault.CredentialExpired) {
+		return errOwnerAway
 	}
-	return identity.Grant{}, errOwnerAway
+	return err
 }
 
 func live(g identity.Grant, now time.Time) bool { return now.Before(g.Expires()) }
@@ -128,7 +195,7 @@ func (x *execution) acting(ctx context.Context) (identity.Grant, error) {
 	case s.Authority == AuthorityOwner && s.Owner == x.rec.Owner:
 		return x.grant, nil
 	case s.Authority == AuthorityOwner:
-		return x.e.ofOwner(ctx, s)
+		return x.lent(ctx, s)
 	case s.Authority == AuthorityIntersection:
 		return x.together(ctx, func(Voice) bool { return true })
 	case !x.status.Answered: // nobody but the run's own person

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"reflect"
 	"testing"
 	"time"
 
@@ -22,7 +23,11 @@ type actor struct {
 
 func (a *actor) Run(ctx context.Context, t *agents.Transcript) iter.Seq2[agents.Event, error] {
 	g, _ := identity.FromContext(ctx)
-	a.acts = append(a.acts, fmt.Sprintf("%s and %d", g.Principal().Subject(), len(g.Others())))
+	note := fmt.Sprintf("%s and %d", g.Principal().Subject(), len(g.Others()))
+	if s, lent := g.Speaker(); lent {
+		note += " for " + s.Principal().Subject()
+	}
+	a.acts = append(a.acts, note)
 	return a.Agent.Run(ctx, t)
 }
 
@@ -38,21 +43,31 @@ func company(t *testing.T, authority *string, act *actor) *desk {
 
 func chat(s *runs.Spec) { s.GroupChat = true }
 
-func TestAnOwnersAuthorityMustHoldForOthersToUseIt(t *testing.T) {
+func TestAnotherTurnWaitsForTheOwnersAuthority(t *testing.T) {
 	authority, act := runs.AuthorityOwner, &actor{Agent: talker}
 	d := company(t, &authority, act)
+	d.work(t)
 	first := d.start(t, as(t, "ana", "acme", -time.Second), "", chat)
 	collect(first.Events(t.Context()))
 
-	_, err := d.tryStart(as(t, "ben", "acme", time.Hour), first.SessionID, chat)
-	if !errors.Is(err, fault.CredentialExpired) {
-		t.Errorf("got %v, want CREDENTIAL_EXPIRED", err)
+	run := d.start(t, as(t, "ben", "acme", time.Hour), first.SessionID, chat)
+	all, err := collect(run.Events(t.Context()))
+	if last := all[len(all)-1]; err != nil || !reflect.DeepEqual(last.Body, agents.CredentialRequired{}) {
+		t.Fatalf("got %v, %v, want it to wait for a credential", last, err)
 	}
-	again := d.start(t, ana(t), first.SessionID, chat)
-	collect(again.Events(t.Context()))
-	second := d.start(t, as(t, "ben", "acme", time.Hour), first.SessionID, chat)
-	collect(second.Events(t.Context()))
-	if got, want := fmt.Sprint(act.acts), "[ana and 0 ana and 0 ana and 0]"; got != want {
+	for name, who := range map[string]context.Context{"ben himself": as(t, "ben", "acme", 2*time.Hour), "another": as(t, "eve", "acme", time.Hour)} {
+		if err := d.Refresh(who, "acme", run.ID); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := d.Refresh(ana(t), "acme", run.ID); err != nil {
+		t.Fatal(err)
+	}
+
+	if all, err := collect(d.Watch(t.Context(), "acme", run.ID, 0)); err != nil || end(t, all).StopReason != agents.StopCompleted {
+		t.Errorf("got %v, %v, want it completed when the owner is back", all, err)
+	}
+	if got, want := fmt.Sprint(act.acts), "[ana and 0 ana and 0 for ben]"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

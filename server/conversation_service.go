@@ -85,8 +85,11 @@ func (c *conversation) join() error {
 		return nil
 	}
 	run, err := c.runs.Find(c.ctx, c.tenant, st.RunID)
-	if err != nil || run.Owner != runs.OwnerOf(c.grant) {
-		return err // what is said meanwhile is SESSION_BUSY
+	if err != nil {
+		return err
+	}
+	if run.Owner != runs.OwnerOf(c.grant) { // what is said meanwhile is SESSION_BUSY
+		return ignore(freshen(c.ctx, c.runs, st.RunID), fault.RunNotActive)
 	}
 	c.turn = newTurn(nil)
 	c.turn.run, c.turn.after = st.RunID, st.Last

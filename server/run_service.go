@@ -126,15 +126,22 @@ func (s *runService) WatchRun(r *behalfv1.WatchRunRequest, out grpc.ServerStream
 	return nil
 }
 
-// freshen gives a run that waits the caller's credential, if it is the caller's.
+// freshen gives a run that waits the caller's credential, if it is the caller's or
+// acts with their authority.
 func freshen(ctx context.Context, engine Runs, runID string) error {
 	g, err := grant(ctx)
 	if err != nil {
 		return err
 	}
 	rec, err := engine.Find(ctx, g.Tenant(), runID)
-	if err != nil || rec.State != runs.StateWaiting || rec.Owner != runs.OwnerOf(g) {
+	if err != nil || rec.State != runs.StateWaiting {
 		return err
+	}
+	if rec.Owner != runs.OwnerOf(g) {
+		session, err := engine.FindSession(ctx, g.Tenant(), rec.SessionID)
+		if err != nil || session.Owner != runs.OwnerOf(g) {
+			return err
+		}
 	}
 	return engine.Refresh(ctx, g.Tenant(), runID)
 }

@@ -29,7 +29,6 @@ type attempt struct {
 	fields []fault.Field // what is wrong with the arguments
 	query  policy.Query
 	permit *policy.Permit
-	others []*attempt // of the others who were asked, with their permits
 
 	dry bool // only asked about, see Explain
 
@@ -61,9 +60,6 @@ func (a *attempt) run(ctx context.Context) (agents.ToolCallFinished, error) {
 		return agents.ToolCallFinished{}, err
 	}
 	defer leave()
-	if f := a.agree(ctx); f != nil {
-		return a.refuse(ctx, f)
-	}
 	if a.permit, err = a.gate.guard.Begin(ctx, &a.query); err != nil {
 		if w, ok := errors.AsType[*policy.Awaiting](err); ok {
 			return a.wait(w, err)
@@ -103,7 +99,7 @@ func (a *attempt) open(ctx context.Context) (err error) {
 		a.tool = nil // what is not in the list, or of another kind, might as well not exist
 	}
 	a.query = a.ask(ctx, policy.ActionCallTool)
-	a.query.Approval = a.call.ApprovalID
+	a.query.Approval, a.query.Direct = a.call.ApprovalID, a.gate.agent == ""
 	if !a.call.Resumed {
 		return nil
 	}
@@ -146,7 +142,7 @@ func (a *attempt) repeatable() bool {
 // check is what comes before policy, in the order of DESIGN 3. The first
 // problem decides. Explain goes the same way, so a step does nothing but look.
 func (a *attempt) check(ctx context.Context) *fault.Error {
-	for _, step := range []func(context.Context) *fault.Error{a.checkTool, a.checkArguments, a.checkLive, a.checkScopes, a.checkOwner} {
+	for _, step := range []func(context.Context) *fault.Error{a.checkTool, a.checkArguments, a.checkLive, a.checkScopes, a.checkOwner, a.checkOthers} {
 		if f := step(ctx); f != nil {
 			return f
 		}
@@ -205,6 +201,22 @@ func (a *attempt) checkOwner(ctx context.Context) *fault.Error {
 			return f.With("parameter", param)
 		}
 		return nil
+	}
+	return nil
+}
+
+// checkOthers compares the owner parameters with each of the others in whose name
+// the call is too. What else must hold for them the grant and the guard see to.
+func (a *attempt) checkOthers(ctx context.Context) *fault.Error {
+	if len(a.tool.owners) == 0 {
+		return nil
+	}
+	for _, g := range a.grant.Others() {
+		o := *a
+		o.grant = g
+		if f := o.checkOwner(ctx); f != nil {
+			return f
+		}
 	}
 	return nil
 }

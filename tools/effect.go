@@ -71,14 +71,6 @@ func (a *attempt) stillAllowed(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	for _, o := range a.others {
-		if err := o.permit.Recheck(ctx); err != nil {
-			return err
-		}
-	}
-	if !a.alike() {
-		return errDiffer
-	}
 	return a.permit.Recheck(ctx)
 }
 
@@ -213,11 +205,6 @@ func (a *attempt) succeeded(ctx context.Context, result json.RawMessage) ending 
 // redact is the result as the model reads it.
 func (a *attempt) redact(ctx context.Context, result json.RawMessage) string {
 	out, err := a.permit.Redact(result)
-	for _, o := range a.others {
-		var further error
-		out, further = o.permit.Redact(out)
-		err = errors.Join(err, further)
-	}
 	if err != nil {
 		a.tell(ctx, fmt.Errorf("redact the result: %w", err))
 	}
@@ -260,7 +247,7 @@ func (a *attempt) failed(ctx context.Context, err error) ending {
 		}
 	}
 	said := clean(err.Error(), maxMessage)
-	if a.hides() {
+	if a.permit.HidesResults() {
 		a.tell(ctx, errWithheld)
 		said = withheld
 	}

@@ -127,9 +127,6 @@ func (a *attempt) decide(ctx context.Context, full *fault.Error) error {
 	if f == nil {
 		f = full
 	}
-	if f == nil {
-		f = a.agree(ctx)
-	}
 	if f != nil {
 		_, err := a.refuse(ctx, f)
 		return a.refusal(err)
@@ -252,7 +249,7 @@ func (c *checked) reported(ctx context.Context, failed bool, result json.RawMess
 	if failed {
 		out.Outcome = policy.Failed
 	}
-	if failed && c.hides() {
+	if failed && c.permit.HidesResults() {
 		// What a tool says beside its result cannot be searched for what is hidden.
 		c.tell(ctx, errWithheld)
 		result = failure{Message: withheld}.json()

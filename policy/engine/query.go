@@ -24,6 +24,8 @@ type Query struct {
 	Reads          bool // the tool changes nothing
 	// Approval is the one that the caller was told to get; empty: the call's own.
 	Approval string
+	// Direct says that no run waits for the approval: who calls comes again.
+	Direct bool
 	// Again says that the same call was allowed before and may be repeated: what
 	// it took then serves it still.
 	Again bool
@@ -64,6 +66,18 @@ func (d Decision) DutyTexts() (texts []string) {
 	}
 	slices.Sort(texts)
 	return slices.Compact(texts)
+}
+
+// And is what this decision and another one both allow, or the other's refusal.
+func (d Decision) And(o Decision) Decision {
+	if !o.Allow {
+		return o
+	}
+	d.PolicyIDs = append(slices.Clip(d.PolicyIDs), o.PolicyIDs...)
+	slices.Sort(d.PolicyIDs)
+	d.PolicyIDs = slices.Compact(d.PolicyIDs)
+	d.Duties = sortDuties(append(slices.Clip(d.Duties), o.Duties...))
+	return d
 }
 
 // Duty is what lifts a soft forbid, as its annotation says.
