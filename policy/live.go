@@ -167,9 +167,10 @@ func (g *Guard) Think(ctx context.Context) (leave func(), err error) {
 		q.Session, q.Run = h.place()
 		_, leave = g.Act(ctx, q)
 	}
-	if f := g.Locked(q); f != nil {
+	// What is thought is not yet done in anybody's name: the others' locks wait.
+	if g.locks.Load().find(q, g.config.Operators, g.config.Clock()) != nil {
 		leave()
-		return nil, g.Refuse(ctx, q, f)
+		return nil, g.Refuse(ctx, q, errLocked)
 	}
 	return leave, nil
 }

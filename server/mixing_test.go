@@ -6,6 +6,7 @@ import (
 	"iter"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -27,7 +28,7 @@ type errand struct {
 var errandText = regexp.MustCompile(`I am (\w+) in (\d+)`)
 
 // loyal is the model of everybody: what it does is for whom the conversation says
-// that it is, and for nobody else.
+// last that it is, and for nobody else.
 type loyal struct{}
 
 func (loyal) Generate(_ context.Context, p *agents.Prompt) iter.Seq2[agents.Chunk, error] {
@@ -36,7 +37,8 @@ func (loyal) Generate(_ context.Context, p *agents.Prompt) iter.Seq2[agents.Chun
 		for i := range p.Messages {
 			all.WriteString(p.Messages[i].Text + "\n")
 		}
-		found := errandText.FindStringSubmatch(all.String())
+		said := errandText.FindAllStringSubmatch(all.String(), -1)
+		found := said[len(said)-1]
 		if last := p.Messages[len(p.Messages)-1]; last.Role == agents.RoleTool {
 			if yield(agents.Chunk{Text: p.Agent + " was told " + last.Text}, nil) {
 				yield(agents.Chunk{Done: &agents.Reply{}}, nil)
@@ -55,6 +57,7 @@ func (loyal) Generate(_ context.Context, p *agents.Prompt) iter.Seq2[agents.Chun
 type notebook struct {
 	t      *testing.T
 	people map[string]person
+	rights func(errand) (subject, scopes string) // nil: those of who speaks
 
 	mu    sync.Mutex
 	calls map[errand]int
@@ -73,17 +76,21 @@ func (n *notebook) check(g identity.Grant, in errand) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.calls[in]++
-	if user := g.Principal().User; user == nil || user.Subject != in.Who {
+	who, scopes := in.Who, n.people[in.Who].scopes
+	if n.rights != nil {
+		who, scopes = n.rights(in)
+	}
+	if user := g.Principal().User; user == nil || user.Subject != who {
 		n.t.Errorf("the call for %s in session %s came as %+v", in.Who, in.Session, user)
 	}
-	want := strings.Fields(n.people[in.Who].scopes)
+	want := strings.Fields(scopes)
 	if got := slices.Sorted(slices.Values(g.Scopes().Names())); !slices.Equal(got, slices.Sorted(slices.Values(want))) {
 		n.t.Errorf("the call for %s in session %s could do %q, want %q", in.Who, in.Session, got, want)
 	}
-	if whose, ok := n.runs[g.ID()]; ok && whose != in.Who+in.Session {
-		n.t.Errorf("one grant acts for %s and for %s", whose, in.Who+in.Session)
+	if whose, ok := n.runs[g.ID()]; ok && whose != who+in.Session {
+		n.t.Errorf("one grant acts for %s and for %s", whose, who+in.Session)
 	}
-	n.runs[g.ID()] = in.Who + in.Session
+	n.runs[g.ID()] = who + in.Session
 }
 
 // TestTwoPeopleInOneTeamNeverMix has two people in flight in 100 sessions of the
@@ -133,6 +140,77 @@ func TestTwoPeopleInOneTeamNeverMix(t *testing.T) {
 	}
 	if len(rows) < 3*turns*sessions {
 		t.Errorf("got %d records, want one for each of %d calls at least", len(rows), 3*turns*sessions)
+	}
+}
+
+// TestTwoPeopleWhoAlternateInOneSessionNeverMix has two people take turns in many
+// shared sessions at once. Each call of the backend comes with the rights that the
+// chat declares for that turn: nothing is kept of who spoke before.
+func TestTwoPeopleWhoAlternateInOneSessionNeverMix(t *testing.T) {
+	t.Parallel()
+	const each, turns = 4, 4
+	modes := []string{"speaker", "owner", "intersection"}
+	n := &notebook{t: t, people: map[string]person{"alice": alice, "dave": dave}, calls: map[errand]int{}, runs: map[string]string{}}
+	place := func(session string) (mode, owner string) {
+		i, err := strconv.Atoi(session)
+		if err != nil {
+			t.Errorf("got session %q", session)
+		}
+		return modes[i%3], []string{"alice", "dave"}[i/3%2]
+	}
+	n.rights = func(in errand) (string, string) {
+		switch mode, owner := place(in.Session); mode {
+		case "owner":
+			return owner, n.people[owner].scopes
+		case "intersection":
+			return in.Who, dave.scopes
+		}
+		return in.Who, n.people[in.Who].scopes
+	}
+	w := newWorld(t, setup{
+		spies:   []tools.Tool{n.tool()},
+		options: []behalf.Option{behalf.WithModel("default", loyal{})},
+		policies: map[string]string{"mixing.cedar": `@id("mixing") permit (principal in Role::"support",
+			action in [Action::"run_group_chat", Action::"call_tool", Action::"join_session"], resource);`},
+		edit: func(c *config.Config) {
+			c.Server.Limits.CallsPerUser = 3 * each
+			c.Agents["clerk"] = config.Agent{Kind: config.KindAssistant, Model: "default", Tools: []string{"note"}}
+			c.Agents["boss"] = config.Agent{Kind: config.KindAssistant, Model: "default", Tools: []string{"ask_clerk"}}
+			c.Tools["ask_clerk"] = config.Toolset{Agent: "clerk"}
+			c.GroupChats = map[string]config.GroupChat{}
+			for _, m := range modes {
+				c.GroupChats[m] = config.GroupChat{Kind: config.RoundRobin, Authority: m, Participants: []config.Participant{{Name: "boss"}}, MaxTurns: 1}
+			}
+		},
+	})
+	clients := map[string]*client{"alice": w.as(alice), "dave": w.as(dave)}
+	var wg sync.WaitGroup
+	for i := range 3 * each {
+		wg.Go(func() {
+			mode, who := place(fmt.Sprint(i))
+			session := ""
+			for turn := range turns + 2 { // the first two turns of an intersection are not yet both of them
+				in := &behalfv1.RunGroupChatRequest{GroupChat: mode, SessionId: session, Input: fmt.Sprintf("I am %s in %d", who, i)}
+				if turn < 2 && mode == "intersection" {
+					in.Scopes = &behalfv1.Scopes{Values: strings.Fields(dave.scopes)}
+				}
+				r, err := clients[who].chats().RunGroupChat(clients[who].ctx(t), in)
+				if err != nil {
+					t.Errorf("%s in %d: %v", who, i, err)
+					return
+				}
+				session, who = r.GetSessionId(), map[string]string{"alice": "dave", "dave": "alice"}[who]
+			}
+		})
+	}
+	wg.Wait()
+
+	for i := range 3 * each {
+		for _, who := range []string{"alice", "dave"} {
+			if got := n.calls[errand{who, fmt.Sprint(i)}]; got != turns/2+1 {
+				t.Errorf("%s in %d: got %d calls of the backend, want %d", who, i, got, turns/2+1)
+			}
+		}
 	}
 }
 

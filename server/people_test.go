@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -15,7 +16,7 @@ import (
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/tools"
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 )
 
@@ -29,11 +30,11 @@ var (
 const sharing = `
 @id("staff-chat") permit (principal, action in [Action::"run_group_chat", Action::"call_tool"], resource)
 when { principal in Role::"support" || principal in Role::"manager" };
-@id("managers-join") permit (principal in Role::"manager", action in [Action::"join_session", Action::"send_input"], resource);
+@id("managers-join") permit (principal in Role::"manager", action in [Action::"join_session", Action::"send_input", Action::"watch_run"], resource);
 @id("poor-does-not-peek") forbid (principal == User::"acme/poor", action == Action::"call_tool", resource == Tool::"peek");`
 
 // doer does what the newest message of a person says: it calls the tool of that
-// name, and tells what came of it.
+// name, with the arguments behind it, and tells what came of it.
 type doer struct{}
 
 func (doer) Generate(_ context.Context, p *agents.Prompt) iter.Seq2[agents.Chunk, error] {
@@ -45,7 +46,8 @@ func (doer) Generate(_ context.Context, p *agents.Prompt) iter.Seq2[agents.Chunk
 			}
 			return
 		}
-		yield(agents.Chunk{Done: &agents.Reply{Calls: []agents.CallRequest{{ID: "c1", Tool: strings.TrimSpace(last.Text), Arguments: "{}"}}}}, nil)
+		tool, args, _ := strings.Cut(strings.TrimSpace(last.Text), " ")
+		yield(agents.Chunk{Done: &agents.Reply{Calls: []agents.CallRequest{{ID: "c1", Tool: tool, Arguments: cmp.Or(args, "{}")}}}}, nil)
 	}
 }
 
@@ -76,7 +78,7 @@ func (l *daybook) new() []string {
 
 // shared is a world with a group chat of each authority, and one in which a
 // manager is asked before the agent acts.
-func shared(t *testing.T) (*world, *daybook) {
+func shared(t *testing.T, change ...func(*setup)) (*world, *daybook) {
 	l := &daybook{}
 	chat := func(authority string, who ...string) config.GroupChat {
 		g := config.GroupChat{Kind: config.RoundRobin, Authority: authority, MaxTurns: len(who)}
@@ -85,10 +87,10 @@ func shared(t *testing.T) (*world, *daybook) {
 		}
 		return g
 	}
-	return newWorld(t, setup{
+	set := setup{
 		spies:    []tools.Tool{l.tool("note", tools.ReadOnly(), tools.Scopes("crm.read")), l.tool("pay", tools.Scopes("orders.refund")), l.tool("peek", tools.ReadOnly())},
 		options:  []behalf.Option{behalf.WithModel("default", doer{})},
-		policies: map[string]string{"sharing.cedar": sharing},
+		policies: map[string]string{"sharing.cedar": sharing, "approvals.cedar": mayApprove},
 		edit: func(c *config.Config) {
 			c.Agents["hand"] = config.Agent{Kind: config.KindAssistant, Model: "default", Tools: []string{"spy/*"}}
 			c.Agents["boss"] = config.Agent{Kind: config.KindHuman, Who: &config.Who{Role: "manager"}}
@@ -97,7 +99,11 @@ func shared(t *testing.T) (*world, *daybook) {
 				"asked": chat("speaker", "boss", "hand"), "asked_owner": chat("owner", "boss", "hand"),
 			}
 		},
-	}), l
+	}
+	for _, f := range change {
+		f(&set)
+	}
+	return newWorld(t, set), l
 }
 
 // turn is one turn in a chat; it gives the session.
@@ -139,7 +145,7 @@ func TestEachTurnUsesTheRightsThatTheChatDeclares(t *testing.T) {
 			for _, say := range []string{"note", "pay", "peek"} {
 				p.turn(t, chat, session, say)
 			}
-			if diff := cmp.Diff(want, l.new()); diff != "" {
+			if diff := gocmp.Diff(want, l.new()); diff != "" {
 				t.Errorf("calls (-want +got):\n%s", diff)
 			}
 		})
@@ -154,13 +160,13 @@ func TestASharedSessionOfARichOwnerGivesNobodyElseTheirRights(t *testing.T) {
 
 	session := r.turn(t, "speaker", "", "pay")
 	clerk.turn(t, "speaker", session, "pay")
-	if diff := cmp.Diff([]string{"pay for rich with crm.read orders.refund"}, l.new()); diff != "" {
+	if diff := gocmp.Diff([]string{"pay for rich with crm.read orders.refund"}, l.new()); diff != "" {
 		t.Errorf("calls (-want +got):\n%s", diff)
 	}
 	session = r.turn(t, "intersection", "", "pay")
 	clerk.turn(t, "intersection", session, "note")
 	r.turn(t, "intersection", session, "pay") // clerk has spoken by now
-	if diff := cmp.Diff([]string{"pay for rich with crm.read orders.refund", "note for clerk with crm.read"}, l.new()); diff != "" {
+	if diff := gocmp.Diff([]string{"pay for rich with crm.read orders.refund", "note for clerk with crm.read"}, l.new()); diff != "" {
 		t.Errorf("calls (-want +got):\n%s", diff)
 	}
 }
@@ -183,10 +189,10 @@ func TestAnIntersectionIsDecidedForEachPerson(t *testing.T) {
 		return all
 	}
 	want := []string{"DECISION poor ALLOW", "OUTCOME poor UNSPECIFIED", "DECISION poor ALLOW", "DECISION rich ALLOW", "OUTCOME rich UNSPECIFIED"}
-	if diff := cmp.Diff(want, rows("note")); diff != "" {
+	if diff := gocmp.Diff(want, rows("note")); diff != "" {
 		t.Errorf("rows of note (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"DECISION poor DENY", "DECISION rich DENY"}, rows("peek")); diff != "" {
+	if diff := gocmp.Diff([]string{"DECISION poor DENY", "DECISION rich DENY"}, rows("peek")); diff != "" {
 		t.Errorf("rows of peek (-want +got):\n%s", diff)
 	}
 }
@@ -218,7 +224,7 @@ func TestWhoAnswersInAnothersRunLendsThemNoRightsAndGetsNone(t *testing.T) {
 		if _, err := messages(s); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, l.new()); diff != "" {
+		if diff := gocmp.Diff(want, l.new()); diff != "" {
 			t.Errorf("%s: calls (-want +got):\n%s", chat, diff)
 		}
 	}
