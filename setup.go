@@ -327,7 +327,7 @@ func (s *Server) openServer(context.Context) error {
 	if err != nil {
 		return err
 	}
-	elsewhere, err := tools.NewElsewhere(tools.ElsewhereConfig{Past: s.store, Clock: s.opt.now, Report: s.reportTool})
+	elsewhere, err := tools.NewElsewhere(tools.ElsewhereConfig{Past: s.store, Most: (s.lanes.Limit() + 1) / 2, Clock: s.opt.now, Report: s.reportTool})
 	if err != nil {
 		return err
 	}

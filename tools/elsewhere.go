@@ -20,6 +20,10 @@ import (
 // and Report takes what came of it, between the two rows that the gate writes for
 // its own calls. All methods may be used by many goroutines; Run by one.
 //
+// From its decision to its report a call is one that its person has in flight: it
+// holds a lane, and is cut by what cuts any call. What it reserved stays taken when
+// it is never reported, as it may have happened.
+//
 // What redacts and settles a call is kept in this process only. After a restart
 // the call is on record as abandoned, and a report of it is OUTCOME_UNKNOWN: a
 // policy that has changed since might not take out what was promised.
@@ -39,7 +43,7 @@ type Elsewhere struct {
 type ElsewhereConfig struct {
 	Past   audit.Querier    // required: what is on record of calls that are not open
 	Life   time.Duration    // from the decision to the report; default 15 min
-	Most   int              // unreported calls of one person; default 16
+	Most   int              // unreported calls of one person; default 8: half of the lanes, so that the rest can go on
 	Clock  func() time.Time // nil: time.Now
 	Report func(ctx context.Context, tool string, err error)
 }
@@ -54,7 +58,7 @@ func NewElsewhere(c ElsewhereConfig) (*Elsewhere, error) {
 		e.life = 15 * time.Minute
 	}
 	if e.most <= 0 {
-		e.most = 16
+		e.most = 8
 	}
 	if e.clock == nil {
 		e.clock = time.Now
@@ -70,6 +74,8 @@ type checked struct {
 	*attempt
 	who   worker
 	until time.Time
+	held  context.Context // ends when the call may not go on
+	leave func()          // what it holds, once
 }
 
 // worker is who checked a call, and who alone may report it.
@@ -104,47 +110,66 @@ func (e *Elsewhere) Check(ctx context.Context, g *Gate, c agents.ToolCall) (Chec
 	if err := a.open(ctx); err != nil {
 		return Checked{}, err
 	}
-	who := workerOf(a.grant)
-	full, kept := e.claim(who), false
-	defer func() {
-		if full == nil && !kept {
-			e.release(who)
-		}
-	}()
-	if err := a.decide(ctx, full); err != nil {
+	k := &checked{attempt: a, who: workerOf(a.grant), until: e.clock().Add(e.life)}
+	if err := e.decide(ctx, k); err != nil {
 		return Checked{}, err
 	}
-	e.keep(c.ID, &checked{a, who, e.clock().Add(e.life)})
-	kept = true
+	e.keep(c.ID, k)
 	d := a.permit.Decision()
 	return Checked{PolicyIDs: d.PolicyIDs, Duties: duties(d), Sent: a.permit.SentArguments()}, nil
 }
 
-// decide is an attempt that ends where the tool would be called. Full is a
-// further reason against it.
-func (a *attempt) decide(ctx context.Context, full *fault.Error) error {
-	f := a.check(ctx)
+// decide is an attempt that ends where the tool would be called. What it holds
+// then is left by the report, or when the call is given up.
+func (e *Elsewhere) decide(ctx context.Context, c *checked) (err error) {
+	f := c.check(ctx)
 	if f == nil {
-		f = full
+		f = e.enter(ctx, c)
 	}
 	if f != nil {
-		_, err := a.refuse(ctx, f)
-		return a.refusal(err)
+		_, err := c.refuse(ctx, f)
+		return c.refusal(err)
 	}
-	var err error
-	if a.permit, err = a.gate.guard.Begin(ctx, &a.query); err == nil {
-		err = a.permit.Wait(ctx)
+	defer func() {
+		if err != nil {
+			c.leave()
+		}
+	}()
+	if c.permit, err = c.gate.guard.Begin(ctx, &c.query); err == nil {
+		err = c.permit.Wait(ctx)
 	}
 	if err != nil {
-		_, err = a.denied(ctx, err)
-		return a.refusal(err)
+		_, err = c.denied(ctx, err)
+		return c.refusal(err)
 	}
-	if err := a.stillAllowed(ctx); err != nil {
-		a.done(ctx, policy.Result{Outcome: policy.Cancelled, Reason: string(fault.From(err).Reason)})
-		_, err = a.denied(ctx, err)
-		return a.refusal(err)
+	e.hold(ctx, c)
+	if err := c.stillAllowed(ctx); err != nil {
+		c.done(ctx, policy.Result{Outcome: policy.Cancelled, Reason: string(fault.From(err).Reason)})
+		_, err = c.denied(ctx, err)
+		return c.refusal(err)
 	}
 	return nil
+}
+
+// enter takes a place and a lane for the call.
+func (e *Elsewhere) enter(ctx context.Context, c *checked) *fault.Error {
+	if full := e.claim(c.who); full != nil {
+		return full
+	}
+	leave, err := c.lane(ctx)
+	if err != nil {
+		e.release(c.who)
+		return fault.From(err)
+	}
+	c.leave = sync.OnceFunc(func() { leave(); e.release(c.who) })
+	return nil
+}
+
+// hold watches the call after its check has been answered.
+func (e *Elsewhere) hold(ctx context.Context, c *checked) {
+	held, release := c.gate.guard.Act(context.WithoutCancel(ctx), &c.query)
+	before := c.leave
+	c.held, c.leave = held, sync.OnceFunc(func() { release(); before() })
 }
 
 // refusal is why nothing more may act, or else why this call may not.
@@ -176,11 +201,6 @@ func (e *Elsewhere) claim(who worker) *fault.Error {
 func (e *Elsewhere) release(who worker) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.free(who)
-}
-
-// free is release with the lock held.
-func (e *Elsewhere) free(who worker) {
 	if e.held[who.person()]--; e.held[who.person()] <= 0 {
 		delete(e.held, who.person())
 	}
@@ -202,7 +222,6 @@ func (e *Elsewhere) take(id string, who worker) (*checked, bool) {
 		return nil, false
 	}
 	delete(e.open, id)
-	e.free(who)
 	return c, true
 }
 
@@ -212,7 +231,9 @@ func (e *Elsewhere) take(id string, who worker) (*checked, bool) {
 //
 // Faults: NOT_FOUND (not checked, or by somebody else), RUN_NOT_ACTIVE (reported
 // before), OUTCOME_UNKNOWN (too late, or the process was restarted),
-// ARGUMENT_INVALID (the result cannot be read; the call can still be reported).
+// ARGUMENT_INVALID (the result cannot be read; the call can still be reported), and
+// what cut the call meanwhile (PRINCIPAL_LOCKED, POLICY_DENIED): its outcome is on
+// record, and its result is for nobody.
 func (e *Elsewhere) Report(ctx context.Context, id string, failed bool, result json.RawMessage) (json.RawMessage, error) {
 	g, ok := identity.FromContext(ctx)
 	if !ok {
@@ -245,6 +266,7 @@ func (e *Elsewhere) unfit(id string, who worker, result json.RawMessage) string 
 
 // reported records the outcome.
 func (c *checked) reported(ctx context.Context, failed bool, result json.RawMessage) (json.RawMessage, error) {
+	defer c.leave()
 	out := policy.Result{Outcome: policy.Succeeded}
 	if failed {
 		out.Outcome = policy.Failed
@@ -260,7 +282,20 @@ func (c *checked) reported(ctx context.Context, failed bool, result json.RawMess
 	if err := c.permit.Settled(context.WithoutCancel(ctx)); err != nil {
 		return nil, err
 	}
+	if why := c.cut(); why != nil {
+		return nil, why
+	}
 	return shown, nil
+}
+
+// cut is why the result must not be shown any more. That the credential of the
+// check has ended is no reason: who reports has a fresh one.
+func (c *checked) cut() error {
+	why := context.Cause(c.held)
+	if why == nil || errors.Is(why, fault.CredentialExpired) {
+		return nil
+	}
+	return fault.From(why)
 }
 
 // missing says why there is nothing to report. Whose call it was is on record,
@@ -310,6 +345,7 @@ func (e *Elsewhere) Run(ctx context.Context) error {
 func (e *Elsewhere) Sweep(ctx context.Context) {
 	for _, c := range e.late() {
 		c.permit.Abandon()
+		c.leave()
 		if err := c.permit.Settled(ctx); err != nil {
 			e.report(ctx, c.tool.Name, fmt.Errorf("record call %s as abandoned: %w", c.call.ID, err))
 		}
@@ -323,7 +359,6 @@ func (e *Elsewhere) late() (all []*checked) {
 		if !e.clock().Before(c.until) {
 			all = append(all, c)
 			delete(e.open, id)
-			e.free(c.who)
 		}
 	}
 	return all

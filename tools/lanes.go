@@ -35,6 +35,9 @@ func NewLanes(limit int) *Lanes {
 	return &Lanes{limit: int64(limit), people: map[string]*lanes{}}
 }
 
+// Limit is how many lanes one person has.
+func (l *Lanes) Limit() int { return int(l.limit) }
+
 var errLanes = fault.New(codes.ResourceExhausted, fault.RateLimited, "too many of your tool calls are being made at once; repeat this one when another has ended").RetryIn(time.Second)
 
 // enter waits for a lane, in the order of those who came.

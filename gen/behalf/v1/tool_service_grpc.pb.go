@@ -51,8 +51,10 @@ type ToolServiceClient interface {
 	// CheckToolCall decides a call of a tool that runs elsewhere. The caller may go ahead
 	// only when it is answered, must send exactly sent_arguments_json, and then calls
 	// ReportToolCall within 15 minutes: a call that is not reported by then, or before the
-	// server is restarted, is recorded as abandoned. At most 16 calls of one person may be
-	// unreported; one more is RATE_LIMITED. Needs any credential and a permit for
+	// server is restarted, is recorded as abandoned; what it took of a rate or a budget
+	// stays taken, as it may have happened. Until then it is one of the calls that the
+	// person has in flight (server.limits.tool_calls_per_user), of which at most half may
+	// be unreported; one more is RATE_LIMITED. Needs any credential and a permit for
 	// call_tool. Records the decision before it answers.
 	//
 	// A denial is an error status with its reason, as for CallTool, and adds the same.
@@ -64,8 +66,9 @@ type ToolServiceClient interface {
 	// A call is reported once. Adds NOT_FOUND (no call that this caller checked),
 	// RUN_NOT_ACTIVE (reported already), OUTCOME_UNKNOWN (given up, or the server was
 	// restarted: what the policy takes out is not known any more, so show the result to
-	// nobody). A result that is not JSON or is too large is ARGUMENT_INVALID, and the call
-	// can still be reported.
+	// nobody). PRINCIPAL_LOCKED and POLICY_DENIED also say what cut the call since it was
+	// checked: its outcome is on record, and its result is for nobody. A result that is
+	// not JSON or is too large is ARGUMENT_INVALID, and the call can still be reported.
 	ReportToolCall(ctx context.Context, in *ReportToolCallRequest, opts ...grpc.CallOption) (*ReportToolCallResponse, error)
 	// Delegate makes a narrowed grant for a sub-agent that runs elsewhere. The server
 	// appends the agent to the chain, which has at most 8; the grant's calls are of tier
@@ -162,8 +165,10 @@ type ToolServiceServer interface {
 	// CheckToolCall decides a call of a tool that runs elsewhere. The caller may go ahead
 	// only when it is answered, must send exactly sent_arguments_json, and then calls
 	// ReportToolCall within 15 minutes: a call that is not reported by then, or before the
-	// server is restarted, is recorded as abandoned. At most 16 calls of one person may be
-	// unreported; one more is RATE_LIMITED. Needs any credential and a permit for
+	// server is restarted, is recorded as abandoned; what it took of a rate or a budget
+	// stays taken, as it may have happened. Until then it is one of the calls that the
+	// person has in flight (server.limits.tool_calls_per_user), of which at most half may
+	// be unreported; one more is RATE_LIMITED. Needs any credential and a permit for
 	// call_tool. Records the decision before it answers.
 	//
 	// A denial is an error status with its reason, as for CallTool, and adds the same.
@@ -175,8 +180,9 @@ type ToolServiceServer interface {
 	// A call is reported once. Adds NOT_FOUND (no call that this caller checked),
 	// RUN_NOT_ACTIVE (reported already), OUTCOME_UNKNOWN (given up, or the server was
 	// restarted: what the policy takes out is not known any more, so show the result to
-	// nobody). A result that is not JSON or is too large is ARGUMENT_INVALID, and the call
-	// can still be reported.
+	// nobody). PRINCIPAL_LOCKED and POLICY_DENIED also say what cut the call since it was
+	// checked: its outcome is on record, and its result is for nobody. A result that is
+	// not JSON or is too large is ARGUMENT_INVALID, and the call can still be reported.
 	ReportToolCall(context.Context, *ReportToolCallRequest) (*ReportToolCallResponse, error)
 	// Delegate makes a narrowed grant for a sub-agent that runs elsewhere. The server
 	// appends the agent to the chain, which has at most 8; the grant's calls are of tier
