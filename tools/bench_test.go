@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/tools"
 )
@@ -49,6 +50,32 @@ func BenchmarkArguments(b *testing.B) {
 	for b.Loop() {
 		if !parse(`{"owner": "bob", "amount": 5, "lines": [{"sku": "a-1", "n": 2}, {"sku": "b-2", "n": 1}]}`) {
 			b.Fatal("refused")
+		}
+	}
+}
+
+// BenchmarkElsewhere is one call that is checked, made elsewhere and reported,
+// under 50 policies.
+func BenchmarkElsewhere(b *testing.B) {
+	var rules strings.Builder
+	for i := range 49 {
+		fmt.Fprintf(&rules, "@id(\"r%d\") forbid (principal == User::\"acme/user%d\", action, resource);\n", i, i)
+	}
+	w := newWorld(b, options{policies: rules.String()})
+	w.useSink(null{})
+	gate := w.newGate("", w.registry.Names(), tools.Limits{})
+	e, err := tools.NewElsewhere(tools.ElsewhereConfig{Past: w.log})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, c := w.bob(), agents.ToolCall{ID: "run_1/0", RunID: "run_1", Name: "look", Arguments: `{"owner":"bob","amount":5}`}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := e.Check(ctx, gate, c); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := e.Report(ctx, c.ID, false, []byte(`{"ok":true}`)); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
