@@ -51,10 +51,10 @@ func runReadme(t *testing.T, program string) {
 	startDev(t, program)
 	want := []string{
 		"behalf.v1.AgentService", `"subject": "alice"`, "ERROR_REASON_POLICY_DENIED", "large-refunds-need-a-manager",
-		`\"ssn\":\"[redacted]\"`, `"textDelta"`, "✓ allowed refund_order", "rows, unbroken", "10 policies are fine", "0 failed",
+		`\"ssn\":\"[redacted]\"`, `"resultJson": "{\"name\":\"Ada\",\"ssn\":\"[redacted]\"}"`, `"delegationChain"`, `"textDelta"`, "✓ allowed refund_order", "rows, unbroken", "11 policies are fine", "0 failed",
 	}
 	var all bytes.Buffer
-	for i, block := range blocks(t, devMark) {
+	for i, block := range append(blocks(t, "README.md", devMark), blocks(t, "docs/elsewhere.md", devMark)...) {
 		out, err := script(ctx, bash, block).CombinedOutput()
 		all.Write(out)
 		if err != nil {
@@ -142,15 +142,15 @@ func build(t *testing.T) string {
 }
 
 // blocks are the shell blocks of README.md right after mark.
-func blocks(t *testing.T, mark string) []string {
+func blocks(t *testing.T, name, mark string) []string {
 	t.Helper()
 	marked := regexp.MustCompile("(?s)" + regexp.QuoteMeta(mark) + "\n```sh\n(.*?)```")
 	var out []string
-	for _, m := range marked.FindAllStringSubmatch(page(t, "README.md"), -1) {
+	for _, m := range marked.FindAllStringSubmatch(page(t, name), -1) {
 		out = append(out, m[1])
 	}
-	if want := strings.Count(page(t, "README.md"), mark); len(out) != want || want == 0 {
-		t.Fatalf("README.md has %d marks %q but %d blocks after them", want, mark, len(out))
+	if want := strings.Count(page(t, name), mark); len(out) != want || want == 0 {
+		t.Fatalf("%s has %d marks %q but %d blocks after them", name, want, mark, len(out))
 	}
 	return out
 }

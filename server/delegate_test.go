@@ -12,10 +12,8 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// delegating lets staff delegate, and keeps helpers from the orders of others.
+// delegating keeps some helpers from orders. That staff may delegate is the desk's.
 var delegating = map[string]string{"delegate.cedar": `
-@id("staff-delegate") permit (principal, action == Action::"delegate", resource)
-when { principal in Role::"support" || principal in Role::"manager" };
 @id("clerks-refund-nothing") forbid (principal, action == Action::"call_tool", resource == Tool::"refund_order")
 when { context.chain.contains("clerk") };`}
 

@@ -12,9 +12,6 @@
 // Converse from a fresh token of the same person. Only Converse has a goroutine
 // beside the handler's: it receives while the handler sends.
 //
-// Methods of services that are declared but not built yet answer UNIMPLEMENTED,
-// after the caller has been identified.
-//
 // Server.Run blocks until its context ends, then stops gracefully within a
 // deadline. All handlers may run at the same time.
 package server
