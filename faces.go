@@ -18,6 +18,7 @@ import (
 	"github.com/behalf-dev/behalf/policy"
 	"github.com/behalf-dev/behalf/runs"
 	"github.com/behalf-dev/behalf/server"
+	"github.com/behalf-dev/behalf/store"
 	"github.com/behalf-dev/behalf/tools"
 )
 
@@ -47,6 +48,10 @@ func (t *toolbox) Check(ctx context.Context, c agents.ToolCall) (tools.Checked, 
 	return t.Elsewhere.Check(ctx, t.gate(ctx), c)
 }
 
+func (t *toolbox) Again(ctx context.Context, c agents.ToolCall, duties []string) error {
+	return t.gate(ctx).Again(ctx, c, duties)
+}
+
 func (t *toolbox) Visible(ctx context.Context) ([]*tools.Descriptor, error) {
 	var out []*tools.Descriptor
 	for spec, err := range t.gate(ctx).Specs(ctx) {
@@ -61,6 +66,29 @@ func (t *toolbox) Visible(ctx context.Context) ([]*tools.Descriptor, error) {
 }
 
 func (t *toolbox) NewCall() string { return newID(runs.RunPrefix) + "/0" }
+
+// answers is the store of what calls with a request id were answered with.
+type answers struct{ s *Server }
+
+func (a *answers) Claim(ctx context.Context, r server.Request) (*server.Answer, error) {
+	was, err := a.s.store.ClaimAnswer(ctx, request(r))
+	if was == nil || err != nil {
+		return nil, err
+	}
+	return &server.Answer{CallID: was.CallID, Digest: was.Digest, Body: was.Body}, nil
+}
+
+func (a *answers) Keep(ctx context.Context, r server.Request, body []byte) error {
+	return a.s.store.KeepAnswer(ctx, r.Grant.Tenant(), r.CallID, body)
+}
+
+func (a *answers) Drop(ctx context.Context, r server.Request) error {
+	return a.s.store.DropAnswer(ctx, request(r))
+}
+
+func request(r server.Request) store.Request {
+	return store.Request{Tenant: r.Grant.Tenant(), Owner: runs.OwnerOf(r.Grant), Method: r.Method, ID: r.ID, CallID: r.CallID, Digest: r.Digest}
+}
 
 // memories is the store of what is remembered, for tools and agents that are made
 // before it is opened.

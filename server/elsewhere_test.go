@@ -8,6 +8,7 @@ import (
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 )
 
 // customerOf is a call that support sees without the number.
@@ -77,6 +78,28 @@ func TestACallThatPolicyDeniesIsDeniedElsewhereToo(t *testing.T) {
 		Tool: "get_customer", ArgumentsJson: `{"customer_id":"C-1001"}`, Scopes: &behalfv1.Scopes{},
 	})
 	wantError(t, err, codes.PermissionDenied, "DELEGATION_SCOPE")
+}
+
+func TestARepeatedCheckIsTheSameCallUntilItIsReported(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	a := w.as(alice)
+	ask := &behalfv1.CheckToolCallRequest{Tool: customerOf.GetTool(), ArgumentsJson: customerOf.GetArgumentsJson(), RequestId: "one"}
+	got := a.check(t, ask)
+	if again := a.check(t, ask); !proto.Equal(again, got) {
+		t.Errorf("got %v, want %v again", again, got)
+	}
+	if _, err := a.report(t, got.GetCallId(), false, "{}"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := a.checks(t, ask)
+	wantError(t, err, codes.FailedPrecondition, "RUN_NOT_ACTIVE")
+
+	ask.RequestId = "two"
+	a.check(t, ask)
+	w.restart()
+	_, err = w.as(alice).checks(t, ask)
+	wantError(t, err, codes.Aborted, "OUTCOME_UNKNOWN")
 }
 
 func TestACallOfARestartedServerIsAbandoned(t *testing.T) {

@@ -34,6 +34,7 @@ type Config struct {
 	Tools      Tools
 	Calls      Calls
 	Grants     Delegations
+	Answers    Answers
 	Catalog    Catalog
 	Audit      AuditLog
 	Approvals  Approvals
@@ -158,7 +159,7 @@ func (c Config) register(g *grpc.Server, rules map[string]*interceptors.Rule, h 
 	behalfv1.RegisterAgentServiceServer(to, &agentService{runs: c.Runs, catalog: c.Catalog, rights: may})
 	behalfv1.RegisterRunServiceServer(to, &runService{runs: c.Runs, guard: c.Guard})
 	behalfv1.RegisterSessionServiceServer(to, &sessionService{runs: c.Runs})
-	behalfv1.RegisterToolServiceServer(to, &toolService{tools: c.Tools, grants: c.Grants})
+	behalfv1.RegisterToolServiceServer(to, &toolService{tools: c.Tools, grants: c.Grants, answers: c.Answers})
 	behalfv1.RegisterAuditServiceServer(to, &auditService{log: c.Audit})
 	behalfv1.RegisterAdminServiceServer(to, &adminService{admin: c.Admin, version: c.Version, explain: &Explainer{
 		Guard: c.Guard, Calls: c.Calls, Objects: c.Runs, Catalog: c.Catalog, Approvals: c.Approvals, Admin: c.Admin, Now: c.Now,

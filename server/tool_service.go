@@ -6,10 +6,9 @@ import (
 	"strings"
 
 	"github.com/behalf-dev/behalf/agents"
-	"github.com/behalf-dev/behalf/fault"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/tools"
-	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 )
 
 // Tools is the tool gate for direct calls.
@@ -18,10 +17,15 @@ type Tools interface {
 	Visible(ctx context.Context) ([]*tools.Descriptor, error)
 	// Direct governs and performs one call.
 	Direct(ctx context.Context, c agents.ToolCall) (tools.CallResult, error)
+	// Again says whether the answer to an earlier direct call, which had these
+	// duties, may be given again.
+	Again(ctx context.Context, c agents.ToolCall, duties []string) error
 	// Check governs one call that the caller makes; Report takes its outcome and
 	// gives the result as it may be shown.
 	Check(ctx context.Context, c agents.ToolCall) (tools.Checked, error)
 	Report(ctx context.Context, callID string, failed bool, result json.RawMessage) (json.RawMessage, error)
+	// Unreported gives nil for a checked call of the caller that can be reported.
+	Unreported(ctx context.Context, callID string) error
 	// NewCall names a call that belongs to no run: an id of the form of call ids.
 	NewCall() string
 }
@@ -30,6 +34,8 @@ type toolService struct {
 	behalfv1.UnimplementedToolServiceServer
 	tools  Tools
 	grants Delegations
+	// answers are those to calls with a request id.
+	answers Answers
 }
 
 // ListTools shows what the caller's scopes reach. Policy may still say no at the call.
@@ -61,23 +67,24 @@ func tool(d *tools.Descriptor) *behalfv1.Tool {
 // and performs it; see interceptors for why the chain leaves that to the gate. The
 // session, which it would be recorded in, is the caller's: see resolver.
 func (s *toolService) CallTool(ctx context.Context, r *behalfv1.CallToolRequest) (*behalfv1.CallToolResponse, error) {
-	call, err := s.call(r)
-	if err != nil {
-		return nil, err
-	}
+	return once(ctx, s, r, repeatable[*behalfv1.CallToolResponse]{method: "CallTool", do: s.callTool, again: s.tools.Again})
+}
+
+func (s *toolService) callTool(ctx context.Context, call agents.ToolCall) (*behalfv1.CallToolResponse, []string, error) {
 	res, err := s.tools.Direct(ctx, call)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	return &behalfv1.CallToolResponse{
 		CallId: call.ID, Decision: behalfv1.Decision_DECISION_ALLOW, PolicyIds: res.PolicyIDs,
 		Reason:     behalfv1.ErrorReason(enum(behalfv1.ErrorReason_value, "ERROR_REASON_", res.Reason)),
 		ResultJson: string(res.Result), Failed: res.Failed,
-	}, nil
+	}, res.Duties, nil
 }
 
 // callRequest is what CallTool and CheckToolCall have in common.
 type callRequest interface {
+	proto.Message
 	GetTool() string
 	GetArgumentsJson() string
 	GetSessionId() string
@@ -86,29 +93,26 @@ type callRequest interface {
 }
 
 // call is the call of a request, under a name of its own.
-func (s *toolService) call(r callRequest) (agents.ToolCall, error) {
-	switch {
-	case r.GetRequestId() != "":
-		return agents.ToolCall{}, notBuilt("request_id")
-	}
+func (s *toolService) call(r callRequest) agents.ToolCall {
 	call := agents.ToolCall{ID: s.tools.NewCall(), SessionID: r.GetSessionId(), Name: r.GetTool(), Arguments: r.GetArgumentsJson(), ApprovalID: r.GetApprovalId()}
 	call.RunID, _, _ = strings.Cut(call.ID, "/")
-	return call, nil
+	return call
 }
 
 // CheckToolCall decides a call that the caller makes.
 func (s *toolService) CheckToolCall(ctx context.Context, r *behalfv1.CheckToolCallRequest) (*behalfv1.CheckToolCallResponse, error) {
-	call, err := s.call(r)
-	if err != nil {
-		return nil, err
-	}
+	still := func(ctx context.Context, c agents.ToolCall, _ []string) error { return s.tools.Unreported(ctx, c.ID) }
+	return once(ctx, s, r, repeatable[*behalfv1.CheckToolCallResponse]{method: "CheckToolCall", do: s.checkToolCall, again: still})
+}
+
+func (s *toolService) checkToolCall(ctx context.Context, call agents.ToolCall) (*behalfv1.CheckToolCallResponse, []string, error) {
 	c, err := s.tools.Check(ctx, call)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	return &behalfv1.CheckToolCallResponse{
 		CallId: call.ID, Decision: behalfv1.Decision_DECISION_ALLOW, PolicyIds: c.PolicyIDs, Duties: c.Duties, SentArgumentsJson: string(c.Sent),
-	}, nil
+	}, c.Duties, nil
 }
 
 // ReportToolCall is the other half of a checked call: the gate has its decision,
@@ -119,9 +123,4 @@ func (s *toolService) ReportToolCall(ctx context.Context, r *behalfv1.ReportTool
 		return nil, err
 	}
 	return &behalfv1.ReportToolCallResponse{ResultJson: string(shown)}, nil
-}
-
-// notBuilt refuses a field whose meaning would be lost if it were ignored.
-func notBuilt(field string) error {
-	return fault.New(codes.Unimplemented, fault.Unimplemented, "`"+field+"` is not available yet; leave it empty")
 }

@@ -60,6 +60,9 @@ func (w *writer) sweep() error {
 	if _, err := w.exec("DELETE FROM requests WHERE created <= $1", now-int64(requestLife)); err != nil {
 		return fmt.Errorf("sweep requests: %w", err)
 	}
+	if _, err := w.exec("DELETE FROM answers WHERE created <= $1", now-int64(requestLife)); err != nil {
+		return fmt.Errorf("sweep answers: %w", err)
+	}
 	return nil
 }
 

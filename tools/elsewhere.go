@@ -253,6 +253,22 @@ func (e *Elsewhere) Report(ctx context.Context, id string, failed bool, result j
 	return c.reported(ctx, failed, result)
 }
 
+// Unreported gives nil for an open call of the caller that may go on: its check can
+// be answered again.
+func (e *Elsewhere) Unreported(ctx context.Context, id string) error {
+	g, ok := identity.FromContext(ctx)
+	if !ok {
+		return errNoIdentity
+	}
+	e.mu.Lock()
+	c := e.open[id]
+	e.mu.Unlock()
+	if c == nil || c.who != workerOf(g) || !e.clock().Before(c.until) {
+		return e.missing(ctx, g, id)
+	}
+	return c.cut()
+}
+
 // unfit says why the result of an open call cannot be taken.
 func (e *Elsewhere) unfit(id string, who worker, result json.RawMessage) string {
 	e.mu.Lock()

@@ -227,6 +227,21 @@ func (g *Gate) Direct(ctx context.Context, c agents.ToolCall) (CallResult, error
 	return out, nil
 }
 
+// Again says whether the answer to an earlier direct call, which had these duties,
+// may be given again: whatever would refuse the call refuses that, on record.
+func (g *Gate) Again(ctx context.Context, c agents.ToolCall, duties []string) error {
+	c.ID = "read_" + c.ID // the call's own rows say that it was made
+	a := &attempt{gate: g, call: c, emit: func(agents.Body) bool { return true }}
+	if err := a.open(ctx); err != nil {
+		return err
+	}
+	if f := a.check(ctx); f != nil {
+		_, err := a.refuse(ctx, f)
+		return a.refusal(err)
+	}
+	return g.guard.Repeat(ctx, &a.query, duties)
+}
+
 // authority is the grant that the call acts with. A grant that is not this
 // agent's is a fault of the program, not of the caller.
 func (g *Gate) authority(ctx context.Context) (identity.Grant, error) {

@@ -37,6 +37,8 @@ func Run(t *testing.T, dsn func(t *testing.T) string) {
 		"DetachedRunsAreBounded":            detachedRunsAreBounded,
 		"LevelsAreReadAndNotTaken":          levelsAreReadAndNotTaken,
 		"DelegationsAreBoundedPerPerson":    delegationsAreBoundedPerPerson,
+		"AnswersAreKeptForADay":             answersAreKeptForADay,
+		"AnswersAreBoundedPerPerson":        answersAreBoundedPerPerson,
 		"RunsAreIndexed":                    runsAreIndexed,
 		"RequestIDsAreUniqueForADay":        requestIDsAreUniqueForADay,
 		"SessionsAreIndexed":                sessionsAreIndexed,

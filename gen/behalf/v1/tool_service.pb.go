@@ -284,8 +284,11 @@ type CallToolRequest struct {
 	ApprovalId string `protobuf:"bytes,6,opt,name=approval_id,json=approvalId,proto3" json:"approval_id,omitempty"`
 	// The session the call is recorded under; must exist. Empty: none.
 	SessionId string `protobuf:"bytes,7,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
-	// Makes a repeat safe; see RunAgentRequest.request_id. The same call again answers
-	// with the same call_id and result. Empty: no such promise.
+	// Makes a repeat safe; see RunAgentRequest.request_id. The same call again is not made
+	// again and answers with the same call_id and result, if it would still be allowed with
+	// the same duties (else POLICY_DENIED). OUTCOME_UNKNOWN: the first is still being made,
+	// or the server went down meanwhile. A refused call leaves its id free, and at most
+	// 1000 answers of one person are kept (RATE_LIMITED). Empty: no such promise.
 	RequestId string `protobuf:"bytes,8,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// An assertion only: when set it must equal the verified tenant, else TENANT_MISMATCH.
 	Tenant        string `protobuf:"bytes,9,opt,name=tenant,proto3" json:"tenant,omitempty"`
@@ -497,8 +500,10 @@ type CheckToolCallRequest struct {
 	ApprovalId string `protobuf:"bytes,6,opt,name=approval_id,json=approvalId,proto3" json:"approval_id,omitempty"`
 	// The session the call is recorded under; must exist. Empty: none.
 	SessionId string `protobuf:"bytes,7,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
-	// Makes a repeat safe; see RunAgentRequest.request_id. The same call again answers
-	// with the same call_id and result. Empty: no such promise.
+	// Makes a repeat safe; see RunAgentRequest.request_id. The same check again answers
+	// with the same call_id until that call is reported (then RUN_NOT_ACTIVE) or given up
+	// (OUTCOME_UNKNOWN). A refused check leaves its id free, and at most 1000 answers of
+	// one person are kept (RATE_LIMITED). Empty: no such promise.
 	RequestId string `protobuf:"bytes,8,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// An assertion only: when set it must equal the verified tenant, else TENANT_MISMATCH.
 	Tenant        string `protobuf:"bytes,9,opt,name=tenant,proto3" json:"tenant,omitempty"`

@@ -232,7 +232,18 @@ CREATE TABLE voices (
     PRIMARY KEY (tenant, session, issuer, subject)
 ) STRICT, WITHOUT ROWID;
 
+-- Answers to calls with a request id, by the call; see requests.
+CREATE TABLE answers (
+    tenant  TEXT    NOT NULL,
+    call_id TEXT    NOT NULL,
+    body    BLOB    NOT NULL,
+    created INTEGER NOT NULL,
+    PRIMARY KEY (tenant, call_id)
+) STRICT;
+CREATE INDEX answers_created ON answers (created);
+
 -- +goose Down
+DROP TABLE answers;
 DROP TABLE pulse;
 DROP TABLE keepers;
 DROP TABLE journals;
