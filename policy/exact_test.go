@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/fault"
@@ -22,7 +23,10 @@ func guards(t *testing.T, n int, src string) (all []*policy.Guard, s *storetest.
 	t.Helper()
 	s = storetest.Start(t, store.Config{DSN: "sqlite://" + filepath.Join(t.TempDir(), "behalf.db"), Clock: policytest.Noon})
 	for range n {
-		g, err := policy.NewGuard(policy.GuardConfig{Sink: s, Buckets: s, Approvals: s, Clock: policytest.Noon, DigestKey: func(string) []byte { return []byte("key") }})
+		g, err := policy.NewGuard(policy.GuardConfig{
+			Sink: s, Buckets: s, Approvals: s, Clock: policytest.Noon, Timeout: time.Minute, // a busy machine is no broken store
+			DigestKey: func(string) []byte { return []byte("key") },
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +81,6 @@ func TestLimitsAreExactOverGuardsThatShareAStore(t *testing.T) {
 	}{
 		"rate":   {`@rate("100/1h")`, fault.RateLimited},
 		"budget": {`@budget("100 calls/1h")`, fault.BudgetExhausted},
-		"both":   {`@rate("100/1h") @budget("150 calls/1h")`, fault.RateLimited},
 	} {
 		t.Run(name, func(t *testing.T) {
 			src := policytest.PermitAll + `@id("limit") ` + c.duty + ` forbid (principal, action == Action::"call_tool", resource);
