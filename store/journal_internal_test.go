@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"path/filepath"
 	"testing"
@@ -44,4 +45,43 @@ func TestAJournalThatHangsIsOneThatIsNotThere(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Read as a journal, any change of its bytes gives none but the lines that were
+// written with the key, each once, in order and unchanged; and what is missing counts.
+func TestNoByteOfAJournalCanBeChangedUnseen(t *testing.T) {
+	j := &Journal{cfg: JournalConfig{Key: []byte("key")}, id: "AAAAAAAAAAAAAAAAAAAAAAAAAA"}
+	lines, text := j.write([]*audit.Record{{Tenant: "acme", Tool: "a"}, {Tenant: "globex", Tool: "b"}, {Tenant: "acme", Tool: "c"}})
+	whole := append([]byte(journalMagic+j.id+"\n"), text...)
+	read := func(text []byte) *Journal {
+		got := &Journal{cfg: j.cfg}
+		got.parse(text)
+		var last int64
+		for _, l := range got.lines {
+			if l.number <= last || !bytes.Equal(l.body, lines[l.number-1].body) {
+				t.Fatalf("took line %d: %s", l.number, l.body)
+			}
+			last = l.number
+		}
+		if got.size+int64(got.torn) != int64(len(text)) {
+			t.Fatalf("size %d and torn %d of %d", got.size, got.torn, len(text))
+		}
+		return got
+	}
+	if got := read(whole); len(got.lines) != 3 || got.lost != 0 || got.torn != 0 {
+		t.Fatalf("got %+v of the whole", got)
+	}
+	for at := range whole {
+		for _, x := range []byte{1, 0x80} {
+			bad := bytes.Clone(whole)
+			bad[at] ^= x
+			if got := read(bad); got.lost == 0 && got.torn == 0 {
+				t.Fatalf("byte %d: not noticed", at)
+			}
+		}
+		if got := read(whole[:at]); got.lost != 0 && at >= len(journalMagic)+27 {
+			t.Fatalf("cut at %d: %d lines count as lost, but none was whole", at, got.lost)
+		}
+	}
+	read(append(bytes.Clone(whole), text...)) // all of it twice
 }
