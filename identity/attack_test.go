@@ -65,6 +65,18 @@ func TestVerifierAcceptsTheGoodTwinsOfTheCorpus(t *testing.T) {
 	}
 }
 
+func TestDatesMayBeOffByTheSkewAndNoMore(t *testing.T) {
+	f := newForge(t)
+	for _, claim := range []string{"iat", "nbf"} {
+		if _, err := f.verifier.Verify(t.Context(), identity.NewSecret(f.Claim(claim, f.In(30*time.Second))), ""); err != nil {
+			t.Errorf("%s at the skew: %v", claim, err)
+		}
+		if _, err := f.verifier.Verify(t.Context(), identity.NewSecret(f.Claim(claim, f.In(31*time.Second))), ""); !errors.Is(err, fault.CredentialInvalid) {
+			t.Errorf("%s beyond the skew: got %v, want CREDENTIAL_INVALID", claim, err)
+		}
+	}
+}
+
 func TestVerifierTellsExpiryOnlyForTokensThatAreGoodOtherwise(t *testing.T) {
 	f := newForge(t)
 	good, foreign := f.Good(), f.Claim("aud", "billing")

@@ -89,7 +89,7 @@ func TestACallForSeveralIsDecidedAgainForAll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.Swap(engine(t, permitAll+`@id("no-bob") forbid (principal == User::"acme/bob", action, resource);`))
+	g.Swap(engineOf(t, permitAll+`@id("no-bob") forbid (principal == User::"acme/bob", action, resource);`))
 
 	if err := p.Recheck(t.Context()); !errors.Is(err, fault.PolicyDenied) {
 		t.Errorf("got %v, want POLICY_DENIED", err)
@@ -126,8 +126,8 @@ func TestTheOthersEndsAndLocksCountToo(t *testing.T) {
 // exactly those people.
 func TestAnApprovalOfACallForSeveralIsForExactlyThem(t *testing.T) {
 	g, log, now := counted(t, permitAll+`
-		@id("for-alice") @approve("Role::\"manager\"") forbid (principal == User::"acme/alice", action, resource);
-		@id("for-bob") @approve("Role::\"auditor\"") forbid (principal == User::"acme/bob", action, resource);`)
+		@id("for-alice") @approve("Role::\"manager\"") forbid (principal == User::"acme/alice", action == Action::"call_tool", resource);
+		@id("for-bob") @approve("Role::\"auditor\"") forbid (principal == User::"acme/bob", action == Action::"call_tool", resource);`)
 	q := together("get_customer", `{"id":"c"}`)
 	q.Call, q.Run = "run_1/4", "run_1"
 	err := allowed(t, g, q)
@@ -160,7 +160,7 @@ func TestAnApprovalOfACallForSeveralIsForExactlyThem(t *testing.T) {
 }
 
 func TestWhoseTurnALentGrantServesApprovesNothing(t *testing.T) {
-	g, _, _ := counted(t, permitAll+`@id("ask") @approve("Role::\"manager\"") forbid (principal, action, resource);`)
+	g, _, _ := counted(t, permitAll+`@id("ask") @approve("Role::\"manager\"") forbid (principal, action == Action::"call_tool", resource);`)
 	q := call("get_customer", `{"id":"c"}`)
 	q.Grant = grantOf(person("acme", "alice")).LentTo(grantOf(person("acme", "bob")))
 	asked, ok := errors.AsType[*Awaiting](allowed(t, g, q))

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/behalf-dev/behalf"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/identity/identitytest"
 	"github.com/behalf-dev/behalf/tools"
@@ -38,10 +37,8 @@ func wantRefused(t *testing.T, err error, why string) {
 // and of a stream. Good twins of every line show that not simply all is refused.
 func TestNoBadTokenReachesAHandler(t *testing.T) {
 	t.Parallel()
-	noon := time.Now()
-	still := func() time.Time { return noon } // a second too early stays a second too early, however long this takes
-	forge, out := identitytest.NewForge(t, "forged", still), make(chan seen, 64)
-	w := newWorld(t, setup{optional: true, spies: []tools.Tool{peek(out)}, issuers: forge.Issuers(), options: []behalf.Option{behalf.WithClock(still)}})
+	forge, out := identitytest.NewForge(t, "forged", time.Now), make(chan seen, 64)
+	w := newWorld(t, setup{optional: true, spies: []tools.Tool{peek(out)}, issuers: forge.Issuers()})
 	conn := w.dial(nil)
 	lines := map[string]bool{}
 	bad := forge.Bad()
