@@ -31,7 +31,7 @@ func (g *Guard) Repeat(ctx context.Context, query *Query, had []string) error {
 	if err := g.addArguments(row, q.Arguments, viewOf(e, &q)); err != nil {
 		return g.cannotRecord(ctx, &q, err)
 	}
-	p := &Permit{guard: g}
+	p := &Permit{guard: g, query: &q}
 	if err := g.await(ctx, p.append(row, nil, nil)); err != nil {
 		return g.cannotRecord(ctx, &q, err)
 	}
