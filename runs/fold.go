@@ -29,8 +29,8 @@ type Status struct {
 	Credential bool         // it waits for a fresh credential
 	Finished   *agents.RunFinished
 	FinishedAt time.Time
-	Worked     bool // an agent has done something in it
-	Answered   bool // somebody has answered an input request in it
+	Worked     bool     // an agent has done something in it
+	Answered   []string // the subjects of who has answered an input request in it
 
 	requests map[string]agents.Event // what each open id was asked with
 }

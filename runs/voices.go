@@ -30,7 +30,6 @@ const (
 // newest words came with.
 type Voice struct {
 	SessionID string
-	RunID     string
 	Grant     GrantRecord
 }
 
@@ -90,7 +89,7 @@ func (e *Engine) speak(ctx context.Context, s SessionRecord, run *Run) error {
 
 // keepVoice keeps the authority that somebody speaks with.
 func (e *Engine) keepVoice(ctx context.Context, rec RunRecord, g identity.Grant) error {
-	v := Voice{SessionID: rec.SessionID, RunID: rec.RunID, Grant: RecordOf(g, e.cfg.Clock())}
+	v := Voice{SessionID: rec.SessionID, Grant: RecordOf(g, e.cfg.Clock())}
 	return internal("keep who speaks", e.cfg.Voices.PutVoice(ctx, v))
 }
 
@@ -197,11 +196,41 @@ func (x *execution) acting(ctx context.Context) (identity.Grant, error) {
 	case s.Authority == AuthorityOwner:
 		return x.lent(ctx, s)
 	case s.Authority == AuthorityIntersection:
-		return x.together(ctx, func(Voice) bool { return true })
-	case !x.status.Answered: // nobody but the run's own person
+		return x.together(ctx, func(Owner) bool { return true })
+	}
+	return x.answered(ctx)
+}
+
+// answered is the run's grant with those of all who have answered in it. Who that
+// is the log says: what they have said elsewhere since changes nothing. Somebody
+// whose voice is not there must not be left out.
+func (x *execution) answered(ctx context.Context) (identity.Grant, error) {
+	if len(x.status.Answered) == 0 {
 		return x.grant, nil
 	}
-	return x.together(ctx, func(v Voice) bool { return v.RunID == x.rec.RunID })
+	g, err := x.together(ctx, func(o Owner) bool { return slices.Contains(x.status.Answered, o.answersAs()) })
+	if err != nil {
+		return identity.Grant{}, err
+	}
+	want := len(x.status.Answered)
+	if slices.Contains(x.status.Answered, x.rec.Owner.answersAs()) {
+		want--
+	}
+	if len(g.Others()) < want {
+		return identity.Grant{}, errNoVoice
+	}
+	return g, nil
+}
+
+var errNoVoice = errors.New("somebody has answered whose authority is not kept")
+
+// answersAs is the subject under which somebody's answers are in the log: none of
+// a workload that acts for nobody.
+func (o Owner) answersAs() string {
+	if o.Issuer == "" {
+		return ""
+	}
+	return o.Subject
 }
 
 // sessionRecord is the run's session as it was made.
@@ -215,23 +244,24 @@ func (x *execution) sessionRecord(ctx context.Context) (SessionRecord, error) {
 }
 
 // together is the run's grant with those of others.
-func (x *execution) together(ctx context.Context, counts func(Voice) bool) (identity.Grant, error) {
+func (x *execution) together(ctx context.Context, counts func(Owner) bool) (identity.Grant, error) {
 	all, err := x.e.cfg.Voices.Voices(ctx, x.rec.Tenant, x.rec.SessionID)
 	if err != nil {
 		return identity.Grant{}, internal("find who has spoken", err)
 	}
 	var others []identity.Grant
 	for _, v := range all {
-		if g := v.Grant.Restore(); counts(v) && OwnerOf(g) != x.rec.Owner {
+		g := v.Grant.Restore()
+		if o := OwnerOf(g); o != x.rec.Owner && counts(o) {
 			others = append(others, g)
 		}
 	}
 	return x.grant.With(others...), nil
 }
 
-// heard notes that somebody has answered in the run.
+// heard notes who has answered in the run.
 func (s *Status) heard(e *agents.Event) {
-	if _, ok := e.Body.(agents.InputReceived); ok {
-		s.Answered = true
+	if b, ok := e.Body.(agents.InputReceived); ok && !slices.Contains(s.Answered, b.Speaker.Subject) {
+		s.Answered = append(slices.Clip(s.Answered), b.Speaker.Subject)
 	}
 }

@@ -27,9 +27,9 @@ func (s *Store) PutVoice(ctx context.Context, v runs.Voice) error {
 		if others >= runs.MaxVoices {
 			return runs.TooManyVoices()
 		}
-		_, err = tx.Exec(`INSERT INTO voices (tenant, session, issuer, subject, run, grant_id) VALUES ($1, $2, $3, $4, $5, $6)
-			ON CONFLICT (tenant, session, issuer, subject) DO UPDATE SET run = excluded.run, grant_id = excluded.grant_id`,
-			g.Tenant, v.SessionID, owner.Issuer, owner.Subject, v.RunID, g.ID)
+		_, err = tx.Exec(`INSERT INTO voices (tenant, session, issuer, subject, grant_id) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (tenant, session, issuer, subject) DO UPDATE SET grant_id = excluded.grant_id`,
+			g.Tenant, v.SessionID, owner.Issuer, owner.Subject, g.ID)
 		return err
 	})
 }
@@ -40,10 +40,10 @@ func (r *Reader) Voices(ctx context.Context, tenant, sessionID string) ([]runs.V
 	var all []runs.Voice
 	err := r.each(ctx, func(rows *sql.Rows) error {
 		v := runs.Voice{SessionID: sessionID}
-		err := rows.Scan(&v.RunID, &v.Grant.ID)
+		err := rows.Scan(&v.Grant.ID)
 		all = append(all, v)
 		return err
-	}, "SELECT run, grant_id FROM voices WHERE tenant = $1 AND session = $2 ORDER BY issuer, subject", tenant, sessionID)
+	}, "SELECT grant_id FROM voices WHERE tenant = $1 AND session = $2 ORDER BY issuer, subject", tenant, sessionID)
 	if err != nil {
 		return nil, err
 	}

@@ -227,7 +227,6 @@ CREATE TABLE voices (
     session  TEXT NOT NULL,
     issuer   TEXT NOT NULL,
     subject  TEXT NOT NULL,
-    run      TEXT NOT NULL,
     grant_id TEXT NOT NULL,
     PRIMARY KEY (tenant, session, issuer, subject)
 ) STRICT, WITHOUT ROWID;

@@ -1,0 +1,82 @@
+package server_test
+
+import (
+	"testing"
+
+	"github.com/behalf-dev/behalf/config"
+	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	"google.golang.org/grpc/codes"
+)
+
+// waiting begins a run in which somebody is asked, and gives it and its session.
+func (c *client) waiting(t *testing.T, chat, session string) (run, in string) {
+	t.Helper()
+	s, err := c.chats().StreamGroupChat(c.ctx(t), &behalfv1.StreamGroupChatRequest{GroupChat: chat, SessionId: session, Input: "Ask the boss"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		m, err := s.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e := m.GetEvent(); e.GetInputRequested() != nil {
+			return e.GetRunId(), e.GetSessionId()
+		}
+	}
+}
+
+func (c *client) replies(t *testing.T, run, text string) error {
+	t.Helper()
+	_, err := c.runs().SendInput(c.ctx(t), &behalfv1.SendInputRequest{RunId: run, Text: text})
+	return err
+}
+
+// Whoever has answered in a run must be allowed what it does from then on, also
+// when they speak in another run of the session meanwhile: one that was cancelled
+// still has its question in the log.
+func TestNobodyTakesTheirVoiceOutOfARun(t *testing.T) {
+	t.Parallel()
+	w, l := shared(t, func(s *setup) {
+		edit := s.edit
+		s.edit = func(c *config.Config) {
+			edit(c)
+			c.Agents["keeper"] = config.Agent{Kind: config.KindHuman}
+			c.Agents["deputy"] = c.Agents["boss"]
+			c.GroupChats["twice"] = config.GroupChat{Kind: config.RoundRobin, Authority: "speaker", MaxTurns: 3, Participants: []config.Participant{{Name: "boss"}, {Name: "deputy"}, {Name: "keeper"}, {Name: "hand"}}}
+		}
+	})
+	owner := w.as(person{"owner", []string{"support"}, "crm.read orders.refund"})
+	clerk := w.as(person{"clerk", []string{"manager"}, "crm.read"})
+	old, session := owner.waiting(t, "twice", "")
+	if _, err := owner.runs().CancelRun(owner.ctx(t), &behalfv1.CancelRunRequest{RunId: old}); err != nil {
+		t.Fatal(err)
+	}
+	run, _ := owner.waiting(t, "twice", session)
+	if err := clerk.replies(t, run, "pay"); err != nil {
+		t.Fatal(err)
+	}
+
+	wantError(t, clerk.replies(t, old, "pay"), codes.FailedPrecondition, "RUN_NOT_ACTIVE")
+	s, err := owner.runs().WatchRun(owner.ctx(t), &behalfv1.WatchRunRequest{RunId: run})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for asked := 0; asked < 2; {
+		m, err := s.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.GetEvent().GetInputRequested() != nil {
+			asked++
+		}
+	}
+	if err := owner.replies(t, run, "pay"); err != nil {
+		t.Fatal(err)
+	}
+	owner.finished(t, run)
+
+	if got := l.new(); got != nil {
+		t.Errorf("got %q, which is not allowed to who answered first", got)
+	}
+}
