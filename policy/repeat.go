@@ -38,6 +38,18 @@ func (g *Guard) Repeat(ctx context.Context, query *Query, had []string) error {
 	return nil
 }
 
+// Still decides again about what goes on and is not held any more. Only a denial is
+// recorded, as a cut is.
+func (g *Guard) Still(ctx context.Context, query *Query) error {
+	q := *query
+	q.Call, q.Time = "cut_"+rand.Text(), g.config.Clock()
+	e := g.engine.Load()
+	if d := g.decide(e, &q); !d.Allow {
+		return g.deny(ctx, e, &q, d)
+	}
+	return nil
+}
+
 // same reports whether duties are those of then, as they were shown.
 func same(duties []Duty, had []string) bool {
 	return slices.EqualFunc(duties, had, func(d Duty, text string) bool { return d.String() == text })

@@ -244,3 +244,63 @@ func TestDetectorsLookAtCallsElsewhere(t *testing.T) {
 		t.Errorf("got %d rows, want decision and outcome of both", len(rows))
 	}
 }
+
+// A check outlives its credential, as who reports has a fresh one; it must not
+// outlive anything else because of that.
+func TestACallElsewhereIsCutAfterItsCredentialHasEnded(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*testing.T, *world, *client)
+		report person
+		reason string
+	}{
+		"a lock": {func(t *testing.T, _ *world, b *client) {
+			if err := b.lock(t, lockTool("get_customer")); err != nil {
+				t.Fatal(err)
+			}
+		}, alice, "PRINCIPAL_LOCKED"},
+		"a policy": {func(_ *testing.T, w *world, _ *client) {
+			w.policy("no.cedar", `@id("no-customers") forbid (principal, action == Action::"call_tool", resource == Tool::"get_customer");`)
+		}, alice, "POLICY_DENIED"},
+		"a role that is gone": {func(*testing.T, *world, *client) {}, person{alice.subject, []string{"guest"}, alice.scopes}, "POLICY_DENIED"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			now := &clock{}
+			w := newWorld(t, setup{options: []behalf.Option{behalf.WithClock(now.Now)}})
+			a, b := w.as(c.report), w.as(bob)
+			short := &client{a.ClientConn, bearer(w.token(w.idp, alice, map[string]any{"exp": time.Now().Add(3 * time.Minute).Unix()}))}
+			id := short.check(t, customerOf).GetCallId()
+			now.forward(5 * time.Minute)
+			if _, err := b.admin().ReloadConfig(b.ctx(t), &behalfv1.ReloadConfigRequest{}); err != nil { // it is looked at, and has ended
+				t.Fatal(err)
+			}
+			c.change(t, w, b)
+			if _, err := b.admin().ReloadConfig(b.ctx(t), &behalfv1.ReloadConfigRequest{}); err != nil {
+				t.Fatal(err)
+			}
+
+			shown, err := a.report(t, id, false, `{"customer_id":"C-1001"}`)
+			wantError(t, err, codes.PermissionDenied, c.reason)
+			if shown != "" {
+				t.Errorf("got %s to show", shown)
+			}
+		})
+	}
+}
+
+// A repeated check is leave to go ahead: it needs what any check needs.
+func TestARepeatedCheckNeedsWhatACheckNeeds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	ask := &behalfv1.CheckToolCallRequest{Tool: customerOf.GetTool(), ArgumentsJson: customerOf.GetArgumentsJson(), RequestId: "one"}
+	id := w.as(alice).check(t, ask).GetCallId()
+
+	_, err := w.as(person{alice.subject, alice.roles, "orders.read"}).checks(t, ask)
+	wantError(t, err, codes.PermissionDenied, "SCOPE_MISSING")
+	_, err = w.as(person{alice.subject, []string{"guest"}, alice.scopes}).checks(t, ask)
+	wantError(t, err, codes.PermissionDenied, "POLICY_DENIED")
+	if again := w.as(alice).check(t, ask); again.GetCallId() != id {
+		t.Errorf("got %v, want call %s", again, id)
+	}
+}

@@ -101,7 +101,12 @@ func (s *toolService) call(r callRequest) agents.ToolCall {
 
 // CheckToolCall decides a call that the caller makes.
 func (s *toolService) CheckToolCall(ctx context.Context, r *behalfv1.CheckToolCallRequest) (*behalfv1.CheckToolCallResponse, error) {
-	still := func(ctx context.Context, c agents.ToolCall, _ []string) error { return s.tools.Unreported(ctx, c.ID) }
+	still := func(ctx context.Context, c agents.ToolCall, duties []string) error { // the answer is leave to go ahead
+		if err := s.tools.Unreported(ctx, c.ID); err != nil {
+			return err
+		}
+		return s.tools.Again(ctx, c, duties)
+	}
 	return once(ctx, s, r, repeatable[*behalfv1.CheckToolCallResponse]{method: "CheckToolCall", do: s.checkToolCall, again: still})
 }
 

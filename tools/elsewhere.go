@@ -250,7 +250,7 @@ func (e *Elsewhere) Report(ctx context.Context, id string, failed bool, result j
 	if !ok {
 		return nil, e.missing(ctx, g, id)
 	}
-	return c.reported(ctx, failed, result)
+	return c.reported(ctx, g, failed, result)
 }
 
 // Unreported gives nil for an open call of the caller that may go on: its check can
@@ -266,7 +266,7 @@ func (e *Elsewhere) Unreported(ctx context.Context, id string) error {
 	if c == nil || c.who != workerOf(g) || !e.clock().Before(c.until) {
 		return e.missing(ctx, g, id)
 	}
-	return c.cut()
+	return c.cut(ctx, g)
 }
 
 // unfit says why the result of an open call cannot be taken.
@@ -281,7 +281,7 @@ func (e *Elsewhere) unfit(id string, who worker, result json.RawMessage) string 
 }
 
 // reported records the outcome.
-func (c *checked) reported(ctx context.Context, failed bool, result json.RawMessage) (json.RawMessage, error) {
+func (c *checked) reported(ctx context.Context, by identity.Grant, failed bool, result json.RawMessage) (json.RawMessage, error) {
 	defer c.leave()
 	out := policy.Result{Outcome: policy.Succeeded}
 	if failed {
@@ -298,20 +298,29 @@ func (c *checked) reported(ctx context.Context, failed bool, result json.RawMess
 	if err := c.permit.Settled(context.WithoutCancel(ctx)); err != nil {
 		return nil, err
 	}
-	if why := c.cut(); why != nil {
+	if why := c.cut(ctx, by); why != nil {
 		return nil, why
 	}
 	return shown, nil
 }
 
 // cut is why the result must not be shown any more. That the credential of the
-// check has ended is no reason: who reports has a fresh one.
-func (c *checked) cut() error {
+// check has ended is no reason by itself: who reports has a fresh one. But what has
+// ended is not looked at any more, so that one is asked for.
+func (c *checked) cut(ctx context.Context, by identity.Grant) error {
 	why := context.Cause(c.held)
-	if why == nil || errors.Is(why, fault.CredentialExpired) {
+	switch {
+	case why == nil:
 		return nil
+	case !errors.Is(why, fault.CredentialExpired):
+		return fault.From(why)
 	}
-	return fault.From(why)
+	q := c.query
+	var err error
+	if q.Grant, err = c.grant.Refresh(by.Principal()); err != nil {
+		return err
+	}
+	return c.gate.guard.Still(context.WithoutCancel(ctx), &q)
 }
 
 // missing says why there is nothing to report. Whose call it was is on record,
