@@ -266,7 +266,10 @@ func Requested(g identity.Grant, a *audit.Approval) bool {
 // themselves. The same name in the tenant, or the same address, is taken for the same
 // person, whoever issued the token.
 func alike(u *identity.User, a *audit.Approval) bool {
-	return u.Subject == a.Requester.Subject || u.Email != "" && strings.EqualFold(u.Email, a.Requester.Email)
+	same := func(o audit.User) bool {
+		return u.Subject == o.Subject || u.Email != "" && strings.EqualFold(u.Email, o.Email)
+	}
+	return same(a.Requester) || slices.ContainsFunc(a.Parties, same)
 }
 
 func isApprover(u *identity.User, who string) bool {

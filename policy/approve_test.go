@@ -9,7 +9,8 @@ import (
 )
 
 func TestNobodyApprovesTheirOwnCallUnderAnotherName(t *testing.T) {
-	a := &audit.Approval{Tenant: "acme", Requester: audit.User{Issuer: "https://idp.example", Subject: "alice", Email: "Alice@corp.example"}, Approvers: []string{`Role::"manager"`}}
+	a := &audit.Approval{Tenant: "acme", Requester: audit.User{Issuer: "https://idp.example", Subject: "alice", Email: "Alice@corp.example"}, Approvers: []string{`Role::"manager"`},
+		Parties: []audit.User{{Issuer: "https://idp.example", Subject: "carol", Email: "carol@corp.example"}}}
 	manager := func(issuer, tenant, subject, email string) identity.Grant {
 		return grantOf(identity.Principal{User: &identity.User{Issuer: issuer, Tenant: tenant, Subject: subject, Email: email, Roles: []string{"manager"}}})
 	}
@@ -25,6 +26,9 @@ func TestNobodyApprovesTheirOwnCallUnderAnotherName(t *testing.T) {
 		"the same address at another issuer":    {manager("https://other.example", "acme", "x-7", "Alice@corp.example"), errOwnApproval},
 		"the same address, written otherwise":   {manager("https://idp.example", "acme", "alice-admin", "alice@CORP.example"), errOwnApproval},
 		"the same name in another tenant":       {manager("https://idp.example", "globex", "alice", ""), errNotApprover},
+		"who is asked along":                    {manager("https://idp.example", "acme", "carol", ""), errOwnApproval},
+		"their name at another issuer":          {manager("https://other.example", "acme", "carol", ""), errOwnApproval},
+		"their address at another issuer":       {manager("https://other.example", "acme", "x-8", "Carol@corp.example"), errOwnApproval},
 		"no manager":                            {grantOf(person("acme", "bob")), errNotApprover},
 		"a manager, among roles that are cut":   {grantOf(unknown), errNotApprover},
 		"a workload that carries nobody at all": {grantOf(identity.Principal{Workload: &identity.Workload{ID: "spiffe://corp.example/x", Tenant: "acme"}}), errNotApprover},
