@@ -18,8 +18,13 @@ type LockStore interface {
 	Locks(ctx context.Context) ([]Lock, error)
 }
 
-// maxLocks bounds the set, which each lock copies.
-const maxLocks = 10_000
+const (
+	// maxLocks bounds the set, which each lock copies.
+	maxLocks = 10_000
+	// maxOwnLocks is how many of them one tenant sets, so that none keeps the others
+	// from locking. The operators' are bounded by maxLocks alone.
+	maxOwnLocks = 1_000
+)
 
 // The faults of locking.
 var (
@@ -60,7 +65,7 @@ func (g *Guard) Lock(ctx context.Context, l Lock) (Lock, error) {
 		return Lock{}, errLockPassed
 	case old != nil && !g.mayChange(old, l.ByTenant):
 		return Lock{}, errNotYours
-	case old == nil && len(set) >= maxLocks:
+	case old == nil && g.fullFor(set, l.ByTenant):
 		return Lock{}, errManyLocks
 	}
 	ctx, cancel := g.untilStored(ctx)
@@ -139,6 +144,20 @@ func (g *Guard) inForce(now time.Time) lockSet {
 
 func (g *Guard) mayChange(l *Lock, tenant string) bool {
 	return l.ByTenant == tenant || g.config.Operators != "" && g.config.Operators == tenant
+}
+
+// fullFor reports whether a tenant may set no more locks.
+func (g *Guard) fullFor(set lockSet, tenant string) bool {
+	own := 0
+	for _, l := range set {
+		if l.ByTenant == tenant {
+			own++
+		}
+	}
+	if g.config.Operators != "" && g.config.Operators == tenant {
+		return own >= maxLocks
+	}
+	return own >= maxOwnLocks || len(set) >= maxLocks
 }
 
 func unlockable(err error) error {

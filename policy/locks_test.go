@@ -90,6 +90,9 @@ func TestLocksAreBounded(t *testing.T) {
 		set[target] = &Lock{Target: target, ByTenant: "acme", Expires: noon().Add(time.Hour)}
 	}
 	g.locks.Store(&set)
+	if _, err := g.Lock(t.Context(), Lock{Target: LockTarget{Kind: LockEverything}, ByTenant: "ops"}); err != nil {
+		t.Errorf("got %v, want the operators to lock whatever others did", err)
+	}
 
 	_, err := g.Lock(t.Context(), Lock{Target: LockTarget{LockTool, "acme", "one more"}, ByTenant: "acme"})
 
@@ -98,6 +101,23 @@ func TestLocksAreBounded(t *testing.T) {
 	}
 	if _, err := g.Lock(t.Context(), Lock{Target: LockTarget{LockTool, "acme", "t1"}, ByTenant: "acme"}); err != nil {
 		t.Errorf("got %v, want a lock that is there replaced", err)
+	}
+}
+
+func TestATenantsLocksDoNotKeepOthersFromLocking(t *testing.T) {
+	g, _ := lockGuard(t, nil)
+	set := lockSet{}
+	for i := range maxOwnLocks {
+		target := LockTarget{LockTool, "acme", fmt.Sprint("t", i)}
+		set[target] = &Lock{Target: target, ByTenant: "acme"}
+	}
+	g.locks.Store(&set)
+
+	for tenant, want := range map[string]fault.Reason{"acme": fault.RateLimited, "globex": "", "ops": ""} {
+		_, err := g.Lock(t.Context(), Lock{Target: LockTarget{LockTool, tenant, "one more"}, ByTenant: tenant})
+		if err == nil && want != "" || err != nil && fault.From(err).Reason != want {
+			t.Errorf("%s: got %v, want %q", tenant, err, want)
+		}
 	}
 }
 
