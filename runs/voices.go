@@ -101,6 +101,9 @@ func (e *Engine) hear(ctx context.Context, rec RunRecord, body agents.Body) erro
 	if _, says := body.(agents.InputReceived); !ok || !says || OwnerOf(g) == rec.Owner {
 		return nil
 	}
+	if owner, err := e.refreshOwner(ctx, rec); owner || err != nil { // an answer cannot be narrowed, so what they lend must not grow by it
+		return err
+	}
 	return e.keepVoice(ctx, rec, g)
 }
 

@@ -5,6 +5,8 @@ import (
 
 	"github.com/behalf-dev/behalf/config"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	gocmp "github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 )
 
@@ -15,13 +17,20 @@ func (c *client) waiting(t *testing.T, chat, session string) (run, in string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	e := question(t, s)
+	return e.GetRunId(), e.GetSessionId()
+}
+
+// question receives up to the first question.
+func question(t *testing.T, s grpc.ServerStreamingClient[behalfv1.StreamGroupChatResponse]) *behalfv1.Event {
+	t.Helper()
 	for {
 		m, err := s.Recv()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if e := m.GetEvent(); e.GetInputRequested() != nil {
-			return e.GetRunId(), e.GetSessionId()
+		if m.GetEvent().GetInputRequested() != nil {
+			return m.GetEvent()
 		}
 	}
 }
@@ -78,5 +87,32 @@ func TestNobodyTakesTheirVoiceOutOfARun(t *testing.T) {
 
 	if got := l.new(); got != nil {
 		t.Errorf("got %q, which is not allowed to who answered first", got)
+	}
+}
+
+// What an owner has narrowed their turn to is all that they lend: an answer in
+// another's turn, which cannot be narrowed, does not widen it.
+func TestAnAnswerDoesNotWidenWhatAnOwnerLends(t *testing.T) {
+	t.Parallel()
+	w, l := shared(t)
+	h, g := w.as(host), w.as(guest)
+	s, err := h.chats().StreamGroupChat(h.ctx(t), &behalfv1.StreamGroupChatRequest{GroupChat: "asked_owner", Input: "Ask the boss", Scopes: &behalfv1.Scopes{Values: []string{"crm.read"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := question(t, s)
+	if err := h.replies(t, first.GetRunId(), "note"); err != nil {
+		t.Fatal(err)
+	}
+	h.finished(t, first.GetRunId())
+
+	run, _ := g.waiting(t, "asked_owner", first.GetSessionId())
+	if err := h.replies(t, run, "pay"); err != nil {
+		t.Fatal(err)
+	}
+	g.finished(t, run)
+
+	if diff := gocmp.Diff([]string{"note for host with crm.read"}, l.new()); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
 	}
 }
