@@ -87,8 +87,15 @@ func FuzzIdentifyNeverBelievesMetadata(f *testing.F) {
 	token := identitytest.Token(f, idp, ann()).Reveal()
 	svid := identitytest.IssueJWT(f, ca, "/job", "behalf").Reveal()
 	for _, seed := range [][2]string{
-		{"authorization", "Bearer " + svid}, {"Authorization", "Bearer " + token}, {"x-user-id", "root"}, {"x-forwarded-client-cert", "URI=spiffe://test.behalf/job"},
-		{"authorization-bin", token}, {"x-access-token", svid}, {"traceparent", "00-1-1-01"}, {"x-behalf-tenant", "globex"}, {"", ""},
+		{"authorization", "Bearer " + svid},
+		{"Authorization", "Bearer " + token},
+		{"x-user-id", "root"},
+		{"x-forwarded-client-cert", "URI=spiffe://test.behalf/job"},
+		{"authorization-bin", token},
+		{"x-access-token", svid},
+		{"traceparent", "00-1-1-01"},
+		{"x-behalf-tenant", "globex"},
+		{"", ""},
 	} {
 		f.Add(seed[0], seed[1])
 	}
