@@ -2,6 +2,7 @@ package behalf
 
 import (
 	"context"
+	"crypto"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -48,7 +49,7 @@ type Server struct {
 	witness     *audit.Witness
 	journal     *store.Journal // nil: no tenant has one
 	auditPublic ed25519.PublicKey
-	auditSeed   []byte   // of the signing key; digests are keyed by what is derived from it
+	auditSeed   []byte   // digests are keyed by what is derived from it
 	digestKeys  sync.Map // of each tenant that was met
 }
 
@@ -63,6 +64,7 @@ type options struct {
 	now      func() time.Time
 	version  string
 	untested bool
+	signer   crypto.Signer
 }
 
 // Option adds what a config file cannot hold.
@@ -88,6 +90,13 @@ func WithVersion(v string) Option { return func(o *options) { o.version = v } }
 // WithoutPolicyTests leaves the cases beside the policies alone, which else must
 // hold: for commands that run them, or look at policies in the making.
 func WithoutPolicyTests() Option { return func(o *options) { o.untested = true } }
+
+// WithAuditSigner signs the checkpoints of the audit log with a key that never comes
+// into this process, such as one in a KMS or behind PKCS #11, instead of audit.key.
+// It must be Ed25519. Digests cannot be derived from it, so the config needs
+// audit.digest_key. A signer that fails or hangs stops the recording, and with it
+// everything, once audit.checkpoint_every rows are unsigned.
+func WithAuditSigner(key crypto.Signer) Option { return func(o *options) { o.signer = key } }
 
 // WithClock replaces the wall clock, for tests.
 func WithClock(now func() time.Time) Option { return func(o *options) { o.now = now } }

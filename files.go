@@ -1,6 +1,7 @@
 package behalf
 
 import (
+	"crypto"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -122,8 +123,13 @@ func isIn(outer, dir string) bool {
 	return err == nil && filepath.IsLocal(rel)
 }
 
-// signing is the configured key, or the one beside the store.
+// signing is the key that the program brought, the configured one, or the one
+// beside the store.
 func (f *files) signing() {
+	if key := f.opt.signer; key != nil {
+		f.remote(key)
+		return
+	}
 	if key := f.cfg.Audit.Key; !key.IsZero() {
 		_, err := audit.ParseKey([]byte(key.Reveal()))
 		f.bad("audit.key", err, "make one with `openssl genpkey -algorithm ed25519`")
@@ -144,3 +150,17 @@ func (f *files) signing() {
 	}
 	f.needs("store.dsn", audit.CheckPrivate(private))
 }
+
+// remote is a key that the program brought.
+func (f *files) remote(key crypto.Signer) {
+	_, err := audit.PublicOf(key)
+	f.bad("audit.key", err, "give WithAuditSigner an Ed25519 key")
+	if !f.cfg.Audit.Key.IsZero() {
+		f.bad("audit.key", errTwoKeys, "leave it out")
+	}
+	if _, err := f.digestSeed(key); err != nil {
+		f.bad("audit.digest_key", err, "")
+	}
+}
+
+var errTwoKeys = errors.New("the program brings its own signing key")

@@ -3,6 +3,7 @@ package behalf
 import (
 	"cmp"
 	"context"
+	"crypto"
 	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/sha256"
@@ -65,32 +66,55 @@ func (s *Server) openJournal(dir string) error {
 	return err
 }
 
-// auditKey is the signing key of the checkpoints: the configured one, or one
-// that is made once and kept beside the store. Its public half is written there
-// too, for whoever verifies.
-func (s *Server) auditKey(dir string) (ed25519.PrivateKey, error) {
-	private := filepath.Join(dir, "audit.key")
-	key, err := audit.ParseKey([]byte(s.cfg.Audit.Key.Reveal()))
-	if s.cfg.Audit.Key.IsZero() {
-		if err := lost(private); err != nil {
-			return nil, err
-		}
-		key, err = audit.LoadOrCreateKey(private)
-	}
+// auditKey is the signing key of the checkpoints. Its public half is written beside
+// the store, for whoever verifies.
+func (s *Server) auditKey(dir string) (crypto.Signer, error) {
+	key, err := s.signingKey(dir)
 	if err != nil {
 		return nil, err
 	}
-	public, ok := key.Public().(ed25519.PublicKey)
-	if !ok {
-		return nil, errors.New("not an Ed25519 key")
+	if s.auditPublic, err = audit.PublicOf(key); err != nil {
+		return nil, err
 	}
-	s.auditPublic, s.auditSeed = public, key.Seed()
-	text, err := audit.PublicPEM(public)
+	if s.auditSeed, err = s.digestSeed(key); err != nil {
+		return nil, err
+	}
+	text, err := audit.PublicPEM(s.auditPublic)
 	if err != nil {
 		return nil, err
 	}
 	return key, os.WriteFile(filepath.Join(dir, "audit.key.pub"), text, 0o644) //nolint:gosec // it is public
 }
+
+// signingKey is what the program brought, the configured key, or one that is made
+// once and kept beside the store.
+func (s *Server) signingKey(dir string) (crypto.Signer, error) {
+	if s.opt.signer != nil {
+		return s.opt.signer, nil
+	}
+	if !s.cfg.Audit.Key.IsZero() {
+		return audit.ParseKey([]byte(s.cfg.Audit.Key.Reveal()))
+	}
+	private := filepath.Join(dir, "audit.key")
+	if err := lost(private); err != nil {
+		return nil, err
+	}
+	return audit.LoadOrCreateKey(private)
+}
+
+// digestSeed is the secret that digests and the journal are keyed from: one of its
+// own, or the seed of a signing key that is in memory.
+func (s *Server) digestSeed(key crypto.Signer) ([]byte, error) {
+	if own := s.cfg.Audit.DigestKey; !own.IsZero() {
+		return []byte(own.Reveal()), nil
+	}
+	if near, ok := key.(ed25519.PrivateKey); ok {
+		return near.Seed(), nil
+	}
+	return nil, errNoSeed
+}
+
+var errNoSeed = errors.New("the signing key is not in this process, so the key of digests cannot be derived from it: set audit.digest_key to 32 or more random characters, e.g. of `openssl rand -base64 32`")
 
 // lost is the error of a key that there was: its public half is there, and it
 // is not.

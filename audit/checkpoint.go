@@ -2,8 +2,11 @@ package audit
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ed25519"
+	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 )
 
@@ -29,12 +32,27 @@ type TenantHead struct {
 const domain = "behalf audit checkpoint 1\n"
 
 // Sign signs c and gives its line: canonical JSON, without the line feed. Heads
-// must be sorted by tenant.
-func (c *Checkpoint) Sign(key ed25519.PrivateKey) []byte {
-	c.Key = KeyID(key.Public().(ed25519.PublicKey))
-	c.Signature = base64.RawURLEncoding.EncodeToString(ed25519.Sign(key, c.signed()))
-	return c.line()
+// must be sorted by tenant. A key that is elsewhere (a KMS, a token) may fail, and
+// what it gives back is held against its public half: a line that nobody can
+// verify must not get into the log.
+func (c *Checkpoint) Sign(key crypto.Signer) ([]byte, error) {
+	public, err := PublicOf(key)
+	if err != nil {
+		return nil, err
+	}
+	c.Key = KeyID(public)
+	signature, err := key.Sign(rand.Reader, c.signed(), crypto.Hash(0))
+	if err != nil {
+		return nil, fmt.Errorf("sign checkpoint: %w", err)
+	}
+	c.Signature = base64.RawURLEncoding.EncodeToString(signature)
+	if !c.SignedBy(public) {
+		return nil, errSignature
+	}
+	return c.line(), nil
 }
+
+var errSignature = errors.New("sign checkpoint: the signature does not fit the public key")
 
 // SignedBy says whether key signed c.
 func (c *Checkpoint) SignedBy(key ed25519.PublicKey) bool {

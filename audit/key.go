@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
@@ -13,6 +14,19 @@ import (
 	"os"
 	"path/filepath"
 )
+
+// PublicOf is the public half of a key that signs checkpoints, wherever that is.
+func PublicOf(key crypto.Signer) (ed25519.PublicKey, error) {
+	if k, near := key.(ed25519.PrivateKey); near && len(k) != ed25519.PrivateKeySize {
+		return nil, errSigner // asked for its public half it would panic
+	}
+	if public, ok := key.Public().(ed25519.PublicKey); ok && len(public) == ed25519.PublicKeySize {
+		return public, nil
+	}
+	return nil, errSigner
+}
+
+var errSigner = errors.New("audit key: checkpoints are signed with Ed25519, and this key is none")
 
 // KeyID names a public key in checkpoints: base64url of its SHA-256.
 func KeyID(key ed25519.PublicKey) string {

@@ -46,7 +46,11 @@ func newEvidence(t testing.TB) evidence {
 		}
 		if i%4 == 3 || i == 13 {
 			c := audit.Checkpoint{Number: int64(len(e.checkpoints) + 1), Time: r.Time, Previous: previous, Heads: m.Heads()}
-			e.checkpoints = append(e.checkpoints, c.Sign(testKey()))
+			line, err := c.Sign(testKey())
+			if err != nil {
+				panic(err)
+			}
+			e.checkpoints = append(e.checkpoints, line)
 			previous = c.Hash()
 		}
 	}

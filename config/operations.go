@@ -17,6 +17,7 @@ type Audit struct {
 	CheckpointEvery int                    `yaml:"checkpoint_every" range:"1..100000"` // rows
 	Witness         string                 `yaml:"witness" is:"path" or:"stdout"`      // a file outside the store, or stdout
 	Key             Secret                 `yaml:"key"`                                // Ed25519, of the checkpoints
+	DigestKey       Secret                 `yaml:"digest_key"`                         // of digests and the journal; empty: derived from the key
 	OnUnavailable   string                 `yaml:"on_unavailable" enum:"refuse|journal"`
 	Journal         string                 `yaml:"journal" is:"path"` // a file; empty: beside the store
 	JournalBytes    int                    `yaml:"journal_bytes" range:"65536..1073741824"`
@@ -65,9 +66,19 @@ func (c *checker) operations() {
 	if c.Policy.Dir == "" {
 		c.missing("policy.dir", "name the folder of the policies; without a policy nothing is allowed")
 	}
+	c.digestKey()
 	c.journal()
 	c.store()
 	c.log()
+}
+
+// leastSecret is how long a secret is that nobody can guess.
+const leastSecret = 32
+
+func (c *checker) digestKey() {
+	if k := c.Audit.DigestKey; !k.IsZero() && len(k.Reveal()) < leastSecret {
+		c.bad("audit.digest_key", "is shorter than 32 characters, so it can be guessed", "make one with `openssl rand -base64 32`")
+	}
 }
 
 // journal: a file of two uses would be neither.

@@ -40,7 +40,7 @@ func (w *writer) tick() {
 	switch {
 	case err != nil:
 		w.s.cfg.Log.Error("store: checkpoint failed", slog.Any("error", err))
-	case w.s.cfg.Key == nil:
+	case w.s.key == nil:
 		clear(w.dirty)
 	}
 	w.tellWitness()
@@ -74,7 +74,7 @@ const allEvery = 1024
 // statement becomes durable with what it states. The heads are the writer's own,
 // never read back.
 func (w *writer) checkpoint() error {
-	key := w.s.cfg.Key
+	key := w.s.key
 	if key == nil {
 		return nil
 	}
@@ -87,8 +87,11 @@ func (w *writer) checkpoint() error {
 	}
 	maps.Copy(heads, w.b.heads)
 	c := w.statement(heads)
-	w.b.line = c.Sign(key)
-	w.b.last = checkpointHead{number: c.Number, hash: c.Hash()}
+	line, err := key.sign(&c)
+	if err != nil {
+		return err
+	}
+	w.b.line, w.b.last = line, checkpointHead{number: c.Number, hash: c.Hash()}
 	return w.insertCheckpoint(c.Number, w.b.line)
 }
 

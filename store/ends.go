@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -166,13 +165,12 @@ func (w *writer) readSigned(line []byte, found map[string]bool) error {
 // signedByUs refuses a checkpoint that names our key and was not signed with it.
 // One of a former key is Verify's business.
 func (w *writer) signedByUs(line []byte) error {
-	key := w.s.cfg.Key
+	key := w.s.key
 	c, err := audit.ParseCheckpoint(line)
 	if err != nil || key == nil {
 		return err
 	}
-	public, ok := key.Public().(ed25519.PublicKey)
-	if !ok || c.Key == audit.KeyID(public) && !c.SignedBy(public) {
+	if c.Key == audit.KeyID(key.public) && !c.SignedBy(key.public) {
 		return fmt.Errorf("%w: the signature of checkpoint %d is not ours", ErrDamaged, c.Number)
 	}
 	return nil
@@ -182,7 +180,7 @@ func (w *writer) signedByUs(line []byte) error {
 // are what was written, so that they were taken over is on record, and from now
 // on they are signed.
 func (w *writer) adopt() error {
-	if w.s.cfg.Key == nil || len(w.unsigned) == 0 {
+	if w.s.key == nil || len(w.unsigned) == 0 {
 		return nil
 	}
 	err := w.transact(func() error {
@@ -266,7 +264,7 @@ func (w *writer) condemn(disk ends) error {
 	w.damaged = fmt.Errorf("%w: somebody else wrote to it; chains that do not end as they did: %q", ErrDamaged, forged)
 	w.s.cfg.Log.Error("store: ALARM: the audit log was forged; nothing is recorded from now on", slog.Any("tenants", forged),
 		slog.Int64("checkpoint", w.last.number), slog.Int64("checkpoint_found", disk.last.number))
-	if w.s.cfg.Key == nil {
+	if w.s.key == nil {
 		return w.damaged
 	}
 	heads := maps.Clone(w.heads)
@@ -279,16 +277,32 @@ func (w *writer) condemn(disk ends) error {
 		heads[t] = alarm.Head()
 	}
 	c := w.statement(heads)
-	w.testimony = c.Sign(w.s.cfg.Key)
-	if w.s.cfg.Witness != nil && w.heardAll() {
-		w.tell(c.Number, w.testimony)
-	}
+	w.accusation = &c
+	w.accuse()
 	return w.damaged
+}
+
+// accuse signs the testimony, and tells the witness first: the store is not to be
+// trusted any more. A key that does not answer is asked again at the next tick.
+func (w *writer) accuse() {
+	if w.accusation == nil || w.testimony != nil {
+		return
+	}
+	line, err := w.s.key.sign(w.accusation)
+	if err != nil {
+		w.s.cfg.Log.Error("store: the forged log could not be testified against; it will be tried again", slog.Any("error", err))
+		return
+	}
+	w.testimony = line
+	if w.s.cfg.Witness != nil && w.heardAll() {
+		w.tell(w.accusation.Number, line)
+	}
 }
 
 // testify brings the testimony into the store, so that the next start refuses as
 // well. It is tried again at each tick.
 func (w *writer) testify() {
+	w.accuse()
 	if w.damaged == nil || w.testified || w.testimony == nil {
 		return
 	}

@@ -25,9 +25,9 @@ type journaling struct {
 	journal *store.Journal
 }
 
-func newJournaling(t *testing.T, dir string, max int64) *journaling {
+func newJournaling(t *testing.T, dir string, most int64) *journaling {
 	t.Helper()
-	j, err := openJournal(dir, max)
+	j, err := openJournal(dir, most)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,8 +38,8 @@ func newJournaling(t *testing.T, dir string, max int64) *journaling {
 	}
 }
 
-func openJournal(dir string, max int64) (*store.Journal, error) {
-	return store.OpenJournal(store.JournalConfig{Path: filepath.Join(dir, "journal"), Key: []byte("key"), Max: max})
+func openJournal(dir string, most int64) (*store.Journal, error) {
+	return store.OpenJournal(store.JournalConfig{Path: filepath.Join(dir, "journal"), Key: []byte("key"), Max: most})
 }
 
 // again stops everything and opens it anew.

@@ -2,7 +2,7 @@ package store
 
 import (
 	"context"
-	"crypto/ed25519"
+	"crypto"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -26,11 +26,11 @@ var (
 
 // Config is how to open a store.
 type Config struct {
-	DSN     string             // sqlite://path; required
-	Key     ed25519.PrivateKey // signs checkpoints; nil: chains without signatures
-	Witness *audit.Witness     // where checkpoints go outside of the store; nil: nowhere. The store does not close it.
-	Clock   func() time.Time   // nil: time.Now
-	Log     *slog.Logger       // nil: nothing is logged
+	DSN     string           // sqlite://path; required
+	Key     crypto.Signer    // signs checkpoints, with Ed25519; nil: chains without signatures
+	Witness *audit.Witness   // where checkpoints go outside of the store; nil: nowhere. The store does not close it.
+	Clock   func() time.Time // nil: time.Now
+	Log     *slog.Logger     // nil: nothing is logged
 
 	CheckpointEvery    int64         // rows; 0: 1,000
 	CheckpointInterval time.Duration // 0: 10 s
@@ -68,6 +68,7 @@ type Store struct {
 	file  fs.FileInfo // the database file, to notice that it was replaced
 	write *sql.DB
 
+	key     *signing // nil: nothing is signed
 	unlock  func()
 	queue   *queue
 	failing atomic.Bool // the newest commit failed
@@ -87,8 +88,9 @@ var (
 // be started for anything else to be written, and Close called in the end.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
-	if n := len(cfg.Key); n != 0 && n != ed25519.PrivateKeySize {
-		return nil, errors.New("store: the key is not an Ed25519 private key")
+	key, err := newSigning(cfg.Key)
+	if err != nil {
+		return nil, err
 	}
 	path, err := sqlitePath(cfg.DSN)
 	if err != nil {
@@ -102,7 +104,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: cfg, path: path, file: file, unlock: unlock, queue: newQueue(cfg.Queue)}
+	s := &Store{cfg: cfg, path: path, file: file, unlock: unlock, queue: newQueue(cfg.Queue), key: key}
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

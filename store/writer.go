@@ -73,9 +73,10 @@ type writer struct {
 	unsigned map[string]int64 // rows that Open found behind the newest checkpoint
 	left     map[nameKey]bool // calls that an earlier process left open
 
-	damaged   error  // somebody else wrote: nothing is written any more
-	testimony []byte // the checkpoint that says so
-	testified bool   // it is in the store
+	damaged    error             // somebody else wrote: nothing is written any more
+	accusation *audit.Checkpoint // says so; nil: without a key nobody would believe it
+	testimony  []byte            // the same, signed
+	testified  bool              // it is in the store
 
 	witnessed int64    // the newest checkpoint that the witness has
 	telling   *telling // what the witness hangs at; nil: nothing
