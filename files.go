@@ -72,6 +72,9 @@ func (f *files) serving() {
 
 func (f *files) workload() {
 	w := f.cfg.Identity.Workload
+	if f.opt.identity == nil {
+		f.federated()
+	}
 	switch {
 	case f.opt.identity != nil:
 	case w.Source == "dev":
@@ -79,6 +82,14 @@ func (f *files) workload() {
 	case w.Source == "files" && w.Cert != "" && w.Key != "" && len(w.Bundles) > 0:
 		_, err := identity.NewFiles(identity.FilesConfig{Cert: w.Cert, Key: w.Key, Bundles: w.Bundles})
 		f.bad("identity.workload", err, "cert, key and bundles name PEM files that belong together")
+	}
+}
+
+func (f *files) federated() {
+	for _, d := range federation(f.cfg) {
+		if at := fmt.Sprintf("identity.workload.federation[%q]", d.TrustDomain); d.Bundle != "" {
+			f.bad(at+".bundle", d.Check(), "name a PEM file of the domain's authorities")
+		}
 	}
 }
 

@@ -10,8 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/behalf-dev/behalf/audit"
@@ -273,9 +275,7 @@ func (s *Server) openIdentity(ctx context.Context) error {
 	if err := s.registerTrust(); err != nil {
 		return err
 	}
-	if r, ok := i.Source.(interface{ Run(context.Context) error }); ok {
-		s.stage("certificates", r.Run)
-	}
+	s.stage("certificates", i.Source.Run)
 	s.stage("issuers", s.verifier.Run)
 	return s.warm(ctx)
 }
@@ -300,6 +300,9 @@ func (s *Server) identity(ctx context.Context) (*Identity, error) {
 		return s.opt.identity, nil
 	}
 	source, err := s.source(ctx)
+	if err == nil {
+		source, err = s.federated(ctx, source)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("identity.workload: %w", err)
 	}
@@ -325,6 +328,33 @@ func (s *Server) source(ctx context.Context) (identity.Source, error) {
 		return identity.NewDevCA(identity.DevCAConfig{Dir: w.Dir, Now: s.opt.now})
 	}
 	return nil, errors.New("source is missing; name workload_api, files or dev")
+}
+
+// federated adds the trust domains whose bundles are fetched. A domain that cannot
+// be reached now does not stop the start: it is refused until it can.
+func (s *Server) federated(ctx context.Context, source identity.Source) (identity.Source, error) {
+	domains := federation(s.cfg)
+	if len(domains) == 0 {
+		return source, nil
+	}
+	f, err := identity.NewFederation(identity.FederationConfig{Source: source, Domains: domains, Logger: s.opt.log, Now: s.opt.now})
+	if err != nil {
+		return nil, err
+	}
+	f.Refresh(ctx)
+	return f, nil
+}
+
+func federation(cfg *config.Config) (out []identity.FederatedDomain) {
+	all := cfg.Identity.Workload.Federation
+	for _, domain := range slices.Sorted(maps.Keys(all)) {
+		c := all[domain]
+		out = append(out, identity.FederatedDomain{
+			TrustDomain: domain, URL: c.URL, Profile: c.Profile, EndpointID: c.EndpointID, Bundle: c.Bundle,
+			AllowPrivateAddresses: c.AllowPrivateAddresses, MaxStale: c.MaxStale,
+		})
+	}
+	return out
 }
 
 func issuer(c config.Issuer) identity.Issuer {

@@ -128,6 +128,47 @@ func TestJWTBundlesNeedAnAudience(t *testing.T) {
 	}
 }
 
+func TestFederationIsHeldAgainstItsProfile(t *testing.T) {
+	at := world(map[string]fs.FileMode{"c.pem": 0o644, "k.pem": 0o600, "a.pem": 0o644})
+	const file = `identity:
+  workload:
+    source: files
+    cert: c.pem
+    key: k.pem
+    bundles: { a.example: a.pem }
+    tenants: { a.example: acme, b.example: beta }
+    federation:
+      %s
+`
+	for text, want := range map[string]string{
+		`b.example: { url: "https://b.example/x", profile: https_web }`:                                                        "",
+		`b.example: { url: "https://b.example/x", profile: https_spiffe, endpoint_id: "spiffe://a.example/r" }`:                "",
+		`b.example: { url: "https://b.example/x", profile: https_spiffe, endpoint_id: "spiffe://b.example/r", bundle: a.pem }`: "",
+		`b.example: { profile: https_web }`:                                                                     ".url: is missing",
+		`b.example: { url: "https://b.example/x" }`:                                                             ".profile: is missing",
+		`b.example: { url: "https://b.example/x", profile: web }`:                                               `.profile: "web" is not one of`,
+		`b.example: { url: "http://b.example/x", profile: https_web }`:                                          `.url: "http://b.example/x" is not https`,
+		`b.example: { url: "http://127.0.0.1/x", profile: https_spiffe, endpoint_id: "spiffe://a.example/r" }`:  ".url: is not https, so nobody",
+		`c.example: { url: "https://c.example/x", profile: https_web }`:                                         "has no tenant",
+		`a.example: { url: "https://a.example/x", profile: https_web }`:                                         "has a bundle in a file too",
+		`b.example: { url: "https://b.example/x", profile: https_web, endpoint_id: "spiffe://b.example/r" }`:    "belongs to the profile https_spiffe",
+		`b.example: { url: "https://b.example/x", profile: https_spiffe }`:                                      ".endpoint_id: is missing",
+		`b.example: { url: "https://b.example/x", profile: https_spiffe, endpoint_id: "spiffe://a.example/*" }`: ".endpoint_id: is a pattern",
+		`b.example: { url: "https://b.example/x", profile: https_spiffe, endpoint_id: "spiffe://b.example/r" }`: ".bundle: is missing",
+		`b.example: { url: "https://b.example/x", profile: https_web, max_stale: 1m }`:                          "out of range",
+		`B.example: { url: "https://b.example/x", profile: https_web }`:                                         "is not a trust domain",
+	} {
+		_, err := Parse("behalf.yaml", []byte(minimal+fmt.Sprintf(file, text)), at)
+
+		switch {
+		case want == "" && err != nil:
+			t.Errorf("%s: got %v", text, err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "behalf.yaml:")):
+			t.Errorf("%s: got %v, want a place and %q", text, err, want)
+		}
+	}
+}
+
 func TestNotesSayWhatIsPerhapsNotMeant(t *testing.T) {
 	c := parse(t, `
 server: { http: 0.0.0.0:8080 }

@@ -21,10 +21,22 @@ type Workload struct {
 	Bundles map[string]string `yaml:"bundles" keys:"domain" is:"file"` // of files: trust domain -> PEM file
 	// JWTBundles are of files: the JWK set of each trust domain's JWT-SVIDs.
 	JWTBundles map[string]string `yaml:"jwt_bundles" keys:"domain" is:"file"`
-	Dir        string            `yaml:"dir" is:"path"`                        // of dev
-	Audiences  []string          `yaml:"audiences"`                            // our names in JWT-SVIDs; absent: those are refused
-	Tenants    map[string]string `yaml:"tenants" keys:"domain" is:"anytenant"` // trust domain -> tenant or "*"
-	Grants     []WorkloadGrant   `yaml:"grants"`
+	Dir        string            `yaml:"dir" is:"path"` // of dev
+	// Federation are foreign trust domains whose bundles are fetched.
+	Federation map[string]Federation `yaml:"federation" keys:"domain"`
+	Audiences  []string              `yaml:"audiences"`                            // our names in JWT-SVIDs; absent: those are refused
+	Tenants    map[string]string     `yaml:"tenants" keys:"domain" is:"anytenant"` // trust domain -> tenant or "*"
+	Grants     []WorkloadGrant       `yaml:"grants"`
+}
+
+// Federation is where the bundle of a foreign trust domain is fetched.
+type Federation struct {
+	URL                   string        `yaml:"url" is:"https"`
+	Profile               string        `yaml:"profile" enum:"https_web|https_spiffe"`
+	EndpointID            string        `yaml:"endpoint_id" is:"spiffe"` // of https_spiffe
+	Bundle                string        `yaml:"bundle" is:"file"`        // of https_spiffe: PEM
+	AllowPrivateAddresses bool          `yaml:"allow_private_addresses"`
+	MaxStale              time.Duration `yaml:"max_stale" range:"10m..720h"`
 }
 
 // WorkloadGrant is what the workloads of a pattern may do. The first that
@@ -76,10 +88,13 @@ func (c *checker) workload() {
 			c.missing(p.key("bundles"), "name a PEM file for each trust domain")
 		}
 		for _, domain := range names(w.Tenants) {
-			if !c.said(p.key("bundles").key(domain)) && !c.said(p.key("jwt_bundles").key(domain)) {
+			if !c.anySaid(domain, p.key("bundles"), p.key("jwt_bundles"), p.key("federation")) {
 				c.bad(p.key("tenants").key(domain), "has no bundle, so its workloads cannot be verified", "add the trust domain to identity.workload.bundles")
 			}
 		}
+	}
+	for _, domain := range names(w.Federation) {
+		c.federation(domain, w.Federation[domain])
 	}
 	c.unique(p.key("audiences"), w.Audiences)
 	if len(w.JWTBundles) > 0 && len(w.Audiences) == 0 {
@@ -91,6 +106,50 @@ func (c *checker) workload() {
 			c.bad(p.key("grants").item(i).key("id"), "is in the list twice; the first one holds", "keep one of them")
 		}
 	}
+}
+
+// federation holds one federated trust domain against its profile and the rest of
+// the section.
+func (c *checker) federation(domain string, f Federation) {
+	w := place("identity.workload")
+	p := w.key("federation").key(domain)
+	c.require(p, map[string]string{"url": f.URL, "profile": f.Profile}, "say where the bundle is and how its server is verified: https_web or https_spiffe")
+	if !c.said(w.key("tenants").key(domain)) {
+		c.bad(p, "has no tenant, so its workloads are refused", "add the trust domain to identity.workload.tenants")
+	}
+	if c.anySaid(domain, w.key("bundles"), w.key("jwt_bundles")) {
+		c.bad(p, "has a bundle in a file too", "keep one of them; a first bundle for https_spiffe is the key bundle here")
+	}
+	switch f.Profile {
+	case "https_web":
+		for _, key := range []string{"endpoint_id", "bundle"} {
+			if c.said(p.key(key)) {
+				c.bad(p.key(key), "belongs to the profile https_spiffe", "remove it or change the profile")
+			}
+		}
+	case "https_spiffe":
+		c.spiffeEndpoint(p, domain, f)
+	}
+}
+
+func (c *checker) spiffeEndpoint(p place, domain string, f Federation) {
+	host, _, _ := strings.Cut(strings.TrimPrefix(f.EndpointID, "spiffe://"), "/")
+	switch {
+	case f.EndpointID == "":
+		c.missing(p.key("endpoint_id"), "say which SPIFFE ID the endpoint's server has")
+	case strings.Contains(f.EndpointID, "*"):
+		c.bad(p.key("endpoint_id"), "is a pattern", "write the one SPIFFE ID of the endpoint's server")
+	case host == domain && f.Bundle == "":
+		c.missing(p.key("bundle"), "name a PEM file of the domain's authorities, by which the first answer is verified")
+	}
+	if strings.HasPrefix(f.URL, "http://") {
+		c.bad(p.key("url"), "is not https, so nobody would be verified", "use https")
+	}
+}
+
+// anySaid reports whether the file names the domain in one of the mappings.
+func (c *checker) anySaid(domain string, in ...place) bool {
+	return slices.ContainsFunc(in, func(p place) bool { return c.said(p.key(domain)) })
 }
 
 // sourceKeys reports keys of another source: they would have no effect.

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -35,7 +36,7 @@ func loader(i Issuer, roots *x509.CertPool) func(context.Context) (document, err
 	case i.JWKSFile != "":
 		return func(context.Context) (document, error) { return readKeyFile(i.JWKSFile) }
 	}
-	w := newWeb(i, roots)
+	w := newWeb(cmp.Or(i.JWKSURL, i.Issuer), i.AllowPrivateAddresses, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots})
 	if i.JWKSURL != "" {
 		return func(ctx context.Context) (document, error) { return w.get(ctx, i.JWKSURL) }
 	}
@@ -63,7 +64,7 @@ func readAtMost(r io.Reader) ([]byte, error) {
 	return body, nil
 }
 
-// web fetches JSON documents for one issuer. What an issuer's metadata names is
+// web fetches JSON documents of one issuer or trust domain. What an issuer's metadata names is
 // not trusted to be a public address, so addresses are checked when dialling,
 // after name resolution.
 type web struct {
@@ -71,15 +72,12 @@ type web struct {
 	loopback bool // the operator named this machine, which http and a local dial may reach
 }
 
-func newWeb(i Issuer, roots *x509.CertPool) *web {
-	configured := i.JWKSURL
-	if configured == "" {
-		configured = i.Issuer
-	}
+// newWeb fetches from what the operator configured, which is verified by t.
+func newWeb(configured string, allowPrivate bool, t *tls.Config) *web {
 	u, err := url.Parse(configured)
 	w := &web{loopback: err == nil && isLoopback(u)}
 	dialer := &net.Dialer{Timeout: fetchTimeout, Control: func(_, address string, _ syscall.RawConn) error {
-		return w.checkAddress(address, i.AllowPrivateAddresses)
+		return w.checkAddress(address, allowPrivate)
 	}}
 	w.client = &http.Client{
 		Timeout: fetchTimeout, CheckRedirect: sameHost,
@@ -87,7 +85,7 @@ func newWeb(i Issuer, roots *x509.CertPool) *web {
 		Transport: &http.Transport{
 			DialContext: dialer.DialContext, ForceAttemptHTTP2: true, MaxIdleConns: 1, IdleConnTimeout: fetchTimeout,
 			MaxResponseHeaderBytes: 64 << 10, TLSHandshakeTimeout: fetchTimeout,
-			TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+			TLSClientConfig: t,
 		},
 	}
 	return w

@@ -57,7 +57,8 @@ type setup struct {
 	policies map[string]string // further files of the policy folder
 	edit     func(*config.Config)
 	options  []behalf.Option
-	dir      string // empty: one of the test's own
+	wrap     func(*world) identity.Source // around the world's source; nil: that
+	dir      string                       // empty: one of the test's own
 }
 
 // world is a real server on loopback with everything that it needs, and the
@@ -191,11 +192,15 @@ func (w *world) start() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	var source identity.Source = w.source
+	if w.set.wrap != nil {
+		source = w.set.wrap(w)
+	}
 	options := append([]behalf.Option{
 		behalf.WithTools("supportdesk", desk.Tools()...), behalf.WithTools("spies", w.set.spies...), behalf.WithVersion("test"),
 		behalf.WithLogger(slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))),
 		behalf.WithIdentity(behalf.Identity{
-			Source:    w.source,
+			Source:    source,
 			Issuers:   append([]identity.Issuer{w.issuer(), w.other.Issuer(audience, "globex")}, w.set.issuers...),
 			Tenants:   map[string]string{acmeDomain: "acme", globexDomain: "globex"},
 			Audiences: []string{audience},

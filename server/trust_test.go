@@ -177,6 +177,52 @@ func TestRemovingATrustDomainEndsWhatCameByIt(t *testing.T) {
 	}
 }
 
+// TestAFederatedDomainThatWithdrawsEndsItsStreams opens a stream by a domain whose
+// bundle is fetched, and has its endpoint publish another authority, and then none.
+func TestAFederatedDomainThatWithdrawsEndsItsStreams(t *testing.T) {
+	t.Parallel()
+	fed := &lateSource{}
+	w, _ := hanging(t, setup{optional: true, wrap: func(w *world) identity.Source {
+		endpoint := identitytest.NewEndpoint(t, identitytest.BundleDocument(t, 0, w.globex), nil)
+		roots := x509.NewCertPool()
+		roots.AddCert(endpoint.Certificate())
+		f, err := identity.NewFederation(identity.FederationConfig{Source: w.source, Roots: roots, Domains: []identity.FederatedDomain{
+			{TrustDomain: globexDomain, URL: endpoint.URL, Profile: identity.ProfileWeb},
+		}})
+		succeed(t, err)
+		f.Refresh(t.Context())
+		fed.Federation, fed.endpoint = f, endpoint
+		return f
+	}})
+	publish := func(document []byte) {
+		fed.endpoint.Publish(document)
+		fed.Refresh(t.Context())
+	}
+	next := identitytest.NewCAOf(t, globexDomain)
+	e := &client{w.dial(w.workload(next, "/app")), bearer(w.token(w.other, erin, nil))}
+	first, second := newStreams(t), newStreams(t)
+	first.agent("alice", w.as(alice), "support")
+	first.agent("by the old authority", w.as(erin), "support")
+	publish(identitytest.BundleDocument(t, 0, w.globex, next))
+	second.agent("by the new one", e, "support")
+	second.agent("alice", w.as(alice), "support")
+
+	publish(identitytest.BundleDocument(t, 0, next))
+	first.wantEnd(codes.Unauthenticated, "CREDENTIAL_INVALID", "by the old authority")
+	publish([]byte(`{"keys":[]}`))
+	second.wantEnd(codes.Unauthenticated, "CREDENTIAL_INVALID", "by the new one")
+
+	if err := w.handshake(w.tlsConfig(w.workload(next, "/app"))); err == nil {
+		t.Error("a new connection of the domain was accepted")
+	}
+}
+
+// lateSource is a federation that is made with the world.
+type lateSource struct {
+	*identity.Federation
+	endpoint *identitytest.Endpoint
+}
+
 // TestARemovedAuthorityEndsItsStreams replaces the authority of a domain: what the
 // old one vouched for ends, and what the new one does goes on.
 func TestARemovedAuthorityEndsItsStreams(t *testing.T) {
