@@ -224,7 +224,7 @@ func (l *loader) strayFile(p, text string) {
 func (l *loader) entries(dir string) []string {
 	found, err := fs.ReadDir(l.config.FS, dir)
 	if err != nil {
-		l.add(position{file: l.name(dir)}, "cannot be read: "+err.Error())
+		l.add(position{file: l.name(dir)}, "cannot be read: "+cause(err))
 		return nil
 	}
 	var names []string
@@ -234,6 +234,14 @@ func (l *loader) entries(dir string) []string {
 		}
 	}
 	return names
+}
+
+// cause leaves out the file, which a problem names anyway.
+func cause(err error) string {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return p.Err.Error()
+	}
+	return err.Error()
 }
 
 // isDir follows symbolic links, which a volume is full of.
@@ -248,7 +256,7 @@ func (l *loader) readFile(p, tenant string) {
 	}
 	src, err := fs.ReadFile(l.config.FS, p)
 	if err != nil {
-		l.add(position{file: l.name(p)}, "cannot be read: "+err.Error())
+		l.add(position{file: l.name(p)}, "cannot be read: "+cause(err))
 		return
 	}
 	if len(src) > MaxFile {

@@ -50,6 +50,8 @@ func TestLoadNamesWhatIsWrongWithAPolicy(t *testing.T) {
 		{"unknown tool in a condition", `@id("a") forbid (principal, action, resource) unless { resource == Tool::"x" };`, `there is no Tool::"x"`},
 		{"a head that nothing matches", `@id("a") forbid (principal, action == Action::"call_tool", resource is Session);`, `match no action`},
 		{"no Cedar at all", "\n  @id(\"a\") permit (principal, action);", `policies/base.cedar:2:38: cannot be parsed`},
+		{"no semicolon at the end", `@id("a") permit (principal, action, resource)`, `cannot be parsed: the text ends, and ";" is missing`},
+		{"no semicolon between two", "@id(\"a\") permit (principal, action, resource)\npermit (principal, action, resource);", `cannot be parsed: ";" is missing before "permit"`},
 		{"the same annotation twice", `@id("a") @rate("1/1m") @rate("2/1m") forbid (principal, action, resource);`, `cannot be parsed`},
 		{"deep nesting", `@id("a") permit (principal, action, resource) when { ` + strings.Repeat("(", 200) + `true` + strings.Repeat(")", 200) + ` };`, `nested too deeply`},
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -67,7 +68,22 @@ func (l *loader) addParseError(origin position, err error) {
 		at = origin.shift(line, column)
 		text = strings.TrimPrefix(before, "parse error at ") + strings.TrimLeft(place, "0123456789: ")
 	}
-	l.add(at, "cannot be parsed: near "+text)
+	l.add(at, "cannot be parsed: "+plainer(text))
+}
+
+// wanted is how the parser says what is missing: `"permit": exact got permit want ;`.
+var wanted = regexp.MustCompile(`^".*": exact got (.*) want (.*)$`)
+
+// plainer says it the way a person does.
+func plainer(text string) string {
+	m := wanted.FindStringSubmatch(text)
+	switch {
+	case m == nil:
+		return "near " + text
+	case m[1] == "":
+		return fmt.Sprintf("the text ends, and %q is missing", m[2])
+	}
+	return fmt.Sprintf("%q is missing before %q", m[2], m[1])
 }
 
 // shift turns a place inside a statement into a place inside its file.
