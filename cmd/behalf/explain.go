@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -32,7 +33,7 @@ func explain(err error) string {
 		switch d := d.(type) {
 		case *errdetails.ErrorInfo:
 			if known = d.GetDomain() == fault.Domain; known {
-				text += refusal(d)
+				text += refusal(d, s.Message())
 			}
 		case *errdetails.BadRequest:
 			for _, f := range d.GetFieldViolations() {
@@ -59,13 +60,29 @@ var hints = map[string]string{ //nolint:gosec // names of reasons are not creden
 	"PRINCIPAL_LOCKED":    "who may list locks sees which it is, and why: `behalf locks`",
 	"SESSION_BUSY":        "`behalf chat TARGET --session SESSION` follows the run and answers what it asks; `behalf runs cancel RUN` ends it",
 	"POLICY_ERROR":        "`behalf policy check -c FILE` on the server's machine names the policy, its file and line",
+	"APPROVAL_CONSUMED":   "`behalf approvals show APPROVAL` says who decided what",
 	"NOT_FOUND":           "`behalf agents`, `behalf chats`, `behalf sessions` and `behalf runs` list what there is for you",
+}
+
+// lists are the commands that list the things that a NOT_FOUND may be about.
+var lists = []string{"agent", "approval", "lock", "run", "session", "tool"}
+
+// hint is what to type after a refusal; a thing that is not there has a list of its own.
+func hint(reason, message string) string {
+	kind, found := strings.CutPrefix(message, "there is no such ")
+	kind, _, _ = strings.Cut(kind, ";")
+	if reason == "NOT_FOUND" && found && slices.Contains(lists, kind) {
+		return "`behalf " + kind + "s` lists those that there are for you"
+	}
+	return hints[reason]
 }
 
 // notIDs say what is wrong with an id that cannot be one.
 var notIDs = map[string]string{
-	"session_id": "that does not look like a session id; `behalf sessions` lists yours",
-	"run_id":     "that does not look like a run id; `behalf runs` lists yours",
+	"session_id":  "that does not look like a session id; `behalf sessions` lists yours",
+	"run_id":      "that does not look like a run id; `behalf runs` lists yours",
+	"approval_id": "that does not look like an approval's id; `behalf approvals` lists those that wait",
+	"target.user": "a person is named TENANT/SUBJECT, e.g. acme/alice; `behalf audit query --user SUBJECT` shows who acted",
 }
 
 // wrongID is what to say instead of the pattern that an id does not match.
@@ -101,16 +118,16 @@ func forWhom(c *cobra.Command, err error) string {
 	return "\n  note      " + nobodyNamed
 }
 
-func refusal(d *errdetails.ErrorInfo) string {
+func refusal(d *errdetails.ErrorInfo, message string) string {
 	text := "\n  reason    " + clean(d.GetReason())
 	for _, m := range []struct{ key, label string }{{"tool", "tool"}, {"missing_scope", "scope"}, {"decision_id", "decision"}, {"run_id", "run"}, {"session_id", "session"}, {"request_id", "request"}} {
 		if v := d.GetMetadata()[m.key]; v != "" {
 			text += fmt.Sprintf("\n  %-9s %s", m.label, clean(v))
 		}
 	}
-	id := d.GetMetadata()["decision_id"]
-	if h := strings.ReplaceAll(hints[d.GetReason()], "DECISION", clean(id)); h != "" && (!strings.Contains(hints[d.GetReason()], "DECISION") || id != "") {
-		text += "\n  next      " + named(h)
+	id, h := d.GetMetadata()["decision_id"], hint(d.GetReason(), message)
+	if h != "" && (id != "" || !strings.Contains(h, "DECISION")) {
+		text += "\n  next      " + named(strings.ReplaceAll(h, "DECISION", clean(id)))
 	}
 	return text
 }
@@ -129,7 +146,8 @@ func unreachable(message string) string {
 	if strings.Contains(message, "handshake") || strings.Contains(message, "tls:") {
 		next = "\n  next      the certificates of both sides must fit: with `behalf dev` use the --dir it was started with; else check --cert, --bundle and --server"
 	}
-	return "the connection to the server failed: " + clean(transport.ReplaceAllString(message, "$1")) + next
+	cause := strings.ReplaceAll(transport.ReplaceAllString(message, "$1"), `\"`, `"`)
+	return "the connection to the server failed: " + clean(cause) + next
 }
 
 func cancelled(err error) bool {

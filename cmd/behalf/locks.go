@@ -33,6 +33,9 @@ func lockCommand() *cobra.Command {
 	var all bool
 	c := lookAt("lock KIND [NAME]", "Stop somebody or something at once", cobra.RangeArgs(1, 2),
 		func(c *cobra.Command, conn *grpc.ClientConn, _ *clientFlags) (*behalfv1.LockResponse, error) {
+			if reason == "" {
+				return nil, misused(c, errors.New("say why with --reason; it is kept on record"))
+			}
 			target, err := targetOf(c.Flags().Args(), all)
 			if err != nil {
 				return nil, err
@@ -48,7 +51,6 @@ func lockCommand() *cobra.Command {
 	c.Flags().StringVar(&until, "until", "", "when it ends by itself, e.g. 2030-01-31T18:00:00Z")
 	c.Flags().DurationVar(&lasts, "for", 0, "how long it lasts, e.g. 2h; without it or --until: until unlock")
 	c.Flags().BoolVar(&all, "all-tenants", false, "in every tenant, not only in yours")
-	_ = c.MarkFlagRequired("reason")
 	c.Long = "Stops somebody or something at once: calls are refused with PRINCIPAL_LOCKED, open streams and runs end. It stays so over a\nrestart, until `behalf unlock` or its end.\n\n" + lockTargets + "\n\nNeeds a person whom a policy permits lock."
 	c.Example = "  behalf lock user acme/alice --reason 'stolen laptop' --as bob\n  behalf lock tool refund_order --reason 'wrong amounts' --for 2h --as bob"
 	return c
@@ -65,7 +67,7 @@ func unlockCommand() *cobra.Command {
 			}
 			return behalfv1.NewAdminServiceClient(conn).Unlock(c.Context(), &behalfv1.UnlockRequest{Target: target, Reason: reason})
 		},
-		func(*behalfv1.UnlockResponse) [][]string { return [][]string{{"unlocked"}, {"the lock is lifted"}} })
+		func(*behalfv1.UnlockResponse) [][]string { return [][]string{{"the lock is lifted"}} })
 	c.Flags().StringVar(&reason, "reason", "", "why, for the record")
 	c.Flags().BoolVar(&all, "all-tenants", false, "the lock that holds in every tenant")
 	c.Long = "Lifts a lock. What it ended does not come back. Name the target as `behalf locks` shows it.\n\n" + lockTargets + "\n\nNeeds a person whom a policy permits unlock."

@@ -114,7 +114,7 @@ func wanted(c *cobra.Command, args []string, err error) error {
 func misused(c *cobra.Command, err error) error {
 	text := fmt.Sprintf("%s\n  usage:   %s", err, c.UseLine())
 	if c.HasExample() {
-		text += "\n  example: " + trimmed(c.Example)
+		text += "\n  example: " + strings.ReplaceAll(trimmed(c.Example), "\n  ", "\n           ")
 	}
 	return wrongInput(fmt.Errorf("%s\n  more:    %s --help", text, c.CommandPath()))
 }

@@ -138,3 +138,15 @@ func TestDevServesThisMachineOnly(t *testing.T) {
 		t.Errorf("got %v for addresses of this machine", err)
 	}
 }
+
+func TestWhatIsNotThereHasItsOwnList(t *testing.T) {
+	for message, want := range map[string]string{
+		"there is no such approval":                                         "`behalf approvals` lists",
+		"there is no such lock; list the locks and name its target exactly": "`behalf locks` lists",
+		"there is no such grant":                                            "`behalf agents`, `behalf chats`",
+	} {
+		if got := hint("NOT_FOUND", message); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: got %q, want %q…", message, got, want)
+		}
+	}
+}
