@@ -140,10 +140,18 @@ func auditRow(r *behalfv1.AuditRecord) []string {
 		on = r.GetResource()
 	}
 	return []string{
-		fmt.Sprint(r.GetSequence()), r.GetTime().AsTime().Local().Format("15:04:05.000"), r.GetUser().GetSubject(),
+		fmt.Sprint(r.GetSequence()), clock(r.GetTime().AsTime().Local(), time.Now()), r.GetUser().GetSubject(),
 		strings.Join(r.GetDelegationChain(), "›"), r.GetAction(), on,
 		strings.ToLower(word(r.GetPhase().String(), "AUDIT_PHASE_")), verdict, strings.Join(r.GetPolicyIds(), " "),
 	}
+}
+
+// clock is a time as short as it can be told: with its day only if that is not today.
+func clock(at, now time.Time) string {
+	if at.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return at.Format("15:04:05.000")
+	}
+	return at.Format("2006-01-02 15:04:05.000")
 }
 
 // evidence names the files that an auditor holds; no server is needed.

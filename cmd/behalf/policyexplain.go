@@ -193,6 +193,9 @@ func printExplained(out io.Writer, q *behalfv1.ExplainDecisionRequest, r *behalf
 			fmt.Fprintf(out, "%-11s %s\n", l.label, clean(text))
 		}
 	}
+	if len(r.GetMissingScopes()) > 0 && q.GetUser() != "" && q.GetScopes() == nil {
+		fmt.Fprintln(out, "next        --scopes says which scopes that person has; without it they have none")
+	}
 	return printPolicies(out, r, folder)
 }
 
@@ -201,7 +204,7 @@ func limitTexts(limits []*behalfv1.ExplainedLimit) (texts []string) {
 	for _, l := range limits {
 		text := fmt.Sprintf("%s of %s: %d of %d used", l.GetDuty(), l.GetPolicyId(), l.GetUsed(), l.GetLimit())
 		if l.GetRefillsAt() != nil {
-			text += ", used up; room again at " + l.GetRefillsAt().AsTime().Format(time.RFC3339)
+			text += ", used up; room again at " + l.GetRefillsAt().AsTime().Local().Format(time.DateTime)
 		}
 		texts = append(texts, text)
 	}

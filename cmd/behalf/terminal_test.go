@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -136,6 +137,16 @@ func TestDevServesThisMachineOnly(t *testing.T) {
 	}
 	if err := onlyHere("127.0.0.1:0", "[::1]:1", "localhost:2", ""); err != nil {
 		t.Errorf("got %v for addresses of this machine", err)
+	}
+}
+
+func TestATimeOfAnotherDayHasItsDay(t *testing.T) {
+	now := time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
+	if got, want := clock(now.Add(-time.Hour), now), "07:00:00.000"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := clock(now.Add(-9*time.Hour), now), "2026-03-01 23:00:00.000"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
