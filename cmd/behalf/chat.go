@@ -37,7 +37,7 @@ If the lines come from elsewhere than a terminal, the exit code is 1 when one of
 			defer func() { _ = conn.Close() }()
 			t := &talk{
 				conn: conn, session: session, again: f.again(), prompts: onTerminal(c.InOrStdin()) && !f.json,
-				screen:   newScreen(c.OutOrStdout(), "", f.json).withIDs(),
+				screen:   newScreen(c.OutOrStdout(), "", f.json).withIDs(f.others()),
 				complain: func(err error) { fmt.Fprintln(c.ErrOrStderr(), explain(err)+forWhom(c, err)) },
 			}
 			if t.target, err = findTarget(ctx, conn, args[0]); err != nil {

@@ -132,10 +132,22 @@ func (f *clientFlags) accessToken(p profile) (string, error) {
 // again are the flags that the same person needs for the next command; a token is
 // not shown.
 func (f *clientFlags) again() string {
-	text := ""
-	if f.as != "" {
-		text += " --as " + quoted(f.as)
+	if f.as == "" {
+		return f.where()
 	}
+	return " --as " + quoted(f.as) + f.where()
+}
+
+// others are the flags that somebody else needs for the next command.
+func (f *clientFlags) others() string {
+	if f.as == "" {
+		return f.where()
+	}
+	return " --as PERSON" + f.where()
+}
+
+func (f *clientFlags) where() string {
+	text := ""
 	if f.dir != defaultDir {
 		text += " --dir " + quoted(f.dir)
 	}

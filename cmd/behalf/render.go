@@ -21,8 +21,9 @@ type screen struct {
 	indent string
 	json   bool
 	paint  paint
-	width  int  // of a line of data; 0: all of it
-	ids    bool // name the calls that were denied, for whoever asks the record
+	width  int    // of a line of data; 0: all of it
+	ids    bool   // name the calls that were denied, for whoever asks the record
+	others string // the flags that somebody else needs to decide an approval
 
 	calls  map[string]string // call id -> tool
 	shown  map[string]bool   // messages that came as deltas
@@ -49,8 +50,8 @@ func newScreen(out io.Writer, indent string, json bool) *screen {
 	return s
 }
 
-func (s *screen) withIDs() *screen {
-	s.ids = true
+func (s *screen) withIDs(others string) *screen {
+	s.ids, s.others = true, others
 	return s
 }
 
@@ -167,7 +168,8 @@ func (s *screen) decided(call string, d *behalfv1.ToolCallDecided) {
 }
 
 func (s *screen) approval(q *behalfv1.ApprovalRequested) {
-	s.line("? %s must be approved by %s: %s approvals approve %s", clean(q.GetTool()), clean(strings.Join(q.GetApproverRoles(), " and ")), self(), clean(q.GetApprovalId()))
+	s.line("? %s must be approved by %s: %s approvals approve %s%s", clean(q.GetTool()), clean(strings.Join(q.GetApproverRoles(), " and ")), self(), clean(q.GetApprovalId()), s.others)
+	s.line("  %s", s.paint.dim("the run waits for it, also without you: Ctrl-C leaves"))
 }
 
 func (s *screen) answered(d *behalfv1.ApprovalDecided) {

@@ -19,7 +19,7 @@ func runCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "run TARGET TEXT",
 		Short:   "Run an agent or a group chat once and stream what it says and does",
-		Long:    "Runs an agent or a group chat once and streams what it says and does. Exit code 1 if the run did not complete; a tool\ncall that was denied is not a failure of the run.",
+		Long:    "Runs an agent or a group chat once and streams what it says and does. Exit code 1 if the run did not complete; a tool\ncall that was denied is not a failure of the run. If a call needs an approval, it waits for that; Ctrl-C leaves, and the\nrun goes on waiting. If a person is asked for an answer, it says so and ends.",
 		Example: "  behalf run triage 'Please refund order O-5001 of customer C-1001' --as alice",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -36,7 +36,7 @@ func runCommand() *cobra.Command {
 			if c.Flags().Changed("scopes") {
 				narrow = &behalfv1.Scopes{Values: scopes}
 			}
-			return t.once(ctx, conn, input{args[1], session, narrow}, newScreen(c.OutOrStdout(), "", f.json).withIDs(), f.again())
+			return t.once(ctx, conn, input{args[1], session, narrow}, newScreen(c.OutOrStdout(), "", f.json).withIDs(f.others()), f.again())
 		},
 	}
 	f.bind(c)
@@ -56,6 +56,8 @@ func (t target) once(ctx context.Context, conn *grpc.ClientConn, in input, s *sc
 		fmt.Fprintf(s.out, "\nrun %s, session %s\n", last.GetRunId(), last.GetSessionId())
 	}
 	switch {
+	case cancelled(err) && last.GetApprovalRequested() != nil:
+		return fmt.Errorf("the run waits for an approval\n  next      `%s` shows how it goes on", t.goOn(last.GetSessionId(), again))
 	case err != nil:
 		return err
 	case last.GetInputRequested() != nil:

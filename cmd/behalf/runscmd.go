@@ -69,7 +69,7 @@ func onRun(use, short, long string, do func(context.Context, *grpc.ClientConn, s
 				return err
 			}
 			defer func() { _ = conn.Close() }()
-			return do(ctx, conn, args[0], newScreen(c.OutOrStdout(), "", f.json).withIDs())
+			return do(ctx, conn, args[0], newScreen(c.OutOrStdout(), "", f.json).withIDs(f.others()))
 		},
 	}
 	f.bind(c)
