@@ -133,6 +133,23 @@ func TestIssuerCanAskForBoundTokensAndForOneAudience(t *testing.T) {
 	}
 }
 
+// The issuer has the key, the key suits the algorithm, and it is still not one that
+// the issuer is configured with.
+func TestOnlyTheIssuersOwnAlgorithmsVerify(t *testing.T) {
+	s := identitytest.NewSigner(t, "ES384", "k1")
+	issuer := identity.Issuer{Issuer: issuerName, Audiences: []string{"behalf"}, Algorithms: []string{"ES256"}, Tenant: "acme", JWKS: identitytest.KeySet(s)}
+	now := time.Now().Unix()
+	token := identity.NewSecret(s.Token(map[string]any{"iss": issuerName, "sub": "ann", "aud": "behalf", "iat": now, "exp": now + 600}))
+
+	_, other := newVerifier(t, nil, issuer).Verify(t.Context(), token, "")
+	issuer.Algorithms = append(issuer.Algorithms, "ES384")
+	_, own := newVerifier(t, nil, issuer).Verify(t.Context(), token, "")
+
+	if !errors.Is(other, fault.CredentialInvalid) || own != nil {
+		t.Errorf("got %v, and with the algorithm configured %v", other, own)
+	}
+}
+
 func TestEveryAlgorithmVerifies(t *testing.T) {
 	for _, alg := range []string{"RS256", "PS256", "ES256", "ES384", "EdDSA"} {
 		t.Run(alg, func(t *testing.T) {

@@ -40,7 +40,7 @@ func (f *Forge) badForms() []Forged {
 		{"1.1", "signature of zeros", parts[0] + "." + parts[1] + "." + part(strings.Repeat("\x00", 64)), fault.CredentialInvalid},
 		{"1.1", "padding", good + "==", fault.CredentialInvalid},
 		{"1.1", "standard base64", strings.Replace(good, parts[1], parts[1][:3]+"+/", 1), fault.CredentialInvalid},
-		{"1.1", "trailing bits", parts[0] + "." + parts[1] + "." + parts[2][:len(parts[2])-1] + "_", fault.CredentialInvalid},
+		{"1.1", "trailing bits", parts[0] + "." + parts[1] + "." + odd(parts[2]), fault.CredentialInvalid},
 		{"1.1", "line break in a part", parts[0] + "\n." + parts[1] + "." + parts[2], fault.CredentialInvalid},
 		{"1.1", "leading space", " " + good, fault.CredentialInvalid},
 		{"1.1", "longer than 8 KiB", f.Claim("pad", strings.Repeat("x", 8<<10)), fault.CredentialInvalid},
@@ -192,6 +192,13 @@ func part(s string) string { return encode([]byte(s)) }
 
 func addMember(member string) func(string) string {
 	return func(s string) string { return "{" + member + "," + s[1:] }
+}
+
+// odd says the same bytes with trailing bits that are not zero.
+func odd(part string) string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	last := strings.IndexByte(alphabet, part[len(part)-1])
+	return part[:len(part)-1] + alphabet[last+1:last+2]
 }
 
 func deep(levels int) any {
