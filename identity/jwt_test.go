@@ -150,6 +150,22 @@ func TestOnlyTheIssuersOwnAlgorithmsVerify(t *testing.T) {
 	}
 }
 
+func TestAKeyVerifiesOnlyTheAlgorithmThatItIsFor(t *testing.T) {
+	s := identitytest.NewSigner(t, "RS256", "k1")
+	other := *s
+	other.Alg = "PS256"
+	v := newVerifier(t, nil, identity.Issuer{Issuer: issuerName, Audiences: []string{"behalf"}, Algorithms: []string{"RS256", "PS256"}, Tenant: "acme", JWKS: identitytest.KeySet(s)})
+	now := time.Now().Unix()
+	claims := map[string]any{"iss": issuerName, "sub": "ann", "aud": "behalf", "iat": now, "exp": now + 600}
+
+	_, right := v.Verify(t.Context(), identity.NewSecret(s.Token(claims)), "")
+	_, wrong := v.Verify(t.Context(), identity.NewSecret(other.Token(claims)), "")
+
+	if right != nil || !errors.Is(wrong, fault.CredentialInvalid) {
+		t.Errorf("got %v, and %v for the same key under another algorithm", right, wrong)
+	}
+}
+
 func TestEveryAlgorithmVerifies(t *testing.T) {
 	for _, alg := range []string{"RS256", "PS256", "ES256", "ES384", "EdDSA"} {
 		t.Run(alg, func(t *testing.T) {
