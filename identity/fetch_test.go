@@ -73,7 +73,12 @@ func TestMetadataOfAnotherIssuerIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			i := identitytest.NewIssuer(t)
-			i.Serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			keys := string(i.Issuer("behalf", "acme").JWKS) // what they lead to is in order
+			i.Serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/k" {
+					sendJSON(w, keys)
+					return
+				}
 				body, _ := json.Marshal(row(i.URL()))
 				sendJSON(w, string(body))
 			}))
