@@ -38,3 +38,44 @@ func TestNobodyApprovesTheirOwnCallUnderAnotherName(t *testing.T) {
 		}
 	}
 }
+
+// What somebody approved is this call and no other. Each row changes one thing.
+func TestAnApprovalIsBoundToAllThatItIsGivenFor(t *testing.T) {
+	g, _, _ := counted(t, permitAll) // whose key is the same in all tenants
+	const expires = 1_800_000_000
+	bound := func(edit func(*Query)) string {
+		q := callBy(person("acme", "alice"), "refund_order", `{"order":"o-1"}`)
+		q.DescriptorHash = "version 1"
+		edit(q)
+		return g.binding(q, q.Arguments, expires)
+	}
+	as := func(p identity.Principal, chain ...string) func(*Query) {
+		return func(q *Query) { q.Grant = grantOf(p, chain...) }
+	}
+	other := person("acme", "alice")
+	other.User.Issuer = "https://partner.example"
+	given := bound(func(*Query) {})
+
+	for what, edit := range map[string]func(*Query){
+		"person":           as(person("acme", "bob"), "support"),
+		"issuer":           as(other, "support"),
+		"tenant":           as(person("globex", "alice"), "support"),
+		"no agent":         as(person("acme", "alice")),
+		"another agent":    as(person("acme", "alice"), "billing"),
+		"a longer chain":   as(person("acme", "alice"), "triage", "support"),
+		"arguments":        func(q *Query) { q.Arguments = []byte(`{"order":"o-2"}`) },
+		"tool":             func(q *Query) { q.Resource.ID = "get_customer" },
+		"tool's version":   func(q *Query) { q.DescriptorHash = "version 2" },
+		"what is in which": func(q *Query) { q.Resource.ID, q.DescriptorHash = "refund_orderv", "ersion 1" },
+	} {
+		if bound(edit) == given {
+			t.Errorf("another %s has the same digest", what)
+		}
+	}
+	if bound(func(q *Query) { q.Run, q.Session, q.Call = "run_2", "ses_2", "run_2/1" }) != given {
+		t.Error("the digest is also over where the call was made, which is not what was approved")
+	}
+	if q := callBy(person("acme", "alice"), "refund_order", "{}"); g.binding(q, q.Arguments, expires) == g.binding(q, q.Arguments, expires+1) {
+		t.Error("another end has the same digest")
+	}
+}
