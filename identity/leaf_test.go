@@ -34,7 +34,7 @@ func TestLeafRules(t *testing.T) {
 		"query":                       func(c *x509.Certificate) { c.URIs[0] = uri("spiffe://test.behalf/a?x=y") },
 		"too long":                    func(c *x509.Certificate) { c.URIs[0].Path = "/" + string(make2049()) },
 		"a CA":                        func(c *x509.Certificate) { c.IsCA = true },
-		"signs certificates":          func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCertSign; c.IsCA = true },
+		"signs certificates":          func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCertSign },
 		"signs CRLs":                  func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCRLSign },
 		"without a digital signature": func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyAgreement },
 		"without any usage":           func(c *x509.Certificate) { c.KeyUsage = 0 },
