@@ -196,3 +196,36 @@ func TestEachTierHasItsOwnRateAndNoBudget(t *testing.T) {
 		}
 	}
 }
+
+// A forbid that is hard says no before any duty is looked at, and one of many duties
+// that is not met leaves the others as they were: else denials would use up what a
+// person has, and anybody who makes them ask could do it.
+func TestADeniedCallIsNotCharged(t *testing.T) {
+	const tool = `forbid (principal, action == Action::"call_tool", resource == Tool::"get_customer")`
+	g, _, _ := counted(t, permitAll+`
+		@id("often") @rate("2/1h") `+tool+`;
+		@id("much") @budget("2 calls/1h") `+tool+`;
+		@id("full") @rate("1/1m") `+tool+` when { context.args.id == "full" };
+		@id("not-x") `+tool+` when { context.args.id == "x" };
+		@id("strong") @stepup("acr:mfa") `+tool+` when { context.args.id == "strong" };`)
+	with := func(id string) error { return allowed(t, g, call("get_customer", `{"id":"`+id+`"}`)) }
+	if err := with("full"); err != nil { // one of two
+		t.Fatal(err)
+	}
+
+	for _, denied := range []struct {
+		id   string
+		want fault.Reason
+	}{{"x", fault.PolicyDenied}, {"strong", fault.StepUpRequired}, {"full", fault.RateLimited}, {"x", fault.PolicyDenied}} {
+		if err := with(denied.id); fault.From(err).Reason != denied.want {
+			t.Errorf("%s: got %v, want %s", denied.id, err, denied.want)
+		}
+	}
+
+	if err := with("c"); err != nil {
+		t.Errorf("got %v, want the second of two: denials were charged", err)
+	}
+	if err := with("c"); err == nil {
+		t.Error("the third of two was allowed")
+	}
+}
