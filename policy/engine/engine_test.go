@@ -96,6 +96,28 @@ func TestOwnersOfSessions(t *testing.T) {
 	wantDecision(t, ask(person("acme", "alice"), "globex/alice"), false, "POLICY_ERROR")
 }
 
+// Conditions are checked at load for the types that an action may have. One of
+// another type would be decided by conditions that nobody checked for it.
+func TestAResourceOfAnotherTypeThanTheActionsIsDenied(t *testing.T) {
+	c := deskConfig(map[string]string{"base.cedar": permitAll})
+	c.Resources = map[string][]string{"get_session": {"Session"}}
+	set, err := Load(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := call("get_customer", "")
+	q.Action, q.Tool, q.Arguments = "get_session", "", nil
+
+	q.Resource = Entity{Type: "Session", ID: "ses_1"}
+	right := New(set).Decide(q)
+	q.Resource = Entity{Type: "Tenant", ID: "acme"}
+	wrong := New(set).Decide(q)
+
+	if !right.Allow || wrong.Allow || wrong.Reason != "POLICY_ERROR" {
+		t.Errorf("got %+v for a session and %+v for a tenant", right, wrong)
+	}
+}
+
 func TestIncompleteQueriesAreDenied(t *testing.T) {
 	e := engine(t, permitAll)
 	for name, spoil := range map[string]func(*Query){
