@@ -225,6 +225,31 @@ func TestAHangUpDoesNotGetRidOfADenial(t *testing.T) {
 	d.wantRows(t, "decision deny POLICY_DENIED")
 }
 
+func TestADenialIsWaitedForAlsoWhenItsCallerHangsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, `@id("f") forbid (principal, action, resource);`)
+		d.log.hang = true
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			_, err := d.Begin(ctx, call("get_customer", okCall))
+			done <- err
+		}()
+
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		select {
+		case err := <-done:
+			t.Fatalf("got %v before the row was durable", err)
+		default:
+		}
+		d.log.release()
+
+		wantFault(t, <-done, codes.PermissionDenied, fault.PolicyDenied)
+	})
+}
+
 func TestRefuseRecordsWhatIsNotPolicys(t *testing.T) {
 	d := newDesk(t, permitAll+`@id("note") @redact("args:$.note") forbid (principal, action == Action::"call_tool", resource == Tool::"get_customer");`)
 	scope := fault.New(codes.PermissionDenied, fault.ScopeMissing, "ask for the scope")
