@@ -4,7 +4,7 @@ TOOLS  := $(GO) tool -modfile=tools.mod
 LINT   := $(GO) tool -modfile=lint.mod
 TESTS  := $(GO) test -race -shuffle=on ./...
 
-.PHONY: check test generate drift proto format vet lint tidy vuln bench fuzz demo
+.PHONY: check test generate drift proto format vet lint tidy vuln bench mutants fuzz demo
 
 check: format vet proto drift tidy lint test vuln
 
@@ -43,6 +43,11 @@ vuln:
 
 bench:
 	$(GO) run ./bench
+
+# Breaks one guarantee at a time and sees that the tests notice: some minutes, and
+# no part of check. That the mutants still fit the code is part of test.
+mutants:
+	$(GO) run ./build/mutants
 
 fuzz:
 	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p 2>/dev/null | grep '^Fuzz'); do \

@@ -20,7 +20,7 @@ const module = "github.com/behalf-dev/behalf"
 // its nearest listed parent folder and may import that parent.
 var levels = map[string]int{
 	"cmd/behalf": 7, "conformance": 7,
-	".": 6, "examples": 6, "bench": 7,
+	".": 6, "examples": 6, "bench": 7, "build": 7,
 	"server": 5, "store": 5,
 	"runs": 4, "memory": 4,
 	"tools": 3, "model": 3, "interceptors": 3, "internal/wire": 3,

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Verdict is what became of a mutant.
+type Verdict string
+
+// All but Caught are failures.
+const (
+	Caught   Verdict = "caught"
+	Survived Verdict = "SURVIVED"
+	Broken   Verdict = "DOES NOT COMPILE"
+	Rotten   Verdict = "DOES NOT APPLY"
+)
+
+// Result is how one mutant ended.
+type Result struct {
+	Name    string  `json:"name"`
+	Holds   string  `json:"holds"`
+	File    string  `json:"file"`
+	Area    string  `json:"area"`
+	Verdict Verdict `json:"verdict"`
+	By      string  `json:"by,omitempty"`    // folder and name of the test that caught it
+	Cause   string  `json:"cause,omitempty"` // why it was not
+	Seconds float64 `json:"seconds"`
+}
+
+// lab builds and runs tests of a tree of which one file is replaced. Its methods
+// may be called by several goroutines.
+type lab struct {
+	root  string        // of the project
+	dir   string        // for files of its own
+	limit time.Duration // of the tests of one folder
+	made  atomic.Int64
+}
+
+// try sees whether the suite notices a mutant.
+func (l *lab) try(ctx context.Context, m *Mutant) Result {
+	start := time.Now()
+	r := Result{Name: m.Name, Holds: m.Holds, File: m.File, Area: m.Area}
+	r.Verdict, r.By, r.Cause = l.judge(ctx, m)
+	r.Seconds = time.Since(start).Seconds()
+	return r
+}
+
+func (l *lab) judge(ctx context.Context, m *Mutant) (v Verdict, by, cause string) {
+	text, err := m.apply(l.root)
+	if err == nil {
+		_, err = m.tests(testsIn(l.root))
+	}
+	if err != nil {
+		return Rotten, "", err.Error()
+	}
+	overlay, err := l.overlay(m.File, text)
+	if err != nil {
+		return Rotten, "", err.Error()
+	}
+	for _, dir := range m.In {
+		program, err := l.build(ctx, dir, overlay)
+		if err != nil {
+			return Broken, "", err.Error()
+		}
+		test := l.run(ctx, dir, program, m.Run)
+		_ = os.Remove(program) // they are large
+		if test != "" {
+			return Caught, dir + " " + test, ""
+		}
+	}
+	return Survived, "", ""
+}
+
+// overlay writes the file that tells Go what to read instead of what.
+func (l *lab) overlay(file string, text []byte) (string, error) {
+	base := l.name("source")
+	from, err := filepath.Abs(filepath.Join(l.root, file))
+	if err != nil {
+		return "", err
+	}
+	list, err := json.Marshal(map[string]map[string]string{"Replace": {from: base + ".go"}})
+	if err != nil {
+		return "", err
+	}
+	return base + ".json", errors.Join(os.WriteFile(base+".go", text, 0o600), os.WriteFile(base+".json", list, 0o600))
+}
+
+func (l *lab) name(kind string) string {
+	return filepath.Join(l.dir, kind+strconv.FormatInt(l.made.Add(1), 10))
+}
+
+// build makes the tests of a folder, so that what does not compile is told from
+// what fails. Neither vet nor the linker's tables for debuggers are of use here.
+func (l *lab) build(ctx context.Context, dir, overlay string) (string, error) {
+	out := l.name("tests")
+	args := []string{"test", "-c", "-p=1", "-vet=off", "-ldflags=-s -w", "-o", out}
+	if overlay != "" {
+		args = append(args, "-overlay", overlay)
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, "./"+dir)...) //nolint:gosec // folders are the project's own
+	cmd.Dir = l.root
+	if said, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, shorten(said))
+	}
+	return out, nil
+}
+
+// run runs tests until one fails, and names it; empty: none did.
+func (l *lab) run(ctx context.Context, dir, program, pattern string) string {
+	cmd := exec.CommandContext(ctx, program, "-test.run="+pattern, "-test.count=1", "-test.failfast", "-test.timeout="+l.limit.String()) //nolint:gosec // it was built here
+	cmd.Dir = filepath.Join(l.root, dir)
+	cmd.WaitDelay = 10 * time.Second
+	said, err := cmd.CombinedOutput()
+	if err == nil || ctx.Err() != nil {
+		return ""
+	}
+	return failed(said)
+}
+
+var (
+	failure = regexp.MustCompile(`(?m)^ *--- FAIL: (\S+)`)
+	running = regexp.MustCompile(`(?m)^\s+(\S+) \([\d.]+m?s\)$`)
+)
+
+// failed finds the first test that failed, as deep inside as it says, in what a
+// program of tests printed.
+func failed(said []byte) string {
+	name := ""
+	for _, f := range failure.FindAllSubmatch(said, -1) {
+		if next := string(f[1]); name == "" || strings.HasPrefix(next, name+"/") {
+			name = next
+		}
+	}
+	if name != "" {
+		return name
+	}
+	if _, after, late := bytes.Cut(said, []byte("running tests:")); late {
+		if f := running.FindSubmatch(after); f != nil {
+			return string(f[1]) + " (out of time)"
+		}
+	}
+	return "the program of tests: " + shorten(said)
+}
+
+// shorten keeps what fits on a line of a report.
+func shorten(said []byte) string {
+	text := strings.Join(strings.Fields(string(said)), " ")
+	return text[:min(len(text), 300)]
+}
+
+// sound sees that the tests pass as they are, all that any of the mutants counts
+// on and no others.
+func (l *lab) sound(ctx context.Context, all []Mutant) error {
+	for _, dir := range folders(all) {
+		program, err := l.build(ctx, dir, "")
+		if err != nil {
+			return err
+		}
+		test := l.run(ctx, dir, program, patterns(all, dir))
+		_ = os.Remove(program)
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if test != "" {
+			return fmt.Errorf("%s %s fails without any mutant", dir, test)
+		}
+	}
+	return nil
+}
+
+func folders(all []Mutant) (dirs []string) {
+	for _, m := range all {
+		dirs = append(dirs, m.In...)
+	}
+	slices.Sort(dirs)
+	return slices.Compact(dirs)
+}
+
+// patterns is what any of the mutants runs in a folder; empty: everything.
+func patterns(all []Mutant, dir string) string {
+	var runs []string
+	for _, m := range all {
+		switch {
+		case !slices.Contains(m.In, dir):
+		case m.Run == "":
+			return ""
+		default:
+			runs = append(runs, m.Run)
+		}
+	}
+	slices.Sort(runs)
+	return strings.Join(slices.Compact(runs), "|")
+}
