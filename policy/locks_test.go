@@ -141,3 +141,22 @@ func BenchmarkLocked(b *testing.B) {
 		})
 	}
 }
+
+// A token without a jti still has a name.
+func TestATokenIsLockedByItsIDOrItsThumbprint(t *testing.T) {
+	for _, name := range []string{"jti-1", "thumb-1"} {
+		d := newDesk(t, permitAll)
+		if _, err := d.Lock(t.Context(), Lock{Target: LockTarget{Kind: LockToken, Tenant: "acme", ID: name}, ByTenant: "acme"}); err != nil {
+			t.Fatal(err)
+		}
+		p, other := person("acme", "alice"), person("acme", "alice")
+		p.User.Thumbprint, other.User.TokenID, other.User.Thumbprint = "thumb-1", "jti-2", "thumb-2"
+
+		if _, err := d.Begin(t.Context(), callBy(p, "get_customer", okCall)); fault.From(err).Reason != fault.PrincipalLocked {
+			t.Errorf("%s: got %v, want PRINCIPAL_LOCKED", name, err)
+		}
+		if _, err := d.Begin(t.Context(), callBy(other, "get_customer", okCall)); err != nil {
+			t.Errorf("%s: got %v for another token", name, err)
+		}
+	}
+}
