@@ -288,3 +288,16 @@ func TestAStoreThatFailsIsNotExplained(t *testing.T) {
 		}
 	}
 }
+
+func TestLentAuthorityBringsNobodysMemory(t *testing.T) {
+	ann := identity.Root("grt_1", identity.Principal{User: &identity.User{Issuer: "https://idp.example", Subject: "ann", Tenant: "acme"}}, nil, "")
+	bob := identity.Root("grt_2", identity.Principal{User: &identity.User{Issuer: "https://idp.example", Subject: "bob", Tenant: "acme"}}, nil, "")
+
+	own, err := memory.OwnerOf(identity.WithGrant(t.Context(), ann))
+	if err != nil || own.Subject != "ann" {
+		t.Errorf("in her own turn: got %v, %v", own, err)
+	}
+	if got, err := memory.OwnerOf(identity.WithGrant(t.Context(), ann.LentTo(bob))); !errors.Is(err, fault.OwnerMismatch) || got != (memory.Owner{}) {
+		t.Errorf("in bob's turn: got %v, %v, want OWNER_MISMATCH", got, err)
+	}
+}
