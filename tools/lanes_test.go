@@ -36,24 +36,28 @@ func TestCallsOfAgentsWaitForALaneAndDirectOnesAreRefused(t *testing.T) {
 	direct := w.newGate("", w.registry.Names(), tools.Limits{})
 	var group sync.WaitGroup
 	ctx := w.bob()
-	for range 12 {
-		group.Go(func() {
-			for ev, err := range w.gate.Call(ctx, call("slow", "{}")) {
-				if err != nil {
-					t.Errorf("got %v after %v", err, ev)
+	agents := func(n int) {
+		for range n {
+			group.Go(func() {
+				for ev, err := range w.gate.Call(ctx, call("slow", "{}")) {
+					if err != nil {
+						t.Errorf("got %v after %v", err, ev)
+					}
 				}
-			}
-		})
+			})
+		}
 	}
+	agents(3)
 	for range 3 {
 		<-begun
 	}
 
 	root := identity.WithGrant(t.Context(), identity.Root("grt_2", w.person(), nil, ""))
-	_, err := direct.Direct(root, call("slow", "{}"))
+	_, err := direct.Direct(root, call("look", mine)) // before others may have the lane that there must not be
 	if f := fault.From(err); f.Reason != fault.RateLimited || f.RetryAfter() <= 0 {
 		t.Errorf("got %v, want it refused at once", err)
 	}
+	agents(9)
 	eve := w.person()
 	eve.User.Subject = "eve"
 	if _, err := direct.Direct(identity.WithGrant(t.Context(), identity.Root("grt_3", eve, nil, "")), call("look", mine)); err != nil {
