@@ -145,6 +145,7 @@ func TestAGrantWorksOnlyForWhomItWasMade(t *testing.T) {
 	}{
 		"another person":              {w.as(bob), codes.NotFound, "NOT_FOUND"},
 		"another tenant":              {w.as(erin), codes.NotFound, "NOT_FOUND"},
+		"her name in another tenant":  {&client{w.dial(w.workload(w.globex, "/app")), bearer(w.token(w.other, alice, nil))}, codes.NotFound, "NOT_FOUND"},
 		"the workload alone":          {&client{a.ClientConn, nil}, codes.NotFound, "NOT_FOUND"},
 		"she without her application": {&client{w.dial(nil), a.md}, codes.PermissionDenied, "OWNER_MISMATCH"},
 	} {
@@ -245,4 +246,14 @@ func TestDelegatingNeedsAPermit(t *testing.T) {
 	_, err := c.delegate(t, "helper", "", "audit.read")
 
 	wantError(t, err, codes.PermissionDenied, "POLICY_DENIED")
+}
+
+func TestTheGrantOfAWorkloadAloneIsAbsentToAnother(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{optional: true, policies: map[string]string{"alone.cedar": `@id("alone") permit (principal is Workload, action in [Action::"delegate", Action::"call_tool"], resource);`}})
+	app, batch := &client{w.dial(w.workload(w.acme, "/app")), nil}, &client{w.dial(w.workload(w.acme, "/batch")), nil}
+	id := app.delegated(t, "helper", "").GetGrantId()
+
+	wantError(t, batch.under(t, id, "get_customer"), codes.NotFound, "NOT_FOUND")
+	wantError(t, app.under(t, id, "get_customer"), codes.PermissionDenied, "DELEGATION_SCOPE") // it is there for who made it
 }
