@@ -193,6 +193,20 @@ func TestBadJWTSVIDsAreRefusedWithOneText(t *testing.T) {
 	}
 }
 
+func TestAKeyVerifiesJWTSVIDsOnlyOfTheAlgorithmThatItIsFor(t *testing.T) {
+	s := identitytest.NewSigner(t, "RS256", "rsa")
+	other := *s
+	other.Alg = "PS256"
+	m := newMint(t, s)
+
+	_, right := m.peers.Bearer(m.token(s, nil, nil), "")
+	_, wrong := m.peers.Bearer(m.token(&other, nil, nil), "")
+
+	if right != nil || !errors.Is(wrong, fault.CredentialInvalid) {
+		t.Errorf("got %v, and %v for the same key under another algorithm", right, wrong)
+	}
+}
+
 func TestAJWTSVIDEndsWhenItSays(t *testing.T) {
 	m := newMint(t)
 	token := m.with(nil)
