@@ -250,6 +250,10 @@ func TestAKeyThatLeavesTheBundleVerifiesNothing(t *testing.T) {
 	if !errors.Is(err, fault.CredentialInvalid) || m.peers.Trusts(w) == nil {
 		t.Errorf("got %v and trust, want neither", err)
 	}
+	m.src.Trust(bundle(t, m.ca, identitytest.NewSigner(t, "ES256", m.Kid)))
+	if m.peers.Trusts(w) == nil {
+		t.Error("a workload is trusted whose token's key was replaced by another of its name")
+	}
 	m.src.Trust(bundle(t, m.ca, m.Signer, identitytest.NewSigner(t, "ES256", "k2")))
 	if err := m.peers.Trusts(w); err != nil {
 		t.Errorf("got %v for a key that is there beside a new one", err)
@@ -326,6 +330,10 @@ func TestBothCredentialsOfAWorkloadBoundIt(t *testing.T) {
 	}
 	if _, err := who.Identify(t.Context(), identitytest.State(svid), identitytest.Metadata(m.with(map[string]any{"cnf": map[string]any{"x5t#S256": svid.Thumbprint}}))); err != nil {
 		t.Errorf("got %v for a token bound to this certificate", err)
+	}
+	longer := m.with(map[string]any{"exp": svid.NotAfter.Add(time.Minute).Unix()})
+	if p, err := who.Identify(t.Context(), identitytest.State(svid), identitytest.Metadata(longer)); err != nil || !p.Expires().Equal(svid.NotAfter) {
+		t.Errorf("got %v, %v with a token that lasts longer, want the certificate's end, %v", p.Expires(), err, svid.NotAfter)
 	}
 	m.src.Trust(bundle(t, m.ca, identitytest.NewSigner(t, "ES256", "k2")))
 	if m.peers.Trusts(*p.Workload) == nil {
