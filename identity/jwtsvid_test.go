@@ -331,6 +331,7 @@ func TestBothCredentialsOfAWorkloadBoundIt(t *testing.T) {
 	if _, err := who.Identify(t.Context(), identitytest.State(svid), identitytest.Metadata(m.with(map[string]any{"cnf": map[string]any{"x5t#S256": svid.Thumbprint}}))); err != nil {
 		t.Errorf("got %v for a token bound to this certificate", err)
 	}
+	m.clock.Advance(time.Hour)
 	longer := m.with(map[string]any{"exp": svid.NotAfter.Add(time.Minute).Unix()})
 	if p, err := who.Identify(t.Context(), identitytest.State(svid), identitytest.Metadata(longer)); err != nil || !p.Expires().Equal(svid.NotAfter) {
 		t.Errorf("got %v, %v with a token that lasts longer, want the certificate's end, %v", p.Expires(), err, svid.NotAfter)
