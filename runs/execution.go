@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/identity"
+	"google.golang.org/grpc/codes"
 )
 
 // execution is one run at work in this process. Its loop is the commit of the
@@ -281,7 +283,11 @@ func (x *execution) keepGrant() error {
 	x.kept = true
 	ctx, cancel := limited(x.base)
 	defer cancel()
-	return x.e.cfg.Grants.PutGrant(ctx, RecordOf(x.grant.Current(), x.e.cfg.Clock()))
+	err := x.e.cfg.Grants.PutGrant(ctx, RecordOf(x.grant.Current(), x.e.cfg.Clock()))
+	if _, known := errors.AsType[*fault.Error](err); err == nil || known {
+		return err
+	}
+	return fault.New(codes.Unavailable, fault.AuditUnavailable, "the run had to wait, which could not be recorded, so it has ended; begin it again later").Because(err)
 }
 
 // show gives an event to the listener, who may break off.

@@ -101,7 +101,7 @@ func (x *execution) settleLost(err error) error {
 		x.indexState()
 		return nil
 	}
-	if finishErr := x.finish(agents.StopFailed, fault.Internal); finishErr != nil {
+	if finishErr := x.finish(agents.StopFailed, fault.From(err).Reason); finishErr != nil {
 		return errors.Join(err, finishErr)
 	}
 	return err
