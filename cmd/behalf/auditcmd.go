@@ -135,6 +135,9 @@ func auditRow(r *behalfv1.AuditRecord) []string {
 	if r.GetReason() != 0 {
 		verdict += " " + word(r.GetReason().String(), "ERROR_REASON_")
 	}
+	if !r.GetGoverned() {
+		verdict += " (journal)"
+	}
 	on := r.GetTool()
 	if on == "" {
 		on = r.GetResource()

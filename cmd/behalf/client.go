@@ -75,7 +75,7 @@ func (f *clientFlags) profile() (profile, error) {
 		}
 	}
 	if p.Addr == "" || p.Cert == "" || p.Key == "" || p.Bundle == "" || p.Server == "" {
-		return p, wrongInput(fmt.Errorf("do not know how to reach a server: there is no %s\n  next      start `%s dev` in this folder, or give --addr, --cert, --key, --bundle and --server", filepath.Join(f.dir, profileName), self()))
+		return p, wrongInput(fmt.Errorf("do not know how to reach a server: there is no %s\n  next      start `%s dev%s` in this folder, or give --addr, --cert, --key, --bundle and --server", filepath.Join(f.dir, profileName), self(), f.where()))
 	}
 	return p, nil
 }

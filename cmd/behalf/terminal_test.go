@@ -161,3 +161,12 @@ func TestWhatIsNotThereHasItsOwnList(t *testing.T) {
 		}
 	}
 }
+
+func TestARowOfTheJournalIsMarked(t *testing.T) {
+	row := func(governed bool) string {
+		return strings.Join(auditRow(&behalfv1.AuditRecord{Decision: behalfv1.Decision_DECISION_ALLOW, Governed: governed}), "|")
+	}
+	if !strings.Contains(row(false), "allow (journal)|") || strings.Contains(row(true), "journal") {
+		t.Errorf("got %q and %q, want only the first marked", row(false), row(true))
+	}
+}
