@@ -299,6 +299,16 @@ func (g *Guard) Distrust() {
 	})
 }
 
+// trusted reports whether all in whose name a grant is are trusted still.
+func (g *Guard) trusted(grant identity.Grant) bool {
+	for _, o := range grant.Others() {
+		if g.distrust(o.Principal()) != nil {
+			return false
+		}
+	}
+	return g.distrust(grant.Principal()) == nil
+}
+
 // distrust reports why a principal's workload is not trusted any more.
 func (g *Guard) distrust(p identity.Principal) error {
 	if p.Workload == nil {

@@ -136,13 +136,13 @@ func ended(ctx context.Context) error {
 }
 
 // Recheck decides again if the policy, the locks or the credential changed, or the
-// credential ended, since.
+// credential or the trust in its workload ended, since.
 func (p *Permit) Recheck(ctx context.Context) error {
 	grant := p.query.Grant.Current()
 	p.mu.Lock()
 	same := p.guard.engine.Load() == p.engine && p.guard.locks.Load() == p.locks && grant.Principal() == p.under
 	p.mu.Unlock()
-	if same && p.guard.config.Clock().Before(grant.Expires()) {
+	if same && p.guard.config.Clock().Before(grant.Expires()) && p.guard.trusted(grant) {
 		return nil
 	}
 	return p.Redecide(ctx)

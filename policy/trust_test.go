@@ -65,6 +65,35 @@ func TestWhatCameByADistrustedWorkloadEndsAndBeginsNoMore(t *testing.T) {
 	}
 }
 
+// A call that is on its way to the log when trust ends is not found by what ends.
+func TestACallOfADistrustedWorkloadIsNotMadeAfterItsDecision(t *testing.T) {
+	var gone atomic.Bool
+	sink := audit.NewMemory(noon)
+	g, err := NewGuard(GuardConfig{Sink: sink, DigestKey: func(string) []byte { return []byte("k") }, Clock: noon, Trusts: func(identity.Workload) error {
+		if gone.Load() {
+			return errors.New("the trust domain is gone")
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Swap(engineOf(t, permitAll))
+	p := person("acme", "alice")
+	p.Workload = &identity.Workload{ID: "spiffe://gone.example/app"}
+	permit, err := g.Begin(t.Context(), heldRun(p, "grt_1"))
+	if err != nil || permit.Wait(t.Context()) != nil {
+		t.Fatal(err)
+	}
+
+	gone.Store(true)
+	g.Distrust()
+
+	if err := permit.Recheck(t.Context()); !errors.Is(err, fault.CredentialInvalid) {
+		t.Errorf("got %v, want it not to be made", err)
+	}
+}
+
 func TestALockOnATokenStopsAWorkloadsToo(t *testing.T) {
 	for _, id := range []string{"svid-one", "thumb"} {
 		g, _ := lockGuard(t, nil)
