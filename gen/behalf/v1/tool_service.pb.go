@@ -501,7 +501,8 @@ type CheckToolCallRequest struct {
 	// The session the call is recorded under; must exist. Empty: none.
 	SessionId string `protobuf:"bytes,7,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	// Makes a repeat safe; see RunAgentRequest.request_id. The same check again answers
-	// with the same call_id until that call is reported (then RUN_NOT_ACTIVE) or given up
+	// with the same call_id, if it would still be allowed with the same duties (else
+	// POLICY_DENIED), until that call is reported (then RUN_NOT_ACTIVE) or given up
 	// (OUTCOME_UNKNOWN). A refused check leaves its id free, and at most 1000 answers of
 	// one person are kept (RATE_LIMITED). Empty: no such promise.
 	RequestId string `protobuf:"bytes,8,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
