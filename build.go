@@ -237,9 +237,19 @@ func runEntity(r runs.RunRecord) policy.Entity {
 	return policy.Entity{Type: "Agent", ID: r.Target}
 }
 
-// again asks policy anew before an interrupted run goes on.
+// again asks policy anew before an interrupted run goes on, also whether it may in
+// another's session.
 func (s *Server) again(ctx context.Context, r runs.RunRecord, g identity.Grant) error {
-	return s.ask(ctx, runAction(r), r, g)
+	if err := s.ask(ctx, runAction(r), r, g); err != nil {
+		return err
+	}
+	rec, err := s.store.SessionByID(ctx, r.Tenant, r.SessionID)
+	if err != nil || rec.Owner == r.Owner {
+		return err
+	}
+	q := s.question(policy.ActionJoinSession, r, g)
+	q.Resource = server.SessionEntity(rec)
+	return s.guard.Read(ctx, q)
 }
 
 func runAction(r runs.RunRecord) string {

@@ -155,7 +155,14 @@ func (c *conversation) answer(in *behalfv1.ConversationInput) error {
 	c.answers.Go(func() error {
 		err := recovered(func() error {
 			return c.governed(q, func(ctx context.Context) error {
-				_, err := c.runs.Answer(ctx, c.tenant, q.Run, body)
+				rec, err := c.runs.FindSession(ctx, c.tenant, q.Session)
+				if err != nil {
+					return err
+				}
+				if err := join(ctx, c.guard, g, rec, q.Run); err != nil {
+					return err
+				}
+				_, err = c.runs.Answer(ctx, c.tenant, q.Run, body)
 				return err
 			})
 		})

@@ -116,3 +116,47 @@ func TestAnAnswerDoesNotWidenWhatAnOwnerLends(t *testing.T) {
 		t.Errorf("calls (-want +got):\n%s", diff)
 	}
 }
+
+// A guest who may not join any more says nothing more either, in a turn that they
+// began when they might, and it does not go on when somebody else wakes it.
+func TestWhoMayNotJoinAnyMoreSaysNothingMore(t *testing.T) {
+	t.Parallel()
+	w, l := shared(t, func(s *setup) { s.policies["pay.cedar"] = needsManager })
+	h, g, b := w.as(host), w.as(guest), w.as(bob)
+	session := h.turn(t, "speaker", "", "note")
+	run := about(g.say(t, "speaker", session, "pay"), "run_id")
+	first, in := h.waiting(t, "asked", "")
+	if err := h.replies(t, first, "note"); err != nil {
+		t.Fatal(err)
+	}
+	h.finished(t, first)
+	open, _ := g.waiting(t, "asked", in)
+	talk, _ := g.waiting(t, "asked", "")
+	l.new()
+
+	w.policy("no.cedar", `@id("no-guests") forbid (principal == User::"acme/guest", action == Action::"join_session", resource);`)
+	if _, err := b.admin().ReloadConfig(b.ctx(t), &behalfv1.ReloadConfigRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, g.replies(t, open, "note"), codes.PermissionDenied, "POLICY_DENIED")
+	k := g.converse(t).open("asked", in)
+	wantError(t, k.end(), codes.NotFound, "NOT_FOUND")
+	if err := g.replies(t, talk, "note"); err != nil {
+		t.Errorf("got %v in a session of their own", err)
+	}
+	g.finished(t, talk)
+	list, err := b.approvals().ListApprovals(b.ctx(t), &behalfv1.ListApprovalsRequest{RunId: run})
+	if err != nil || len(list.GetApprovals()) != 1 {
+		t.Fatalf("got %v, %v, want one question", list, err)
+	}
+	if err := b.decide(t, list.GetApprovals()[0].GetApprovalId(), true); err != nil {
+		t.Fatal(err)
+	}
+	if end := h.finished(t, run).GetRunFinished(); end.GetErrorReason() != behalfv1.ErrorReason_ERROR_REASON_POLICY_DENIED {
+		t.Errorf("got %v, want it to end", end)
+	}
+
+	if diff := gocmp.Diff([]string{"note for guest with crm.read orders.refund"}, l.new()); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+}
