@@ -44,7 +44,7 @@ func (s *Server) openStore(ctx context.Context) error {
 		return fmt.Errorf("audit.journal: %w", err)
 	}
 	s.store, err = store.Open(ctx, store.Config{
-		DSN: s.cfg.Store.DSN, Clock: s.opt.now, Key: key, Witness: s.witness, Journal: s.journal, CheckpointEvery: int64(s.cfg.Audit.CheckpointEvery), Log: s.opt.log,
+		DSN: s.cfg.Store.DSN, Clock: s.opt.now, Key: key, Witness: s.witness, Journal: s.journal, CheckpointEvery: int64(s.cfg.Audit.CheckpointEvery), Retention: s.cfg.Audit.Retention, Log: s.opt.log,
 	})
 	if err != nil {
 		return fmt.Errorf("store.dsn: %w", err)

@@ -46,6 +46,9 @@ func (e Entry) Check() error {
 	if t := e.Record.Tenant; column(t) != t || !utf8.ValidString(t) {
 		return fmt.Errorf("%w: tenant %+q", ErrEntry, t) // it would join another tenant's chain
 	}
+	if e.Record.Action == ActionRemove {
+		return fmt.Errorf("%w: only the log itself removes rows", ErrEntry)
+	}
 	if e.Journal && (len(e.Reserve) > 0 || e.Ask != nil || e.Take != nil) {
 		return fmt.Errorf("%w: a claim cannot be journaled", ErrEntry)
 	}

@@ -24,6 +24,8 @@ type TenantReport struct {
 	Head      Head   // the last row that follows from the first
 	Signed    int64  // the newest row that a checkpoint covers
 	Witnessed int64  // the newest row that a witnessed checkpoint covers
+	Removed   int64  // rows 1 to this were removed by retention, and a signed row says so
+	RemovedAt int64  // when that row was written, in nanoseconds
 	Problem   string // the first thing that is wrong, for a person; empty when nothing is
 }
 
@@ -38,8 +40,12 @@ func (r Report) OK() bool {
 // reads the witness first and the rows last, so that a log which grows meanwhile
 // does not look cut.
 //
+// Rows that retention removed may be missing: a later row, which a checkpoint
+// covers, then says up to where (see Removal). Some of these may still be there, and
+// some go while Verify reads.
+//
 // What it finds: any changed byte of a row, an index column that does not follow
-// from the row's bytes, rows left out, repeated or moved, rows missing before
+// from the row's bytes, other rows left out, repeated or moved, rows missing before
 // the newest checkpoint, and checkpoints that are damaged, left out, replaced or
 // not signed by key.
 func Verify(rows iter.Seq2[Row, error], checkpoints, witness iter.Seq2[[]byte, error], key ed25519.PublicKey) Report {
@@ -65,6 +71,12 @@ type verifier struct {
 type chain struct {
 	TenantReport
 	marks map[int64]mark // sequence -> what was signed about it
+
+	gap       string // the first rows that are not there, for a person; empty: all are
+	before    Head   // of them
+	gone      Head   // the end of the last rows that are not there
+	mayGo     int64  // the newest row that retention may have removed, as a signed row says
+	mayGoTime int64  // when that was said
 }
 
 type mark struct {
@@ -206,11 +218,46 @@ func (c *chain) check(row Row) {
 	case rec.Sequence <= c.Head.Sequence:
 		c.problem("row %d comes after row %d", rec.Sequence, c.Head.Sequence)
 	case rec.Sequence != c.Head.Sequence+1:
-		c.problem("%s missing", span(c.Head.Sequence+1, rec.Sequence-1))
+		c.skip(rec)
 	case rec.PreviousHash != c.Head.Hash:
 		c.problem("row %d does not follow from row %d: it names another hash", rec.Sequence, c.Head.Sequence)
 	default:
-		c.compare(rec.Head())
+		c.accept(rec)
+	}
+}
+
+// skip goes on behind rows that are not there. The first one after names the hash
+// of the last of them; whether they may be gone, finish says.
+func (c *chain) skip(next Record) {
+	if c.gap == "" {
+		c.gap, c.before = span(c.Head.Sequence+1, next.Sequence-1)+" missing", c.Head
+	}
+	c.gone = Head{Sequence: next.Sequence - 1, Hash: next.PreviousHash}
+	if c.compare(c.gone); c.Problem == "" {
+		c.accept(next)
+	}
+}
+
+// accept takes a row that follows from the one before it.
+func (c *chain) accept(rec Record) {
+	c.compare(rec.Head())
+	m, ok := RemovalOf(&rec)
+	if !ok || c.Problem != "" || rec.Sequence > c.Signed || m.Through < c.mayGo || m.Through == c.gone.Sequence && m.Hash != c.gone.Hash {
+		return
+	}
+	c.mayGo, c.mayGoTime = m.Through, rec.Time
+}
+
+// removed says whether the rows that are not there were removed by retention.
+func (c *chain) removed() {
+	switch {
+	case c.gap == "":
+	case c.gone.Sequence <= c.mayGo:
+		c.Removed, c.RemovedAt = c.gone.Sequence, c.mayGoTime
+	case c.Problem == "":
+		c.Problem, c.Head = c.gap, c.before
+	default:
+		c.Problem, c.Head = c.gap+"; "+c.Problem, c.before
 	}
 }
 
@@ -225,6 +272,7 @@ func (c *chain) compare(h Head) {
 func (v *verifier) finish() Report {
 	for _, name := range slices.Sorted(maps.Keys(v.chains)) {
 		c := v.chains[name]
+		c.removed()
 		if c.Signed > c.Head.Sequence {
 			m := c.marks[c.Signed]
 			c.problem("%s missing: checkpoint %d of %s covers them", span(c.Head.Sequence+1, c.Signed), m.checkpoint, clock(m.time))

@@ -18,6 +18,7 @@ type Audit struct {
 	Witness         string                 `yaml:"witness" is:"path" or:"stdout"`      // a file outside the store, or stdout
 	Key             Secret                 `yaml:"key"`                                // Ed25519, of the checkpoints
 	DigestKey       Secret                 `yaml:"digest_key"`                         // of digests and the journal; empty: derived from the key
+	Retention       time.Duration          `yaml:"retention" range:"24h..87600h"`      // rows that are older are removed; absent: none
 	OnUnavailable   string                 `yaml:"on_unavailable" enum:"refuse|journal"`
 	Journal         string                 `yaml:"journal" is:"path"` // a file; empty: beside the store
 	JournalBytes    int                    `yaml:"journal_bytes" range:"65536..1073741824"`

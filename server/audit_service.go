@@ -121,6 +121,7 @@ func verified(tenant string, report audit.Report) *behalfv1.VerifyAuditResponse 
 			continue
 		}
 		out.Records, out.HeadSequence, out.HeadHash, out.CheckpointSequence = t.Rows, t.Head.Sequence, t.Head.Hash, t.Signed
+		out.RemovedSequence = t.Removed
 		if t.Problem != "" {
 			out.Intact = false
 			out.Problems = append(out.Problems, &behalfv1.AuditProblem{Sequence: t.Head.Sequence + 1, Message: t.Problem})

@@ -85,6 +85,9 @@ func (w *writer) load() error {
 		if err := w.loadSigned(); err != nil {
 			return err
 		}
+		if err := w.checkBeginnings(); err != nil {
+			return err
+		}
 		return w.each(func(rows *sql.Rows) error {
 			var k nameKey
 			err := rows.Scan(&k.tenant, &k.name)
@@ -165,10 +168,18 @@ func (w *writer) readSigned(line []byte, found map[string]bool) error {
 // signedByUs refuses a checkpoint that names our key and was not signed with it.
 // One of a former key is Verify's business.
 func (w *writer) signedByUs(line []byte) error {
-	key := w.s.key
 	c, err := audit.ParseCheckpoint(line)
-	if err != nil || key == nil {
+	if err != nil {
 		return err
+	}
+	return w.ours(c)
+}
+
+// ours is signedByUs for a checkpoint that was read.
+func (w *writer) ours(c audit.Checkpoint) error {
+	key := w.s.key
+	if key == nil {
+		return nil
 	}
 	if c.Key == audit.KeyID(key.public) && !c.SignedBy(key.public) {
 		return fmt.Errorf("%w: the signature of checkpoint %d is not ours", ErrDamaged, c.Number)
@@ -185,6 +196,9 @@ func (w *writer) adopt() error {
 	}
 	err := w.transact(func() error {
 		for _, t := range slices.Sorted(maps.Keys(w.unsigned)) {
+			if err := w.checkUnsigned(t); err != nil {
+				return err
+			}
 			w.s.cfg.Log.Warn("store: rows that no checkpoint covers were adopted; a crash leaves such rows", slog.String("tenant", t), slog.Int64("rows", w.unsigned[t]))
 			if err := w.note("adopt_unsigned_rows", t, w.unsigned[t]); err != nil {
 				return err

@@ -26,7 +26,7 @@ type forger struct {
 
 var triggers = []string{
 	"CREATE TRIGGER audit_keeps BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END",
-	"CREATE TRIGGER audit_holds BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END",
+	"CREATE TRIGGER audit_holds BEFORE DELETE ON audit WHEN OLD.sequence > (SELECT coalesce(max(through), 0) FROM removals WHERE tenant = OLD.tenant) BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END",
 }
 
 func forge(t *testing.T, path string, f func(forger)) {

@@ -34,6 +34,7 @@ type Config struct {
 
 	CheckpointEvery    int64         // rows; 0: 1,000
 	CheckpointInterval time.Duration // 0: 10 s
+	Retention          time.Duration // rows whose checkpoint is older are removed; 0: none
 	Journal            *Journal      // where entries go that may, when the log cannot be written; nil: nowhere. The store does not close it.
 
 	Queue int // entries that may wait; 0: 4,096
@@ -198,12 +199,16 @@ func (s *Store) Run(ctx context.Context) error {
 	tick := time.NewTicker(s.cfg.CheckpointInterval)
 	defer tick.Stop()
 	defer s.w.release()
+	defer s.w.rest()
 	for {
 		select {
 		case <-s.queue.wake:
 			s.w.commit(s.drain())
 		case <-tick.C:
 			s.w.tick()
+			s.w.retain()
+		case <-s.w.pause():
+			s.w.retain()
 		case <-ctx.Done():
 			s.refuse()
 			s.w.finish()

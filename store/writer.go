@@ -78,6 +78,8 @@ type writer struct {
 	testimony  []byte            // the same, signed
 	testified  bool              // it is in the store
 
+	retention retention
+
 	witnessed int64    // the newest checkpoint that the witness has
 	telling   *telling // what the witness hangs at; nil: nothing
 

@@ -238,7 +238,7 @@ func (e *evidence) verify(ctx context.Context) (audit.Report, error) {
 func printReport(out io.Writer, r audit.Report) {
 	p := paintFor(out)
 	for _, t := range r.Tenants {
-		state := p.good("unbroken") + signed(t)
+		state := p.good("unbroken") + removed(t) + signed(t)
 		if t.Problem != "" {
 			state = p.bad("BROKEN: " + clean(t.Problem))
 		}
@@ -261,10 +261,18 @@ func signed(t audit.TenantReport) string {
 		return "; no checkpoint covers it yet: a running server signs one within ten seconds, and one when it stops"
 	case t.Witnessed < t.Signed:
 		return fmt.Sprintf("; signed up to row %d, but the witness knows only up to row %d", t.Signed, t.Witnessed)
-	case t.Signed < t.Rows:
+	case t.Signed < t.Head.Sequence:
 		return fmt.Sprintf("; signed and witnessed up to row %d, the rest follows with the next checkpoint", t.Signed)
 	}
 	return fmt.Sprintf("; signed and witnessed up to row %d", t.Signed)
+}
+
+// removed says which rows are not there because the log is kept for so long only.
+func removed(t audit.TenantReport) string {
+	if t.Removed == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; rows 1 to %d were removed by retention, as a signed row of %s says", t.Removed, time.Unix(0, t.RemovedAt).UTC().Format(time.RFC3339))
 }
 
 func count(n int64, what string) string {
@@ -279,7 +287,7 @@ func reportJSON(r audit.Report) map[string]any {
 	tenants := []map[string]any{}
 	for _, t := range r.Tenants {
 		tenants = append(tenants, map[string]any{
-			"tenant": t.Tenant, "rows": t.Rows, "signed": t.Signed, "witnessed": t.Witnessed, "head": t.Head.Hash, "problem": t.Problem,
+			"tenant": t.Tenant, "rows": t.Rows, "signed": t.Signed, "witnessed": t.Witnessed, "head": t.Head.Hash, "problem": t.Problem, "removed": t.Removed,
 		})
 	}
 	return map[string]any{

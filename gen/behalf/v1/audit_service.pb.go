@@ -368,9 +368,12 @@ type VerifyAuditResponse struct {
 	// The newest row that a signed checkpoint covers; 0 when none does.
 	CheckpointSequence int64 `protobuf:"varint,5,opt,name=checkpoint_sequence,json=checkpointSequence,proto3" json:"checkpoint_sequence,omitempty"`
 	// What is wrong, at most 100; empty when intact.
-	Problems      []*AuditProblem `protobuf:"bytes,6,rep,name=problems,proto3" json:"problems,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Problems []*AuditProblem `protobuf:"bytes,6,rep,name=problems,proto3" json:"problems,omitempty"`
+	// Rows 1 to this were removed because they were older than the record is kept,
+	// as a signed row that is still there says; 0 when all rows are there.
+	RemovedSequence int64 `protobuf:"varint,7,opt,name=removed_sequence,json=removedSequence,proto3" json:"removed_sequence,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *VerifyAuditResponse) Reset() {
@@ -443,6 +446,13 @@ func (x *VerifyAuditResponse) GetProblems() []*AuditProblem {
 		return x.Problems
 	}
 	return nil
+}
+
+func (x *VerifyAuditResponse) GetRemovedSequence() int64 {
+	if x != nil {
+		return x.RemovedSequence
+	}
+	return 0
 }
 
 // AuditProblem is one thing that does not fit.
@@ -982,14 +992,15 @@ const file_behalf_v1_audit_service_proto_rawDesc = "" +
 	"\x12QueryAuditResponse\x12.\n" +
 	"\x06record\x18\x01 \x01(\v2\x16.behalf.v1.AuditRecordR\x06record\"B\n" +
 	"\x12VerifyAuditRequest\x12,\n" +
-	"\rfrom_sequence\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\ffromSequence\"\xef\x01\n" +
+	"\rfrom_sequence\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\ffromSequence\"\x9a\x02\n" +
 	"\x13VerifyAuditResponse\x12\x16\n" +
 	"\x06intact\x18\x01 \x01(\bR\x06intact\x12\x18\n" +
 	"\arecords\x18\x02 \x01(\x03R\arecords\x12#\n" +
 	"\rhead_sequence\x18\x03 \x01(\x03R\fheadSequence\x12\x1b\n" +
 	"\thead_hash\x18\x04 \x01(\tR\bheadHash\x12/\n" +
 	"\x13checkpoint_sequence\x18\x05 \x01(\x03R\x12checkpointSequence\x123\n" +
-	"\bproblems\x18\x06 \x03(\v2\x17.behalf.v1.AuditProblemR\bproblems\"D\n" +
+	"\bproblems\x18\x06 \x03(\v2\x17.behalf.v1.AuditProblemR\bproblems\x12)\n" +
+	"\x10removed_sequence\x18\a \x01(\x03R\x0fremovedSequence\"D\n" +
 	"\fAuditProblem\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"\xe6\n" +

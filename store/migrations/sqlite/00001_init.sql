@@ -47,7 +47,9 @@ CREATE INDEX audit_call     ON audit (tenant, loose_call, sequence) WHERE loose_
 CREATE TRIGGER audit_keeps BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END;
 -- +goose StatementEnd
 -- +goose StatementBegin
-CREATE TRIGGER audit_holds BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END;
+CREATE TRIGGER audit_holds BEFORE DELETE ON audit
+    WHEN OLD.sequence > (SELECT coalesce(max(through), 0) FROM removals WHERE tenant = OLD.tenant)
+BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END;
 -- +goose StatementEnd
 
 CREATE TABLE checkpoints (
@@ -241,7 +243,17 @@ CREATE TABLE answers (
 ) STRICT;
 CREATE INDEX answers_created ON answers (created);
 
+-- How far retention removes the rows of each chain. The row of the chain that says
+-- so is what counts; this says which it is.
+CREATE TABLE removals (
+    tenant     TEXT    NOT NULL PRIMARY KEY,
+    through    INTEGER NOT NULL,
+    record     INTEGER NOT NULL, -- audit.sequence
+    checkpoint INTEGER NOT NULL  -- that signed that row; nothing goes before the witness has it
+) STRICT, WITHOUT ROWID;
+
 -- +goose Down
+DROP TABLE removals;
 DROP TABLE answers;
 DROP TABLE pulse;
 DROP TABLE keepers;
