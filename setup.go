@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/config"
@@ -367,7 +368,7 @@ func issuer(c config.Issuer) identity.Issuer {
 	}
 }
 
-func (s *Server) openServer(context.Context) error {
+func (s *Server) openServer(ctx context.Context) error {
 	mode := identity.CertificateRequired
 	if s.cfg.Server.ClientCertificate == "optional" {
 		mode = identity.CertificateOptional
@@ -395,7 +396,7 @@ func (s *Server) openServer(context.Context) error {
 		Transport: server.Transport{
 			Connections: l.ConnectionsPerPeer, Handshakes: l.HandshakesPerSecond, Resets: l.ResetsPerSecond,
 			Streams: uint32(l.StreamsPerConnection), HeaderBytes: uint32(l.HeaderBytes), MessageBytes: l.MessageBytes, ConnectTimeout: l.ConnectTimeout,
-			Idle: l.ConnectionIdle, Age: l.ConnectionAge, Grace: l.ConnectionGrace, Shutdown: l.Shutdown,
+			Idle: l.ConnectionIdle, Age: s.connectionAge(ctx), Grace: l.ConnectionGrace, Shutdown: l.Shutdown,
 		},
 	})
 	if err != nil {
@@ -406,6 +407,24 @@ func (s *Server) openServer(context.Context) error {
 		s.stage("http", s.serveHTTP)
 	}
 	return nil
+}
+
+// connectionAge is that of the config, but no more than our SVID's life: a connection
+// must not be older than the certificate that it was made with can be (SECURITY 3.7).
+// gRPC adds up to a tenth, so that not all come back at once.
+func (s *Server) connectionAge(ctx context.Context) time.Duration {
+	age := cmp.Or(s.cfg.Server.Limits.ConnectionAge, server.ConnectionAge)
+	own, err := s.peers.Own()
+	if err != nil {
+		return age // there is nothing to serve with either
+	}
+	most := own.NotAfter.Sub(own.NotBefore) * 9 / 10
+	if age <= most {
+		return age
+	}
+	s.opt.log.WarnContext(ctx, "server.limits.connection_age is longer than the server's own certificate lives; connections are closed sooner",
+		slog.Duration("connection_age", age), slog.Duration("closed_after", most))
+	return most
 }
 
 // directGates are the gates for direct calls, by the agent in whose name they are

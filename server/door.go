@@ -64,13 +64,17 @@ type socket struct {
 	net.Conn
 	mu   sync.Mutex // guards what follows
 	gone bool
-	left func() // nil until the peer is known, and once it was called
+	left func()      // nil until the peer is known, and once it was called
+	end  *time.Timer // closes what outlives its certificate; nil without one
 }
 
 func (s *socket) Close() error {
 	s.mu.Lock()
 	left := s.left
 	s.left, s.gone = nil, true
+	if s.end != nil {
+		s.end.Stop()
+	}
 	s.mu.Unlock()
 	if left != nil {
 		left()
@@ -78,14 +82,18 @@ func (s *socket) Close() error {
 	return s.Conn.Close()
 }
 
-// holds makes the socket give back a place; false if it is closed already.
-func (s *socket) holds(left func()) bool {
+// holds makes the socket give back a place, and hang up after some time if that is
+// not 0; false if it is closed already.
+func (s *socket) holds(left func(), life time.Duration, hangUp func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.gone {
-		s.left = left
+	if s.gone {
+		return false
 	}
-	return !s.gone
+	if s.left = left; life > 0 {
+		s.end = time.AfterFunc(life, hangUp)
+	}
+	return true
 }
 
 var errTooMany = errors.New("this peer has too many connections")
@@ -102,12 +110,24 @@ func (d *door) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, er
 		_ = conn.Close()
 		return nil, nil, errTooMany
 	}
-	if s, ok := raw.(*socket); !ok || !s.holds(func() { d.peers.Leave(who) }) {
+	leave, hangUp := func() { d.peers.Leave(who) }, func() { _ = conn.Close() }
+	if s, ok := raw.(*socket); !ok || !s.holds(leave, d.life(info), hangUp) {
 		d.peers.Leave(who)
 		_ = conn.Close()
 		return nil, nil, net.ErrClosed
 	}
 	return newFrames(conn, d.limits, d.refused.WithLabelValues("flood").Inc), info, nil
+}
+
+// life is how long a connection may stay: until its certificate ends, and the grace
+// for clients to come back with the next one (SECURITY 3.7). What came over it has
+// ended with the certificate, so there is nothing to wait for. 0: no end.
+func (d *door) life(info credentials.AuthInfo) time.Duration {
+	t, ok := info.(credentials.TLSInfo)
+	if !ok || len(t.State.PeerCertificates) == 0 {
+		return 0
+	}
+	return max(time.Until(t.State.PeerCertificates[0].NotAfter)+d.limits.Grace, 1)
 }
 
 // peerName is the verified SPIFFE ID, or the address where there is none.

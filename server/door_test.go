@@ -117,13 +117,13 @@ func TestWhatComesTooFastIsClosed(t *testing.T) {
 func TestASocketGivesItsPlaceBackOnce(t *testing.T) {
 	left := 0
 	s := &socket{Conn: &at{}}
-	if !s.holds(func() { left++ }) {
+	if !s.holds(func() { left++ }, 0, nil) {
 		t.Fatal("an open socket holds nothing")
 	}
 
 	_, _ = s.Close(), s.Close()
 
-	if left != 1 || s.holds(func() { left++ }) {
+	if left != 1 || s.holds(func() { left++ }, 0, nil) {
 		t.Errorf("the place was given back %d times, want once, and a closed socket holds none", left)
 	}
 }

@@ -57,6 +57,9 @@ type Server struct {
 	grace  time.Duration
 }
 
+// ConnectionAge is how old a connection gets where nothing else is said.
+const ConnectionAge = 30 * time.Minute
+
 // Transport bounds what one connection may cost (SECURITY 9). Zero values take
 // the defaults.
 type Transport struct {
@@ -70,8 +73,10 @@ type Transport struct {
 	ConnectTimeout time.Duration // including the TLS handshake; default 10 s
 	Idle           time.Duration // of a connection without calls; default 5 min
 	Silence        time.Duration // of both sides of a conversation; default 30 min
-	Age            time.Duration // of a connection; default 30 min
-	Grace          time.Duration // for the calls of a connection that is too old; default 1 min
+	Age            time.Duration // of a connection; default ConnectionAge
+	Grace          time.Duration // for the calls of a connection that is too old, and for one whose certificate has ended; default 1 min
+	Ping           time.Duration // of silence, after which a client is asked whether it is there; default 60 s
+	PingTimeout    time.Duration // until it has answered; default 10 s
 	Shutdown       time.Duration // for open calls when the server stops; default 10 s
 }
 
@@ -86,8 +91,10 @@ func (t Transport) withDefaults() Transport {
 	t.ConnectTimeout = cmp.Or(t.ConnectTimeout, 10*time.Second)
 	t.Idle = cmp.Or(t.Idle, 5*time.Minute)
 	t.Silence = cmp.Or(t.Silence, 30*time.Minute)
-	t.Age = cmp.Or(t.Age, 30*time.Minute)
+	t.Age = cmp.Or(t.Age, ConnectionAge)
 	t.Grace = cmp.Or(t.Grace, time.Minute)
+	t.Ping = cmp.Or(t.Ping, time.Minute)
+	t.PingTimeout = cmp.Or(t.PingTimeout, 10*time.Second)
 	t.Shutdown = cmp.Or(t.Shutdown, 10*time.Second)
 	return t
 }
@@ -142,7 +149,7 @@ func (l Transport) options(d *door) []grpc.ServerOption {
 		grpc.ConnectionTimeout(l.ConnectTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionIdle: l.Idle, MaxConnectionAge: l.Age, MaxConnectionAgeGrace: l.Grace,
-			Time: time.Minute, Timeout: 10 * time.Second,
+			Time: l.Ping, Timeout: l.PingTimeout,
 		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 30 * time.Second}),
 		// Unknown methods go through the chain too, which answers after identity.
