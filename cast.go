@@ -138,7 +138,7 @@ func (c *cast) assistant(name string, a config.Agent, offers []config.Handoff) (
 		Name: name, Description: a.Description, Instructions: a.Instructions, Model: c.model(a.Model), ModelLacks: c.lacks(a.Model),
 		Toolbox: box, Handoffs: c.handoffs(offers), Window: window(a.Context), Output: out,
 		MaxToolRounds: a.MaxToolRounds, Reflect: a.Reflect, SummaryFormat: a.Summary,
-		MaxTurns: a.MaxTurns, ParallelCalls: a.ParallelCalls,
+		MaxTurns: a.MaxTurns, ParallelCalls: a.ParallelCalls, MaxToolsPerRun: c.cfg.Runs.MaxToolCalls,
 	}
 	if cfg.ModelLacks.Tools && len(a.Tools) == 0 {
 		cfg.Toolbox = nil // a gate without tools

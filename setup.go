@@ -207,7 +207,7 @@ func (s *Server) openRuns(ctx context.Context) error {
 		Log: s.log, Queue: queue, Index: s.store, Grants: s.store, Voices: s.store, Targets: s.target, Authority: s.authority, Join: s.mayJoin,
 		Hold: s.hold, Resume: s.again, Offline: s.offline, Clock: s.opt.now,
 		Logger: s.opt.log, OfflineMax: s.cfg.Runs.OfflineMax, WorkersPerPerson: s.cfg.Server.Limits.DetachedRunsPerUser,
-		QueuedPerPerson: s.cfg.Server.Limits.QueuedRunsPerUser, SessionsPerPerson: s.cfg.Server.Limits.SessionsPerUser,
+		QueuedPerPerson: s.cfg.Server.Limits.QueuedRunsPerUser, SessionsPerPerson: s.cfg.Server.Limits.SessionsPerUser, MaxTurns: s.cfg.Runs.MaxTurns,
 	})
 	if err != nil {
 		return err

@@ -53,7 +53,7 @@ type AssistantConfig struct {
 
 	MaxTurns         int // of this agent in one run: 8 or what MaxToolRounds needs, at most 1,000
 	ParallelCalls    int // of one reply at the same time: 8
-	MaxToolsPerRun   int // of all agents in one thread: 128
+	MaxToolsPerRun   int // of all agents in one thread: 128, at most 2,000
 	MaxArgumentBytes int // of one call: 64 KiB
 	MaxReplyBytes    int // text and thought of one reply: 8 MiB
 	MaxReplyChunks   int // of one reply: 100,000
@@ -65,7 +65,8 @@ type AssistantConfig struct {
 
 const (
 	maxTurnsCap = 1000
-	maxToolName = 64 // DESIGN 7
+	maxToolsCap = 2000 // SECURITY 9
+	maxToolName = 64   // DESIGN 7
 	maxCallID   = 256
 )
 
@@ -110,6 +111,7 @@ func (c *AssistantConfig) check() error {
 	require(!c.ModelLacks.StructuredOutput || len(c.Output.Schema) == 0, "the model does not support structured output, so its answers can have no schema")
 	require(c.MaxTurns > 0 && c.MaxTurns <= maxTurnsCap, fmt.Sprintf("max turns must be 1 to %d", maxTurnsCap))
 	require(min(c.ParallelCalls, c.MaxToolsPerRun, c.MaxArgumentBytes, c.MaxReplyBytes, c.MaxReplyChunks) > 0, "limits must be positive")
+	require(c.MaxToolsPerRun <= maxToolsCap, fmt.Sprintf("tools per run must be at most %d", maxToolsCap))
 	require(c.MaxToolRounds >= 0, "max tool rounds must not be negative")
 	require(c.MaxToolRounds < c.MaxTurns || c.MaxToolRounds == c.MaxTurns && !c.Reflect, "max turns must be enough for the tool rounds and, to reflect, one more")
 	require(!c.Reflect || c.MaxToolRounds > 0, "to reflect, at least two turns are needed")

@@ -3,6 +3,7 @@ package agents_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"strings"
 	"testing"
@@ -182,5 +183,34 @@ func TestNewAssistantReportsAllProblems(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q in it", err, want)
 		}
+	}
+}
+
+// TestARunMakes128CallsAndNoMore asks for more in one reply.
+func TestARunMakes128CallsAndNoMore(t *testing.T) {
+	var calls []agents.CallRequest
+	for i := range 200 {
+		calls = append(calls, agents.CallRequest{ID: fmt.Sprint("c", i), Tool: "lookup", Arguments: "{}"})
+	}
+	tr := agentstest.Opened()
+	desk := agentstest.Support(t, agents.AssistantConfig{
+		Model: agentstest.Replies(agentstest.Reply{Calls: calls}, agentstest.Reply{Text: "Enough."}), Toolbox: agentstest.NewToolbox(tr, agentstest.Tool{Name: "lookup", Result: "1"}),
+	})
+
+	events, err := agentstest.Run(agentstest.Context(t.Context()), t, desk, tr)
+
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, refused := 0, 0
+	for _, e := range events {
+		if f, ok := e.Body.(agents.ToolCallFinished); ok && !f.Failed {
+			made++
+		} else if ok && f.Reason == string(fault.BudgetExhausted) {
+			refused++
+		}
+	}
+	if made != 128 || refused == 0 {
+		t.Errorf("got %d calls and %d refused, want 128 and the rest refused", made, refused)
 	}
 }

@@ -15,6 +15,8 @@ func TestAssistantRefusesOptionsThatCannotBe(t *testing.T) {
 	schema := json.RawMessage(`{}`)
 	for want, cfg := range map[string]agents.AssistantConfig{
 		"max tool rounds must not be negative":           {MaxToolRounds: -1},
+		"max turns must be 1 to 1000":                    {MaxTurns: 1001},
+		"tools per run must be at most 2000":             {MaxToolsPerRun: 2001},
 		"max turns must be enough for the tool rounds":   {MaxTurns: 2, MaxToolRounds: 2, Reflect: true},
 		"at least two turns are needed":                  {MaxTurns: 1, Reflect: true},
 		"a buffered window needs at least one message":   {Window: agents.Buffered{}},

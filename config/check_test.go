@@ -169,6 +169,30 @@ func TestFederationIsHeldAgainstItsProfile(t *testing.T) {
 	}
 }
 
+func TestLimitsHaveHardCaps(t *testing.T) {
+	for text, want := range map[string]string{
+		"  b: { model: m, instructions: x, max_turns: 64 }\nruns: { max_tool_calls: 2000 }": "",
+		"  b: { model: m, instructions: x, max_turns: 1000 }\nruns: { max_turns: 1000 }":    "",
+		"runs: { max_turns: 1001 }":                           `runs.max_turns: "1001" is out of range`,
+		"runs: { max_turns: 0 }":                              `runs.max_turns: "0" is out of range`,
+		"runs: { max_tool_calls: 2001 }":                      `runs.max_tool_calls: "2001" is out of range`,
+		"  b: { model: m, instructions: x, max_turns: 1001 }": `agents.b.max_turns: "1001" is out of range`,
+		"  b: { model: m, instructions: x, max_turns: 65 }":   "agents.b.max_turns: is more than the 64 turns of any run",
+		"group_chats: { g: { kind: round_robin, participants: [a], max_turns: 20 } }\nruns: { max_turns: 19 }": "group_chats.g.max_turns: is more than the 19 turns",
+	} {
+		file := strings.Replace(minimal, "policy:", text+"\npolicy:", 1)
+
+		_, err := Parse("behalf.yaml", []byte(file), world(nil))
+
+		switch {
+		case want == "" && err != nil:
+			t.Errorf("%s: got %v", text, err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
+	}
+}
+
 func TestNotesSayWhatIsPerhapsNotMeant(t *testing.T) {
 	c := parse(t, `
 server: { http: 0.0.0.0:8080 }

@@ -124,6 +124,8 @@ func (c *Config) defaults(w World) {
 		c.GroupChats[name] = g
 	}
 	set(&c.Audit.CheckpointEvery, 1000)
+	set(&c.Runs.MaxTurns, 64)
+	set(&c.Runs.MaxToolCalls, 128)
 	set(&c.Audit.OnUnavailable, "refuse")
 	set(&c.Audit.JournalBytes, 16<<20)
 	for name, t := range c.Audit.Tenants {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"strconv"
 	"strings"
 	"time"
 )
@@ -61,6 +62,9 @@ type Runs struct {
 	Log        string        `yaml:"log"`
 	Dir        string        `yaml:"dir" is:"path"` // of embedded
 	OfflineMax time.Duration `yaml:"offline_max" range:"1m..720h"`
+	// MaxTurns are those of one run, MaxToolCalls those of one thread of a run.
+	MaxTurns     int `yaml:"max_turns" range:"1..1000"`
+	MaxToolCalls int `yaml:"max_tool_calls" range:"1..2000"`
 }
 
 func (c *checker) operations() {
@@ -71,6 +75,20 @@ func (c *checker) operations() {
 	c.journal()
 	c.store()
 	c.log()
+	for _, name := range names(c.Agents) {
+		c.turns(place("agents").key(name), c.Agents[name].MaxTurns)
+	}
+	for _, name := range names(c.GroupChats) {
+		c.turns(place("group_chats").key(name), c.GroupChats[name].MaxTurns)
+	}
+}
+
+// turns refuses a limit that would never be reached, and be taken for the one that
+// is.
+func (c *checker) turns(p place, most int) {
+	if most > c.Runs.MaxTurns && c.Runs.MaxTurns > 0 {
+		c.bad(p.key("max_turns"), "is more than the "+strconv.Itoa(c.Runs.MaxTurns)+" turns of any run", "raise runs.max_turns too, or take fewer")
+	}
 }
 
 // leastSecret is how long a secret is that nobody can guess.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -50,7 +51,7 @@ func (c *Config) Notes() []Problem {
 	}
 	for _, name := range names(c.GroupChats) {
 		if g := c.GroupChats[name]; g.endless() {
-			note(place("group_chats").key(name), "has no termination and no max_turns, so it goes on for 1000 turns", "say when it is done, or how long it may take")
+			note(place("group_chats").key(name), "has no termination and no max_turns, so it goes on for the "+strconv.Itoa(c.Runs.MaxTurns)+" turns of any run", "say when it is done, or how long it may take")
 		}
 	}
 	ways := map[string]bool{} // whom a participant of any chat can hand off to

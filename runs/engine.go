@@ -60,6 +60,8 @@ type Config struct {
 	QueuedPerPerson int
 	// SessionsPerPerson are those that one person may keep; 0 means 10,000.
 	SessionsPerPerson int
+	// MaxTurns bounds the turns of every run, whatever it asks for; 0 means 64.
+	MaxTurns int
 	// SessionBytes bounds the stored events of a session in which a run may still
 	// begin, and so the memory that a start can take; 0 means 64 MiB. A run that
 	// has begun may go beyond.
@@ -109,6 +111,9 @@ func NewEngine(c Config) (*Engine, error) {
 	}
 	if c.SessionsPerPerson <= 0 {
 		c.SessionsPerPerson = 10_000
+	}
+	if c.MaxTurns <= 0 {
+		c.MaxTurns = 64
 	}
 	if c.SessionBytes <= 0 {
 		c.SessionBytes = 64 << 20

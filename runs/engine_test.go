@@ -29,7 +29,7 @@ func TestAttachedRunShowsWhatItStoresAndItsDeltasInOrder(t *testing.T) {
 		}
 		who := agents.Speaker{Tenant: "acme", Subject: "ana", Name: "ana"}
 		want := []agents.Body{
-			agents.RunStarted{Target: "support", GrantID: "grt_ana", User: who, Scopes: []string{"crm.read"}, Tier: "interactive", Limits: agents.Limits{Timeout: 15 * time.Minute}},
+			agents.RunStarted{Target: "support", GrantID: "grt_ana", User: who, Scopes: []string{"crm.read"}, Tier: "interactive", Limits: agents.Limits{MaxTurns: 64, Timeout: 15 * time.Minute}},
 			agents.Message{Role: agents.RoleUser, Text: "where is my order", Speaker: who},
 			agents.TurnStarted{Turn: 1},
 			agents.TextDelta{Text: "hel"},

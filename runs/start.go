@@ -221,6 +221,9 @@ func (e *Engine) opening(run *Run, spec Spec) []agents.Event {
 	r, who := run.rec, speaker(run.grant)
 	limits := spec.Limits
 	limits.Timeout = e.timeout(limits)
+	if limits.MaxTurns <= 0 || limits.MaxTurns > e.cfg.MaxTurns {
+		limits.MaxTurns = e.cfg.MaxTurns
+	}
 	at := agents.Event{Sequence: run.session.last + 1, Time: e.cfg.Clock().UTC(), RunID: r.RunID, SessionID: r.SessionID}
 	started, workload := at, ""
 	if w := run.grant.Principal().Workload; w != nil {

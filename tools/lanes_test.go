@@ -80,4 +80,12 @@ func TestCallsOfAgentsWaitForALaneAndDirectOnesAreRefused(t *testing.T) {
 	}
 }
 
+func TestAPersonHas16LanesUnlessToldOtherwise(t *testing.T) {
+	for said, want := range map[int]int{0: 16, 3: 3, 100: 100} {
+		if got := tools.NewLanes(said).Limit(); got != want {
+			t.Errorf("%d: got %d, want %d", said, got, want)
+		}
+	}
+}
+
 var errGoneAway = errors.New("gone away")

@@ -124,6 +124,24 @@ func TestLoadBoundsTheNumberOfTenants(t *testing.T) {
 	}
 }
 
+func TestLoadBoundsTheNumberOfPolicies(t *testing.T) {
+	most := func(n int) error {
+		var text strings.Builder
+		for i := range n {
+			fmt.Fprintf(&text, "@id(\"p%d\") permit (principal, action, resource);\n", i)
+		}
+		_, err := Load(deskConfig(map[string]string{"a.cedar": text.String()}))
+		return err
+	}
+
+	if err := most(maxPolicies + 1); err == nil || !strings.Contains(err.Error(), "10001 policies; at most 10000") {
+		t.Errorf("got %v", err)
+	}
+	if err := most(maxPolicies); err != nil {
+		t.Errorf("got %v for as many as there may be", err)
+	}
+}
+
 func TestLoadPassesOverHiddenAndForeignFiles(t *testing.T) {
 	set := loadFiles(t, map[string]string{"a.cedar": permitAll, "README.md": "x", "..data/a.cedar": permitAll, "tenants/acme/.x/a.cedar": "?"})
 
