@@ -3,6 +3,7 @@ package interceptors
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -195,5 +196,38 @@ func TestALibraryNeverSeesAMethodThatACallerInvented(t *testing.T) {
 
 	if seen != 1 {
 		t.Errorf("the library saw %d methods, want the one that exists", seen)
+	}
+}
+
+// TestEveryMethodHasTheDeadlineOfItsClass lists the RPCs whose class is not the plain
+// one (SECURITY 5.1; docs/adr/0011): a new RPC is a unary call or a stream, unless it
+// is put here.
+func TestEveryMethodHasTheDeadlineOfItsClass(t *testing.T) {
+	l := Limits{}.withDefaults()
+	waits, endlessly := []string{"/behalf.v1.AgentService/RunAgent", "/behalf.v1.GroupChatService/RunGroupChat"}, []string{"/behalf.v1.ConversationService/Converse"}
+	methods := 0
+	for _, s := range services() {
+		for i := range s.Methods().Len() {
+			m := s.Methods().Get(i)
+			methods++
+			name := fmt.Sprintf("/%s/%s", s.FullName(), m.Name())
+			rule := declared(m)
+			c := &call{method: name, rule: rule, stream: m.IsStreamingClient() || m.IsStreamingServer(), both: m.IsStreamingClient() && m.IsStreamingServer()}
+			want := l.UnaryDeadline
+			switch {
+			case slices.Contains(waits, name):
+				want = l.RunDeadline
+			case slices.Contains(endlessly, name):
+				want = endless
+			case c.stream:
+				want = l.StreamLife
+			}
+			if got := life(c, l); rule == nil || got != want {
+				t.Errorf("%s: got %v, want %v", name, got, want)
+			}
+		}
+	}
+	if methods < 30 {
+		t.Errorf("found %d methods", methods)
 	}
 }
