@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -136,6 +137,78 @@ func TestNoInitAndOneExit(t *testing.T) {
 	if exits > 1 {
 		t.Errorf("os.Exit is called in %d places, want 1 (cmd/behalf/main.go): elsewhere it skips what was deferred.", exits)
 	}
+}
+
+// binders may bind a grant to a context, and so say for whom what follows acts.
+var binders = map[string]string{
+	"identity":          "a child grant, which only narrows",
+	"interceptors":      "the caller's, which the chain has verified",
+	"runs":              "the one that a run was begun with, and its person's when they come back",
+	"server":            "a conversation's, as its chain bound it, for its next turn; and of a dry run, which does nothing",
+	"agents/team":       "the one that a participant was given, on the goroutine on which it speaks",
+	"agents/agentstest": "of tests",
+}
+
+// makers may make a grant of a principal. Whoever is not among the binders only asks
+// policy about it.
+var makers = map[string]string{
+	"interceptors":      "the caller's",
+	"runs":              "one that the store kept",
+	"server":            "of a dry run",
+	".":                 "of a dry run without a server, and the record of a delegation",
+	"policy/lifecycle":  "of authors' cases and of what is on record",
+	"policy/policytest": "of tests",
+	"agents/agentstest": "of tests",
+}
+
+// TestOnlyTheChainAndRunsSayForWhomWeAct holds SECURITY 4.1: nobody else can put
+// an identity into a context.
+func TestOnlyTheChainAndRunsSayForWhomWeAct(t *testing.T) {
+	for name, may := range map[string]map[string]string{"WithGrant": binders, "Root": makers} {
+		seen := map[string]bool{}
+		for _, p := range load(t) {
+			for _, file := range p.GoFiles {
+				if uses(t, file, p.PkgPath == module+"/identity", name) {
+					seen[folder(p.PkgPath)] = true
+				}
+			}
+		}
+		for dir := range seen {
+			if may[dir] == "" && dir != "identity" {
+				t.Errorf("%s calls identity.%s: only %v may. Take the grant that the context has, or a child of it.", dir, name, slices.Sorted(maps.Keys(may)))
+			}
+		}
+		for dir := range may {
+			if !seen[dir] {
+				t.Errorf("%s does not call identity.%s any more: take it from the list.", dir, name)
+			}
+		}
+	}
+}
+
+// uses reports whether a file names identity's function, as its value or to call it.
+func uses(t *testing.T, file string, own bool, name string) (found bool) {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatalf("parse %s: %v", file, err)
+	}
+	ast.Inspect(f, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.SelectorExpr:
+			x, ok := n.X.(*ast.Ident)
+			found = found || ok && x.Name == "identity" && n.Sel.Name == name
+		case *ast.CallExpr:
+			id, ok := n.Fun.(*ast.Ident)
+			found = found || own && ok && id.Name == name
+		case *ast.ImportSpec:
+			if n.Path.Value == `"`+module+`/identity"` && n.Name != nil {
+				t.Errorf("%s imports identity under another name, which hides who uses what of it", file)
+			}
+		}
+		return true
+	})
+	return found
 }
 
 func inspect(t *testing.T, file string, f *ast.File) (exits int) {
