@@ -5,10 +5,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/behalf-dev/behalf/config"
 	"github.com/behalf-dev/behalf/interceptors"
 	"github.com/behalf-dev/behalf/policy"
 )
@@ -124,6 +126,57 @@ func TestEveryFailureInTheGuideIsShownByATestThatThereIs(t *testing.T) {
 	if rows < 4*len(failureParts) {
 		t.Errorf("found %d rows: is it still a table?", rows)
 	}
+}
+
+// TestEveryLimitInTheGuideIsTheConfigsAndShownByATest holds the table of limits
+// against the keys that there are, what they take, and the tests that there are.
+func TestEveryLimitInTheGuideIsTheConfigsAndShownByATest(t *testing.T) {
+	there, caps := testNames(t), limitCaps()
+	_, section, _ := strings.Cut(page(t, "docs/operating.md"), "\n## Limits\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	rows := 0
+	for line := range strings.Lines(section) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 7 || strings.HasPrefix(line, "| limit") || strings.HasPrefix(line, "|---") {
+			continue
+		}
+		rows++
+		what, key, most := strings.TrimSpace(cells[1]), strings.Trim(cells[2], " `"), strings.TrimSpace(cells[4])
+		if limit, ok := caps[key]; key != "" && (!ok || limit != most) {
+			t.Errorf("%s: the guide says that %q takes at most %q, the config %q", what, key, most, limit)
+		}
+		delete(caps, key)
+		shown := regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(cells[5], -1)
+		if len(shown) == 0 || strings.TrimSpace(cells[3]) == "" {
+			t.Errorf("%s: has no default, or names no test", what)
+		}
+		for _, m := range shown {
+			if !there[m[1]] {
+				t.Errorf("%s: there is no %s", what, m[1])
+			}
+		}
+	}
+	delete(caps, "server.limits.shutdown") // of the server, not of a caller
+	delete(caps, "runs.offline_max")       // of a permission
+	for key := range caps {
+		t.Errorf("the guide's table of limits lacks %s", key)
+	}
+	if rows < 30 {
+		t.Errorf("found %d rows: is it still a table?", rows)
+	}
+}
+
+// limitCaps are the keys that bound something, with the most that they take.
+func limitCaps() map[string]string {
+	out := map[string]string{}
+	for section, of := range map[string]reflect.Type{"server.limits.": reflect.TypeFor[config.Limits](), "runs.": reflect.TypeFor[config.Runs]()} {
+		for f := range of.Fields() {
+			if _, most, ok := strings.Cut(f.Tag.Get("range"), ".."); ok {
+				out[section+f.Tag.Get("yaml")] = most
+			}
+		}
+	}
+	return out
 }
 
 // testNames are those of all tests of the module.
