@@ -4,16 +4,17 @@
 // Each mutant is a few lines of data in a *.yaml file of this folder: which
 // guarantee it breaks and where that is written, the old text and the new, and
 // the tests that must catch it. The working tree is never touched: the new text is
-// laid over the old with `go test -overlay`.
+// laid over the old with `go test -overlay`, that of all mutants at once, and each
+// run of the tests is told which of them to be.
 //
 //	go run ./build/mutants              all of them, some minutes
 //	go run ./build/mutants -only NAME   those whose name or file contains NAME, or one of NAME,NAME
-//	go run ./build/mutants -area AREA   those of one file of this folder: audit, gate, identity, policy, rpc, runs
+//	go run ./build/mutants -area AREA   those of one file of this folder: audit, gate, identity, policy, rpc, runs, together
 //	go run ./build/mutants -list        what there is, without running anything
 //	go run ./build/mutants -json        for machines
 //
-// First the tests must pass as they are. Then each mutant is built and its tests
-// run until one fails; that one caught it. What can be wrong:
+// First the tests must pass as they are. Then they are run as each mutant until
+// one fails; that one caught it. What can be wrong:
 //
 //   - survived: no test failed. Nothing holds that guarantee; write the test.
 //   - does not apply: the old text is not there exactly once, or a test that

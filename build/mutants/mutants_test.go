@@ -4,10 +4,13 @@ import (
 	"errors"
 	"go/ast"
 	"go/parser"
+	"go/token"
 	"go/types"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -189,17 +192,72 @@ func TestANewTextMustCompile(t *testing.T) {
 	}
 }
 
-// A mutant that a test notices, one that none does, and one that is no Go, in the
-// smallest package that there is.
+// The way in which functions are called is kept, whatever they look like.
+func TestMutantsAreWovenIntoEveryKindOfFunction(t *testing.T) {
+	dir := t.TempDir()
+	const src = "package p\n\ntype t struct{}\n\n" +
+		"func (t) method(a, b int, _ string) (n int, err error) { n = a - b; return }\n" +
+		"func (*t) silent(...int) { println(1) }\n" +
+		"func list(a int, more ...string) []string { return more[a:] }\n" +
+		"func of[T any](v T) T { return v }\n" +
+		"const most = 3\n"
+	if err := os.WriteFile(filepath.Join(dir, "p.go"), []byte(src), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := newCloth([]byte(src))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[[2]string]bool{
+		{"a - b", "b - a"}: true, {"println(1)", "println(2)"}: true, {"more[a:]", "more"}: true, {"more[a:]", "nil"}: true,
+		{"return v", "panic(v)"}: false, {"most = 3", "most = 4"}: false, {"a, b int", "b, a int"}: false,
+	} {
+		if got := c.add(&Mutant{Name: text[1], File: "p.go", Old: text[0], New: text[1]}, dir); got != want {
+			t.Errorf("%q for %q: woven %v, want %v", text[1], text[0], got, want)
+		}
+	}
+
+	set := token.NewFileSet()
+	file, err := parser.ParseFile(set, "p.go", string(c.text())+"\nvar mutant__ string\n", 0)
+	if err == nil {
+		_, err = new(types.Config).Check("p", set, []*ast.File{file}, nil)
+	}
+	if err != nil {
+		t.Errorf("%v:\n%s", err, c.text())
+	}
+	for _, mutant := range []string{"b - a", "println(2)", "more", "nil"} {
+		if !strings.Contains(string(c.text()), "case "+strconv.Quote(mutant)) {
+			t.Errorf("nothing asks for %q:\n%s", mutant, c.text())
+		}
+	}
+}
+
+// A mutant that a test notices, and one that none does, in one program; one that
+// has to be built alone, and one that is no Go; in the smallest package that there is.
 func TestMutantsAreTried(t *testing.T) {
-	for text, want := range map[string]Verdict{"d > len(w)": Caught, "len(w) > d": Survived, "d < w": Broken, "d < len(w)": Rotten} {
-		t.Run(string(want), func(t *testing.T) {
-			t.Parallel()
-			l := &lab{root: root, dir: t.TempDir(), limit: 30 * time.Second}
-			m := Mutant{Name: "typo", File: "internal/typo/typo.go", Old: "d < len(w)", New: text, In: []string{"internal/typo"}, Run: "TestMeant"}
-			if got := l.try(t.Context(), &m); got.Verdict != want {
-				t.Errorf("got %+v, want %s", got, want)
-			}
-		})
+	mutant := func(name, old, text string) Mutant {
+		return Mutant{Name: name, File: "internal/typo/typo.go", Old: old, New: text, In: []string{"internal/typo"}, Run: "TestMeant"}
+	}
+	all := []Mutant{mutant("caught", "d < len(w)", "d > len(w)"), mutant("survived", "d < len(w)", "len(w) > d"), mutant("rotten", "not there", "x")}
+	l := &lab{root: root, dir: t.TempDir(), limit: 30 * time.Second}
+	if err := l.sound(t.Context(), all); err != nil {
+		t.Fatal(err)
+	}
+	alone := &lab{root: root, dir: t.TempDir(), limit: 30 * time.Second}
+
+	for name, c := range map[string]struct {
+		l    *lab
+		m    Mutant
+		want Verdict
+	}{
+		"caught": {l, all[0], Caught}, "survived": {l, all[1], Survived}, "gone": {l, all[2], Rotten},
+		"alone": {alone, all[0], Caught}, "no Go": {alone, mutant("broken", "d < len(w)", "d < w"), Broken},
+	} {
+		if got := c.l.try(t.Context(), &c.m); got.Verdict != c.want {
+			t.Errorf("%s: got %+v, want %s", name, got, c.want)
+		}
+	}
+	if !l.woven["caught"] || !l.woven["survived"] || l.woven["rotten"] {
+		t.Errorf("got %v woven, want those that apply", l.woven)
 	}
 }

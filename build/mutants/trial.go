@@ -40,13 +40,16 @@ type Result struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// lab builds and runs tests of a tree of which one file is replaced. Its methods
-// may be called by several goroutines.
+// lab builds and runs tests of a tree of which some files are replaced. When it is
+// sound, try may be called by several goroutines.
 type lab struct {
 	root  string        // of the project
 	dir   string        // for files of its own
 	limit time.Duration // of the tests of one folder
 	made  atomic.Int64
+
+	programs map[string]string // the tests of a folder, with the mutants of woven in them
+	woven    map[string]bool   // by name
 }
 
 // try sees whether the suite notices a mutant.
@@ -66,6 +69,19 @@ func (l *lab) judge(ctx context.Context, m *Mutant) (v Verdict, by, cause string
 	if err != nil {
 		return Rotten, "", err.Error()
 	}
+	if !l.woven[m.Name] {
+		return l.alone(ctx, m, text)
+	}
+	for _, dir := range m.In {
+		if test := l.run(ctx, dir, l.programs[dir], m.Run, m.Name); test != "" {
+			return Caught, dir + " " + test, ""
+		}
+	}
+	return Survived, "", ""
+}
+
+// alone judges a mutant that has to be built by itself.
+func (l *lab) alone(ctx context.Context, m *Mutant, text []byte) (v Verdict, by, cause string) {
 	overlay, err := l.overlay(m.File, text)
 	if err != nil {
 		return Rotten, "", err.Error()
@@ -75,7 +91,7 @@ func (l *lab) judge(ctx context.Context, m *Mutant) (v Verdict, by, cause string
 		if err != nil {
 			return Broken, "", err.Error()
 		}
-		test := l.run(ctx, dir, program, m.Run)
+		test := l.run(ctx, dir, program, m.Run, "")
 		_ = os.Remove(program) // they are large
 		if test != "" {
 			return Caught, dir + " " + test, ""
@@ -118,10 +134,10 @@ func (l *lab) build(ctx context.Context, dir, overlay string) (string, error) {
 	return out, nil
 }
 
-// run runs tests until one fails, and names it; empty: none did.
-func (l *lab) run(ctx context.Context, dir, program, pattern string) string {
+// run runs tests as a mutant until one fails, and names it; empty: none did.
+func (l *lab) run(ctx context.Context, dir, program, pattern, mutant string) string {
 	cmd := exec.CommandContext(ctx, program, "-test.run="+pattern, "-test.count=1", "-test.failfast", "-test.timeout="+l.limit.String()) //nolint:gosec // it was built here
-	cmd.Dir = filepath.Join(l.root, dir)
+	cmd.Dir, cmd.Env = filepath.Join(l.root, dir), append(os.Environ(), chooser+"="+mutant)
 	cmd.WaitDelay = 10 * time.Second
 	said, err := cmd.CombinedOutput()
 	if err == nil || ctx.Err() != nil {
@@ -161,21 +177,49 @@ func shorten(said []byte) string {
 	return text[:min(len(text), 300)]
 }
 
-// sound sees that the tests pass as they are, all that any of the mutants counts
-// on and no others.
+// sound builds the tests with all mutants in them, and sees that they pass when it
+// is to be none: all that any of the mutants counts on and no others.
 func (l *lab) sound(ctx context.Context, all []Mutant) error {
+	if err := l.together(ctx, all); err != nil {
+		return err
+	}
 	for _, dir := range folders(all) {
-		program, err := l.build(ctx, dir, "")
-		if err != nil {
-			return err
-		}
-		test := l.run(ctx, dir, program, patterns(all, dir))
-		_ = os.Remove(program)
+		test := l.run(ctx, dir, l.programs[dir], patterns(all, dir), "")
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
 		if test != "" {
 			return fmt.Errorf("%s %s fails without any mutant", dir, test)
+		}
+	}
+	return nil
+}
+
+// together builds the tests of all folders. When the mutants do not compile in one
+// program, one of them does not at all: each is then built alone, to find it.
+func (l *lab) together(ctx context.Context, all []Mutant) error {
+	w, err := l.weave(all)
+	if err != nil {
+		return err
+	}
+	overlay, err := w.overlay(l)
+	if err != nil {
+		return err
+	}
+	l.woven = w.has
+	if err = l.programsOf(ctx, all, overlay); err == nil || ctx.Err() != nil {
+		return err
+	}
+	say("they do not compile together, so each is built alone: %v", err)
+	l.woven = nil
+	return l.programsOf(ctx, all, "")
+}
+
+func (l *lab) programsOf(ctx context.Context, all []Mutant, overlay string) (err error) {
+	l.programs = map[string]string{}
+	for _, dir := range folders(all) {
+		if l.programs[dir], err = l.build(ctx, dir, overlay); err != nil {
+			return err
 		}
 	}
 	return nil
