@@ -175,6 +175,21 @@ func (a *admin) Reload(ctx context.Context) (policyRevision, configRevision stri
 	return set.Revision(), a.s.cfg.Revision(), nil
 }
 
+// Knows says whether a tool, agent or group chat that a lock names is configured.
+// An agent that works elsewhere has any name, so for agents it is a hint.
+func (a *admin) Knows(t policy.LockTarget) bool {
+	switch t.Kind {
+	case policy.LockTool:
+		_, ok := a.s.registry.Descriptor(t.ID)
+		return ok
+	case policy.LockAgent:
+		_, agent := a.s.cfg.Agents[t.ID]
+		_, chat := a.s.cfg.GroupChats[t.ID]
+		return agent || chat
+	}
+	return true
+}
+
 func (a *admin) Status(ctx context.Context, tenant string) (server.Status, error) {
 	head, err := (&auditLog{a.s}).head(ctx, tenant)
 	if err != nil {

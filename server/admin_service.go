@@ -26,6 +26,8 @@ type Admin interface {
 	Lock(ctx context.Context, l policy.Lock) (policy.Lock, error)
 	Unlock(ctx context.Context, t policy.LockTarget, tenant string) error
 	Locks() []policy.Lock
+	// Knows says whether what a lock names is configured; true for what is not.
+	Knows(t policy.LockTarget) bool
 }
 
 // Status is the process as an operator sees it.

@@ -39,7 +39,7 @@ func (s *adminService) Lock(ctx context.Context, r *behalfv1.LockRequest) (*beha
 	if lock, err = s.admin.Lock(ctx, lock); err != nil {
 		return nil, err
 	}
-	return &behalfv1.LockResponse{Lock: s.lock(g, lock)}, nil
+	return &behalfv1.LockResponse{Lock: s.lock(g, lock), UnknownName: !s.admin.Knows(target)}, nil
 }
 
 // Unlock lifts a lock.

@@ -46,7 +46,7 @@ func lockCommand() *cobra.Command {
 			}
 			return behalfv1.NewAdminServiceClient(conn).Lock(c.Context(), &behalfv1.LockRequest{Target: target, Reason: reason, ExpiresAt: end})
 		},
-		func(r *behalfv1.LockResponse) [][]string { return lockRows([]*behalfv1.Lock{r.GetLock()}) })
+		lockedRows)
 	c.Flags().StringVar(&reason, "reason", "", "why, for the record and for whoever asks")
 	c.Flags().StringVar(&until, "until", "", "when it ends by itself, e.g. 2030-01-31T18:00:00Z")
 	c.Flags().DurationVar(&lasts, "for", 0, "how long it lasts, e.g. 2h; without it or --until: until unlock")
@@ -54,6 +54,16 @@ func lockCommand() *cobra.Command {
 	c.Long = "Stops somebody or something at once: calls are refused with PRINCIPAL_LOCKED, open streams and runs end. It stays so over a\nrestart, until `behalf unlock` or its end.\n\n" + lockTargets + "\n\nNeeds a person whom a policy permits lock."
 	c.Example = "  behalf lock user acme/alice --reason 'stolen laptop' --as bob\n  behalf lock tool refund_order --reason 'wrong amounts' --for 2h --as bob"
 	return c
+}
+
+// lockedRows says that the lock is there, and loudly if it may stop nothing.
+func lockedRows(r *behalfv1.LockResponse) [][]string {
+	rows := lockRows([]*behalfv1.Lock{r.GetLock()})
+	if r.GetUnknownName() {
+		kind, name := nameOf(r.GetLock().GetTarget())
+		rows = append(rows, []string{""}, []string{fmt.Sprintf("CAREFUL: no %s %q is configured, so this stops nothing now. If it is misspelt: behalf unlock %s %s, and lock the right one.", kind, name, kind, name)})
+	}
+	return rows
 }
 
 func unlockCommand() *cobra.Command {

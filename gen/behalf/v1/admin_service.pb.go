@@ -552,7 +552,10 @@ func (x *LockRequest) GetExpiresAt() *timestamppb.Timestamp {
 type LockResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The lock.
-	Lock          *Lock `protobuf:"bytes,1,opt,name=lock,proto3" json:"lock,omitempty"`
+	Lock *Lock `protobuf:"bytes,1,opt,name=lock,proto3" json:"lock,omitempty"`
+	// Set if no tool, or no agent or group chat, of this name is configured here. The
+	// lock is in force all the same, for what comes later; look at the spelling.
+	UnknownName   bool `protobuf:"varint,2,opt,name=unknown_name,json=unknownName,proto3" json:"unknown_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -592,6 +595,13 @@ func (x *LockResponse) GetLock() *Lock {
 		return x.Lock
 	}
 	return nil
+}
+
+func (x *LockResponse) GetUnknownName() bool {
+	if x != nil {
+		return x.UnknownName
+	}
+	return false
 }
 
 // UnlockRequest says what to let go.
@@ -1612,9 +1622,10 @@ const file_behalf_v1_admin_service_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05 \x01(\x80 R\x06reason\x129\n" +
 	"\n" +
-	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"3\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"V\n" +
 	"\fLockResponse\x12#\n" +
-	"\x04lock\x18\x01 \x01(\v2\x0f.behalf.v1.LockR\x04lock\"h\n" +
+	"\x04lock\x18\x01 \x01(\v2\x0f.behalf.v1.LockR\x04lock\x12!\n" +
+	"\funknown_name\x18\x02 \x01(\bR\vunknownName\"h\n" +
 	"\rUnlockRequest\x125\n" +
 	"\x06target\x18\x01 \x01(\v2\x15.behalf.v1.LockTargetB\x06\xbaH\x03\xc8\x01\x01R\x06target\x12 \n" +
 	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x06reason\"\x10\n" +
