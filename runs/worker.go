@@ -243,6 +243,20 @@ func (e *Engine) recover(ctx context.Context) error {
 	return nil
 }
 
+// recoverOlder indexes a run that is not its session's newest: how it ended is in the
+// log. One that is not there never began, or its session was deleted.
+func (e *Engine) recoverOlder(ctx context.Context, x *execution, rec RunRecord) error {
+	st, err := e.status(ctx, Key{rec.Tenant, rec.SessionID}, rec.RunID)
+	if err != nil {
+		return err
+	}
+	if st.RunID != rec.RunID || st.Open() {
+		return e.cfg.Index.UpdateRunState(ctx, rec.Tenant, rec.RunID, StateCancelled, agents.StopCancelled)
+	}
+	x.indexAs(st.State(), st.Finished.StopReason)
+	return nil
+}
+
 func (e *Engine) recoverRun(ctx context.Context, rec RunRecord) error {
 	s, err := e.load(ctx, Key{rec.Tenant, rec.SessionID})
 	if err != nil {
@@ -251,8 +265,8 @@ func (e *Engine) recoverRun(ctx context.Context, rec RunRecord) error {
 	x := e.execution(rec, identity.Grant{}, nil, s)
 	x.base = ctx
 	switch {
-	case s.status.RunID != rec.RunID: // it never began, or its session was deleted
-		return e.cfg.Index.UpdateRunState(ctx, rec.Tenant, rec.RunID, StateCancelled, agents.StopCancelled)
+	case s.status.RunID != rec.RunID:
+		return e.recoverOlder(ctx, x, rec)
 	case !s.status.Open():
 		x.indexState()
 		return nil

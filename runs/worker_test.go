@@ -336,6 +336,14 @@ func TestAttachedRunOfADeadProcessIsCancelled(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	older := first.start(t, ana(t), "")
+	collect(older.Events(t.Context()))
+	newer := first.start(t, ana(t), older.SessionID)
+	collect(newer.Events(t.Context()))
+	if err := first.index.UpdateRunState(t.Context(), "acme", older.ID, runs.StateRunning, ""); err != nil {
+		t.Fatal(err)
+	}
+
 	second := newDesk(t, log, talker, func(c *runs.Config) { c.Index, c.Grants = first.index, first.index })
 	own := second.start(t, ana(t), "")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -348,7 +356,7 @@ func TestAttachedRunOfADeadProcessIsCancelled(t *testing.T) {
 		name string
 		run  *runs.Run
 		want string
-	}{{"orphan", orphan, runs.StateCancelled}, {"waiting", waiting, runs.StateWaiting}, {"done", done, runs.StateFinished}, {"own", own, runs.StateRunning}} {
+	}{{"orphan", orphan, runs.StateCancelled}, {"waiting", waiting, runs.StateWaiting}, {"done", done, runs.StateFinished}, {"older", older, runs.StateFinished}, {"own", own, runs.StateRunning}} {
 		if s := second.state(t, c.run); s != c.want {
 			t.Errorf("%s is %s, want %s", c.name, s, c.want)
 		}

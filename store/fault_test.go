@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/behalf-dev/behalf/audit"
+	"github.com/behalf-dev/behalf/runs"
 	"github.com/behalf-dev/behalf/store"
 	"github.com/behalf-dev/behalf/store/storetest"
 	"go.uber.org/goleak"
@@ -177,6 +178,45 @@ func TestFullDiskFailsTheReceiptsAndNothingElse(t *testing.T) {
 		}
 	}
 	storetest.Verify(t, s.Reader)
+}
+
+// Nobody waits for the state of a run, so nobody would say it again.
+func TestAStateThatCouldNotBeStoredIsStoredLater(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "behalf.db")
+	s := fill(t, store.Config{DSN: "sqlite://" + path}, 1)
+	run := runs.RunRecord{Tenant: "acme", RunID: "run_1", SessionID: "ses_1", Owner: runs.Owner{Issuer: "i", Subject: "ann"}, Target: "a", State: runs.StateRunning, Created: 1}
+	session := runs.SessionRecord{Tenant: "acme", SessionID: "ses_1", Owner: run.Owner, Target: "a", Created: 1}
+	if err := s.Begin(t.Context(), session, run, nil, runs.Room{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.UpdateRunState(t.Context(), "acme", "run_1", runs.StateFailed, "failed"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Append(audit.Entry{Record: storetest.Sample("acme", "run/2")}).Wait(t.Context()); err == nil {
+		t.Fatal("the row was stored nowhere")
+	}
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+
+	for n := range 2 { // the first commit that succeeds has the state stored with the next
+		if err := s.Append(audit.Entry{Record: storetest.Sample("acme", fmt.Sprint("run/", 3+n))}).Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	again := opened(t, store.Config{DSN: "sqlite://" + path})
+	defer func() { _ = again.Close() }()
+	left, err := again.OpenRuns(t.Context())
+	if err != nil || len(left) > 0 {
+		t.Errorf("got %v, %v as open, want the run failed", left, err)
+	}
 }
 
 func TestDeletedDatabaseIsNotWrittenTo(t *testing.T) {

@@ -25,6 +25,7 @@ type queue struct {
 	armed  bool   // the timer runs
 	closed bool
 	states map[nameKey]*runState // that are in jobs or being committed
+	owed   []*job                // states whose commit failed
 }
 
 func newQueue(limit int) *queue {
@@ -140,6 +141,30 @@ func (q *queue) forget(s *runState) {
 	defer q.mu.Unlock()
 	if q.states[s.run] == s {
 		delete(q.states, s.run)
+	}
+}
+
+// owe keeps the state of a run whose commit failed, until one succeeds: nobody waits
+// for it, so nobody would say it again. Of more than limit runs the others are found
+// by the next start.
+func (q *queue) owe(j *job) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.states[j.state.run] == j.state && len(q.owed) < q.limit {
+		q.owed = append(q.owed, j)
+	}
+}
+
+// pay queues what is owed, unless a later state has come.
+func (q *queue) pay() {
+	q.mu.Lock()
+	owed := q.owed
+	q.owed = nil
+	q.mu.Unlock()
+	for _, j := range owed {
+		if q.pending(j.state.run) == j.state {
+			_ = q.put(&job{state: j.state}) // if it is closed, the next start finds out
+		}
 	}
 }
 

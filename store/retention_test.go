@@ -227,7 +227,7 @@ func TestACrashWhileRowsGoLeavesALogThatVerifiesAndGoesOn(t *testing.T) {
 		a := newAging(t)
 		a.calls(t, "acme", 2000)
 		time.Sleep(2*day + time.Millisecond) // just after a tick
-		crashed := map[int64]string{} // by how many rows were left
+		crashed := map[int64]string{}        // by how many rows were left
 		for range 3 * 60 * 60 {
 			r := storetest.Verify(t, a.Reader)
 			if n := r.Tenants[0].Rows; crashed[n] == "" {
@@ -312,8 +312,11 @@ func TestALossThatRetentionDidNotMakeIsFound(t *testing.T) {
 		return *r
 	}
 	for name, f := range map[string]func(forger){
-		"the next row":                        func(g forger) { g.do("DELETE FROM audit WHERE sequence = 21") },
-		"the next rows, and the table says":   func(g forger) { g.do("DELETE FROM audit WHERE sequence <= 23"); g.do("UPDATE removals SET through = 23") },
+		"the next row": func(g forger) { g.do("DELETE FROM audit WHERE sequence = 21") },
+		"the next rows, and the table says": func(g forger) {
+			g.do("DELETE FROM audit WHERE sequence <= 23")
+			g.do("UPDATE removals SET through = 23")
+		},
 		"the row that says what was removed":  func(g forger) { g.do("DELETE FROM audit WHERE sequence = (SELECT record FROM removals)") },
 		"all rows":                            func(g forger) { g.do("DELETE FROM audit"); g.do("DELETE FROM removals") },
 		"more, with a removal that is forged": func(g forger) { forged(g, 23); g.do("DELETE FROM audit WHERE sequence <= 23") },

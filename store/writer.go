@@ -150,6 +150,7 @@ func (w *writer) commit(jobs []*job) {
 	}
 	if wrote {
 		w.s.failing.Store(false)
+		w.s.queue.pay()
 	}
 	for _, j := range jobs {
 		w.settle(j, nil)
@@ -168,7 +169,10 @@ func (w *writer) fail(jobs []*job, err error) {
 }
 
 func (w *writer) settle(j *job, err error) {
-	if j.state != nil {
+	switch {
+	case j.state != nil && err != nil:
+		w.s.queue.owe(j)
+	case j.state != nil:
 		w.s.queue.forget(j.state)
 	}
 	if j.begun.Load() == withdrawn {
