@@ -9,8 +9,10 @@ import (
 )
 
 func TestNobodyApprovesTheirOwnCallUnderAnotherName(t *testing.T) {
-	a := &audit.Approval{Tenant: "acme", Requester: audit.User{Issuer: "https://idp.example", Subject: "alice", Email: "Alice@corp.example"}, Approvers: []string{`Role::"manager"`},
-		Parties: []audit.User{{Issuer: "https://idp.example", Subject: "carol", Email: "carol@corp.example"}}}
+	a := &audit.Approval{
+		Tenant: "acme", Requester: audit.User{Issuer: "https://idp.example", Subject: "alice", Email: "Alice@corp.example"}, Approvers: []string{`Role::"manager"`},
+		Parties: []audit.User{{Issuer: "https://idp.example", Subject: "carol", Email: "carol@corp.example"}},
+	}
 	manager := func(issuer, tenant, subject, email string) identity.Grant {
 		return grantOf(identity.Principal{User: &identity.User{Issuer: issuer, Tenant: tenant, Subject: subject, Email: email, Roles: []string{"manager"}}})
 	}
