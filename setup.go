@@ -136,7 +136,7 @@ func (s *Server) openGuard(set *policy.Set) func(context.Context) error {
 			return err
 		}
 		s.guard, err = policy.NewGuard(policy.GuardConfig{
-			Sink: s.store, Buckets: s.store, Approvals: s.store, ApprovalLife: s.cfg.Policy.ApprovalLife, MaxPending: s.cfg.Server.Limits.ApprovalsPerUser,
+			Sink: s.store, Buckets: s.store, Approvals: s.store, ApprovalLife: s.cfg.Policy.ApprovalLife, MaxPending: s.cfg.Server.Limits.ApprovalsPerUser, MaxDenials: s.cfg.Server.Limits.DenialsPerMinute,
 			DigestKey: s.digestKey, Clock: s.opt.now, OnRedacted: s.opt.meters.redacted, Locks: s.store, Operators: s.cfg.Server.OperatorTenant,
 			Trusts: s.peers.Trusts, Journals: s.cfg.Audit.Journals,
 			OnAlarm: func(ctx context.Context, a policy.Alarm) {
@@ -151,6 +151,7 @@ func (s *Server) openGuard(set *policy.Set) func(context.Context) error {
 		s.stage("trust", func(ctx context.Context) error {
 			return s.peers.Watch(ctx, s.opt.log, func([]string) { s.guard.Distrust() })
 		})
+		s.stage("refused calls", s.guard.SumUp)
 		return s.guard.LoadLocks(ctx)
 	}
 }

@@ -28,6 +28,7 @@ type Limits struct {
 	QueuedRunsPerUser    int           `yaml:"queued_runs_per_user" range:"1..5000"`    // detached, not at work
 	SessionsPerUser      int           `yaml:"sessions_per_user" range:"1..100000000"`  // kept
 	ApprovalsPerUser     int           `yaml:"approvals_per_user" range:"1..10000"`     // pending
+	DenialsPerMinute     int           `yaml:"denials_per_minute" range:"1..100000"`    // of one person
 	StreamsPerConnection int           `yaml:"streams_per_connection" range:"1..100000"`
 	ConnectionsPerPeer   int           `yaml:"connections_per_peer" range:"1..100000"`
 	HandshakesPerSecond  int           `yaml:"handshakes_per_second" range:"1..100000"`

@@ -25,7 +25,7 @@ func guards(t *testing.T, n int, src string) (all []*policy.Guard, s *storetest.
 	for range n {
 		g, err := policy.NewGuard(policy.GuardConfig{
 			Sink: s, Buckets: s, Approvals: s, Clock: policytest.Noon, Timeout: time.Minute, // a busy machine is no broken store
-			DigestKey: func(string) []byte { return []byte("key") },
+			DigestKey: func(string) []byte { return []byte("key") }, MaxDenials: 100_000, // what is refused is counted elsewhere
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -273,7 +273,7 @@ func TestTheEndOfAnApprovalIsPartOfIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.Expires++ // somebody has put it off in the store
-	g, err := policy.NewGuard(policy.GuardConfig{Sink: s, Buckets: s, Approvals: fixed{a}, Clock: policytest.Noon, DigestKey: func(string) []byte { return []byte("key") }})
+	g, err := policy.NewGuard(policy.GuardConfig{Sink: s, Buckets: s, Approvals: fixed{a}, MaxDenials: 100_000, Clock: policytest.Noon, DigestKey: func(string) []byte { return []byte("key") }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/policy/redact"
-	"google.golang.org/grpc/codes"
 )
 
 // GuardConfig is what a Guard needs.
@@ -27,6 +26,7 @@ type GuardConfig struct {
 	Approvals    Approvals
 	ApprovalLife time.Duration    // from the question to the call; default 24 h
 	MaxPending   int              // approvals of one person; default 20
+	MaxDenials   int              // refused calls of one person a minute; default 120
 	Clock        func() time.Time // default time.Now
 	Timeout      time.Duration    // for a row to become durable; default 5 s
 	Locks        LockStore        // default: locks end with the process
@@ -64,6 +64,7 @@ type Guard struct {
 	locks   atomic.Pointer[lockSet]
 	locking sync.Mutex // held by who changes locks
 	open    open       // what goes on
+	denials denials
 }
 
 // NewGuard makes a guard that denies everything until Swap gives it an engine.
@@ -83,6 +84,9 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 	if c.MaxPending <= 0 {
 		c.MaxPending = 20
 	}
+	if c.MaxDenials <= 0 {
+		c.MaxDenials = 120
+	}
 	if c.Trusts == nil {
 		c.Trusts = func(identity.Workload) error { return nil }
 	}
@@ -98,7 +102,7 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 	if c.Journals == nil {
 		c.Journals = func(string) bool { return false }
 	}
-	g := &Guard{config: c}
+	g := &Guard{config: c, denials: denials{most: c.MaxDenials, of: map[personOf]*denied{}}}
 	g.locks.Store(&lockSet{})
 	return g, nil
 }
@@ -152,10 +156,16 @@ func (g *Guard) begin(ctx context.Context, q *Query, can ability) (*Permit, erro
 		p.decision = failed(p.decision, err)
 	}
 	if !p.decision.Allow {
+		if err := g.bound(ctx, e, q); err != nil {
+			return nil, err
+		}
 		if err := g.recordRefused(ctx, e, ballots); err != nil {
 			return nil, err
 		}
-		return nil, g.deny(ctx, e, q, p.decision)
+		return nil, g.denied(ctx, e, q, p.decision)
+	}
+	if err := g.spare(ctx, p); err != nil {
+		return nil, err
 	}
 	if err := g.consent(ctx, p); err != nil {
 		return nil, err
@@ -235,66 +245,6 @@ func (g *Guard) decideOne(e *Engine, q *Query) Decision {
 }
 
 var errNoPolicy = errors.New("no policy is loaded")
-
-// deny records a denial and gives it back once it is durable.
-func (g *Guard) deny(ctx context.Context, e *Engine, q *Query, d Decision, back ...audit.Reservation) error {
-	if d.Reason == string(fault.PolicyError) {
-		g.alarm(ctx, q, fault.PolicyError, d.Err)
-	}
-	if err := g.recordDenial(ctx, e, q, d, back); err != nil {
-		return err
-	}
-	return refusal(q, d)
-}
-
-// Refuse records a denial that is not policy's (a missing scope, another owner,
-// an unknown tool, bad arguments, a lock) and gives f back once it is durable.
-func (g *Guard) Refuse(ctx context.Context, query *Query, f *fault.Error) error {
-	q, e := g.stamp(query, "call_"), g.engine.Load()
-	if err := g.recordDenial(ctx, e, q, Decision{Reason: string(f.Reason), Revision: g.Revision()}, nil); err != nil {
-		return err
-	}
-	return about(q, f, g.Revision())
-}
-
-// about says in a refusal what it is about (SECURITY 6).
-func about(q *Query, f *fault.Error, revision string) *fault.Error {
-	f = f.With("decision_id", q.Call)
-	if f.Code != codes.PermissionDenied {
-		return f
-	}
-	if f = f.With("policy_revision", revision); q.Tool != "" {
-		f = f.With("tool", q.Tool)
-	}
-	return f
-}
-
-// recordDenial records a denial, and gives back what was reserved for the call.
-func (g *Guard) recordDenial(ctx context.Context, e *Engine, q *Query, d Decision, back []audit.Reservation) error {
-	row := recordOf(q, q.Time)
-	addDecision(row, d)
-	if err := g.addArguments(row, q.Arguments, viewOf(e, q)); err != nil {
-		return g.cannotRecord(ctx, q, err)
-	}
-	// A caller who hangs up must not get rid of the record.
-	if err := g.await(context.WithoutCancel(ctx), g.config.Sink.Append(audit.Entry{Record: row, Reserve: back, Journal: g.journals(q) && len(back) == 0})); err != nil {
-		return g.cannotRecord(ctx, q, err)
-	}
-	return nil
-}
-
-// viewOf is what a record shows of the arguments of a call that was denied
-// before its duties were known: less whatever any policy might take out.
-func viewOf(e *Engine, q *Query) []byte {
-	if e == nil {
-		return q.Arguments
-	}
-	view, _, err := e.PossibleRedaction(q).Args(q.Arguments)
-	if err != nil {
-		return []byte(`"` + redact.Mark + `"`)
-	}
-	return view
-}
 
 func (g *Guard) addArguments(row *audit.Record, digested, shown []byte) error {
 	key := g.config.DigestKey(row.Tenant)

@@ -84,6 +84,7 @@ func (p *Permit) Wait(ctx context.Context) error {
 		return p.begin()
 	}
 	if full, ok := errors.AsType[*audit.Exhausted](err); ok {
+		p.guard.denials.count(p.query)
 		return p.lose(exhausted(full).With("policy_revision", p.Decision().Revision).With("decision_id", p.query.Call), settled)
 	}
 	if ctx.Err() != nil {
@@ -168,7 +169,7 @@ func (p *Permit) Redecide(ctx context.Context) error {
 		return p.renew(ctx, e, d, &q)
 	}
 	p.Done(ctx, Result{Outcome: Cancelled, Reason: d.Reason})
-	err := p.guard.deny(ctx, e, &q, d, given(p.reserved)...)
+	err := p.guard.denied(ctx, e, &q, d, given(p.reserved)...)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lost = err

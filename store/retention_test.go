@@ -77,12 +77,12 @@ func TestOldRowsGoAndTheRestStaysProvable(t *testing.T) {
 		a := newAging(t)
 		a.calls(t, "acme", 700) // more than go in one commit
 		a.calls(t, "globex", 3)
-		time.Sleep(day)
+		<-time.After(day)
 		a.calls(t, "acme", 10)
 		if c := a.chain(t, "acme"); c.Removed != 0 || c.Rows != 1420 {
 			t.Fatalf("got %+v, want nothing removed yet", c)
 		}
-		time.Sleep(day + 3*time.Hour)
+		<-time.After(day + 3*time.Hour)
 
 		got, other := a.chain(t, "acme"), a.chain(t, "globex")
 
@@ -109,7 +109,7 @@ func TestOldRowsGoAndTheRestStaysProvable(t *testing.T) {
 		a.Stop()
 		a.start(t) // it goes on from a log that begins late
 		a.calls(t, "acme", 1)
-		time.Sleep(3 * day)
+		<-time.After(3 * day)
 		if c := a.chain(t, "acme"); c.Removed < 1423 || c.Rows == 0 {
 			t.Errorf("got %+v, want the next rows removed too", c)
 		}
@@ -121,7 +121,7 @@ func TestWhatIsRemovedIsOnRecordOnceAndNotForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAging(t)
 		a.calls(t, "acme", 10)
-		time.Sleep(12 * day)
+		<-time.After(12 * day)
 
 		var records []audit.Record
 		for r, err := range a.Query(t.Context(), audit.Filter{Tenant: "acme"}) {
@@ -148,7 +148,7 @@ func TestRowsOfOpenCallsAndOpenRunsStay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAging(t)
 		a.calls(t, "acme", 5)
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		open := storetest.Sample("acme", "run_open/1")
 		open.Time, open.RunID = time.Now().UnixNano(), "run_open"
 		first := *open
@@ -161,7 +161,7 @@ func TestRowsOfOpenCallsAndOpenRunsStay(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.calls(t, "acme", 5)
-		time.Sleep(4 * day)
+		<-time.After(4 * day)
 		if c := a.chain(t, "acme"); c.Removed != 10 {
 			t.Errorf("got %+v, want the rows before the open call removed and no other", c)
 		}
@@ -169,14 +169,14 @@ func TestRowsOfOpenCallsAndOpenRunsStay(t *testing.T) {
 		if err := a.Append(audit.Entry{Record: storetest.Outcome(open)}).Wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(4 * time.Hour)
+		<-time.After(4 * time.Hour)
 		if c := a.chain(t, "acme"); c.Removed != 10 {
 			t.Errorf("got %+v, want the rows of the open run kept", c)
 		}
 		if err := a.UpdateRunState(t.Context(), "acme", "run_open", "finished", ""); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(4 * time.Hour)
+		<-time.After(4 * time.Hour)
 		if c := a.chain(t, "acme"); c.Removed < 21 {
 			t.Errorf("got %+v, want them removed when the run has ended", c)
 		}
@@ -191,14 +191,14 @@ func TestNothingGoesWithoutAKeyOrBeforeTheWitnessKnows(t *testing.T) {
 		if err := os.Rename(a.witness, a.witness+".away"); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(5 * day)
+		<-time.After(5 * day)
 		if r := storetest.Verify(t, a.Reader); r.Tenants[0].Removed != 0 || r.Tenants[0].Rows != 11 {
 			t.Errorf("got %+v, want the removal on record and every row there while the witness does not know", r)
 		}
 		if err := os.Rename(a.witness+".away", a.witness); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		if c := a.chain(t, "acme"); c.Removed != 10 {
 			t.Errorf("got %+v, want the rows gone when it does", c)
 		}
@@ -226,8 +226,8 @@ func TestACrashWhileRowsGoLeavesALogThatVerifiesAndGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAging(t)
 		a.calls(t, "acme", 2000)
-		time.Sleep(2*day + time.Millisecond) // just after a tick
-		crashed := map[int64]string{}        // by how many rows were left
+		<-time.After(2*day + time.Millisecond) // just after a tick
+		crashed := map[int64]string{}          // by how many rows were left
 		for range 3 * 60 * 60 {
 			r := storetest.Verify(t, a.Reader)
 			if n := r.Tenants[0].Rows; crashed[n] == "" {
@@ -237,9 +237,9 @@ func TestACrashWhileRowsGoLeavesALogThatVerifiesAndGoesOn(t *testing.T) {
 				break
 			}
 			if r.Tenants[0].Removed == 0 {
-				time.Sleep(10 * time.Minute)
+				<-time.After(10 * time.Minute)
 			} else {
-				time.Sleep(50 * time.Millisecond)
+				<-time.After(50 * time.Millisecond)
 			}
 		}
 		a.Stop()
@@ -259,7 +259,7 @@ func TestACrashWhileRowsGoLeavesALogThatVerifiesAndGoesOn(t *testing.T) {
 				t.Fatal(err)
 			}
 			b.start(t)
-			time.Sleep(4 * time.Hour)
+			<-time.After(4 * time.Hour)
 			if c := b.chain(t, "acme"); c.Removed != 4000 {
 				t.Errorf("crashed with %d rows: got %+v, want the rest removed", n, c)
 			}
@@ -272,15 +272,15 @@ func TestVerifyingWhileRowsGoRaisesNoAlarm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAging(t)
 		a.calls(t, "acme", 2000)
-		time.Sleep(2*day + time.Millisecond) // just after a tick
+		<-time.After(2*day + time.Millisecond) // just after a tick
 		for storetest.Verify(t, a.Reader).Tenants[0].Removed == 0 {
-			time.Sleep(10 * time.Minute) // until the first rows go
+			<-time.After(10 * time.Minute) // until the first rows go
 		}
 
 		slow := func(yield func(audit.Row, error) bool) {
 			for row, err := range a.Rows(t.Context()) {
 				if row.Sequence%256 == 0 {
-					time.Sleep(60 * time.Millisecond) // more go meanwhile
+					<-time.After(60 * time.Millisecond) // more go meanwhile
 				}
 				if !yield(row, err) {
 					return
@@ -326,9 +326,9 @@ func TestALossThatRetentionDidNotMakeIsFound(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a := newAging(t)
 				a.calls(t, "acme", 10)
-				time.Sleep(day)
+				<-time.After(day)
 				a.calls(t, "acme", 10)
-				time.Sleep(day + 4*time.Hour)
+				<-time.After(day + 4*time.Hour)
 				if c := a.chain(t, "acme"); c.Removed != 20 {
 					t.Fatalf("got %+v, want 20 rows removed", c)
 				}

@@ -113,7 +113,7 @@ func (s *Simulation) add(changes map[string]*Change, r *audit.Record, was, would
 func policyDecided(r *audit.Record) bool {
 	switch fault.Reason(r.Reason) {
 	case "", fault.PolicyDenied, fault.PolicyError, fault.StepUpRequired, fault.RateLimited, fault.BudgetExhausted, fault.ApprovalRequired:
-		return r.Tenant != "system"
+		return r.Tenant != "system" && r.Action != audit.ActionRemove && (r.Reason != string(fault.RateLimited) || len(r.PolicyIDs) > 0)
 	}
 	return false
 }
