@@ -91,7 +91,7 @@ func (l *lab) alone(ctx context.Context, m *Mutant, text []byte) (v Verdict, by,
 		if err != nil {
 			return Broken, "", err.Error()
 		}
-		test := l.run(ctx, dir, program, m.Run, "")
+		test := l.run(ctx, dir, program, m.Run, m.Name)
 		_ = os.Remove(program) // they are large
 		if test != "" {
 			return Caught, dir + " " + test, ""
@@ -134,9 +134,16 @@ func (l *lab) build(ctx context.Context, dir, overlay string) (string, error) {
 	return out, nil
 }
 
+// none is the name of no mutant.
+const none = ""
+
 // run runs tests as a mutant until one fails, and names it; empty: none did.
 func (l *lab) run(ctx context.Context, dir, program, pattern, mutant string) string {
-	cmd := exec.CommandContext(ctx, program, "-test.run="+pattern, "-test.count=1", "-test.failfast", "-test.timeout="+l.limit.String()) //nolint:gosec // it was built here
+	limit := l.limit
+	if mutant == none {
+		limit *= 5 // all tests, and nothing that may hang
+	}
+	cmd := exec.CommandContext(ctx, program, "-test.run="+pattern, "-test.count=1", "-test.failfast", "-test.timeout="+limit.String()) //nolint:gosec // it was built here
 	cmd.Dir, cmd.Env = filepath.Join(l.root, dir), append(os.Environ(), chooser+"="+mutant)
 	cmd.WaitDelay = 10 * time.Second
 	said, err := cmd.CombinedOutput()
@@ -184,7 +191,7 @@ func (l *lab) sound(ctx context.Context, all []Mutant) error {
 		return err
 	}
 	for _, dir := range folders(all) {
-		test := l.run(ctx, dir, l.programs[dir], patterns(all, dir), "")
+		test := l.run(ctx, dir, l.programs[dir], patterns(all, dir), none)
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
