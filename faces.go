@@ -28,7 +28,6 @@ import (
 type toolbox struct {
 	gates map[string]*tools.Gate
 	*tools.Elsewhere
-	registry *tools.Registry
 }
 
 // gate is the one for whoever acts in ctx.
@@ -53,16 +52,7 @@ func (t *toolbox) Again(ctx context.Context, c agents.ToolCall, duties []string)
 }
 
 func (t *toolbox) Visible(ctx context.Context) ([]*tools.Descriptor, error) {
-	var out []*tools.Descriptor
-	for spec, err := range t.gate(ctx).Specs(ctx) {
-		if err != nil {
-			return nil, err
-		}
-		if d, ok := t.registry.Descriptor(spec.Name); ok {
-			out = append(out, d)
-		}
-	}
-	return out, nil
+	return t.gate(ctx).Callable(ctx)
 }
 
 func (t *toolbox) NewCall() string { return newID(runs.RunPrefix) + "/0" }

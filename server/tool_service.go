@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/behalf-dev/behalf/agents"
@@ -38,20 +39,20 @@ type toolService struct {
 	answers Answers
 }
 
-// ListTools shows what the caller's scopes reach. Policy may still say no at the call.
+// ListTools shows what the caller's scopes reach and policy does not deny whatever the
+// arguments are. Policy may still say no at the call.
 func (s *toolService) ListTools(ctx context.Context, r *behalfv1.ListToolsRequest) (*behalfv1.ListToolsResponse, error) {
 	all, err := s.tools.Visible(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var list []*behalfv1.Tool
-	for _, d := range all {
-		if r.GetToolset() == "" || r.GetToolset() == d.Toolset {
-			list = append(list, tool(d))
-		}
+	all = slices.DeleteFunc(all, func(d *tools.Descriptor) bool { return r.GetToolset() != "" && r.GetToolset() != d.Toolset })
+	some, next, err := page(all, r.GetPageSize(), r.GetPageToken(), func(d *tools.Descriptor) string { return d.Name })
+	out := &behalfv1.ListToolsResponse{NextPageToken: next}
+	for _, d := range some {
+		out.Tools = append(out.Tools, tool(d))
 	}
-	page, next, err := page(list, r.GetPageSize(), r.GetPageToken(), (*behalfv1.Tool).GetName)
-	return &behalfv1.ListToolsResponse{Tools: page, NextPageToken: next}, err
+	return out, err
 }
 
 func tool(d *tools.Descriptor) *behalfv1.Tool {

@@ -137,6 +137,29 @@ func (g *Gate) Specs(ctx context.Context) iter.Seq2[agents.Spec, error] {
 	}
 }
 
+// Callable lists the tools that the grant in ctx may call directly, by scopes and by
+// policy: not those that are denied whatever the arguments are. Nothing is recorded;
+// whoever then calls is.
+func (g *Gate) Callable(ctx context.Context) ([]*Descriptor, error) {
+	a := &attempt{gate: g}
+	var err error
+	if a.grant, err = g.authority(ctx); err != nil {
+		return nil, err
+	}
+	e, scopes := g.guard.Engine(), a.grant.Scopes()
+	var all []*Descriptor
+	for _, n := range g.names {
+		a.tool = g.registry.tools[n]
+		if _, missing := scopes.Missing(a.tool.Scopes); missing || e == nil {
+			continue
+		}
+		if q := a.ask(ctx, policy.ActionCallTool); e.May(&q) {
+			all = append(all, &a.tool.Descriptor)
+		}
+	}
+	return all, nil
+}
+
 // Shown implements agents.Toolbox. Where no policy takes anything out of the tool's
 // arguments they stay as they are.
 func (g *Gate) Shown(ctx context.Context, c agents.CallRequest) string {

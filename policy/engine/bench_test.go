@@ -44,7 +44,7 @@ func cpuNow(b *testing.B) int64 {
 	return u.Utime.Nano() + u.Stime.Nano()
 }
 
-func benchEngine(b *testing.B, n int) *Engine {
+func benchEngine(b testing.TB, n int) *Engine {
 	c := deskConfig(map[string]string{"base.cedar": manyRules(n)})
 	for i := range 200 {
 		c.Tools = append(c.Tools, ToolSchema{Name: fmt.Sprintf("tool_%d", i), Toolset: "many"})

@@ -173,25 +173,13 @@ func (t *trial) end() {
 
 // prepare types the arguments, builds the entities and validates the request.
 func (t *trial) prepare(q *Query) error {
-	e := t.engine
-	if q.Time.IsZero() {
-		return errNoTime
-	}
-	plan, ok := e.rpc[q.Action]
-	if !ok {
-		return fmt.Errorf("%w %q", errAction, q.Action)
-	}
-	tool, err := e.set.schema.toolFor(q)
+	plan, tool, err := t.place(q)
 	if err != nil {
 		return err
 	}
-	if err := t.world.fill(q, tool); err != nil {
-		return err
-	}
 	var args cedar.Record
-	if OnTool(q.Action) {
-		plan = e.tools[tool.name]
-		if args, err = arguments.Read(&e.readers, tool.args, q.Arguments, plan.fields.purpose()); err != nil {
+	if tool != nil && OnTool(q.Action) {
+		if args, err = arguments.Read(&t.engine.readers, tool.args, q.Arguments, plan.fields.purpose()); err != nil {
 			return err
 		}
 	}
@@ -200,6 +188,25 @@ func (t *trial) prepare(q *Query) error {
 		return errInvalidRequest
 	}
 	return nil
+}
+
+// place fills the world with what a query is about, but for its arguments.
+func (t *trial) place(q *Query) (p plan, tool *toolSchema, err error) {
+	e := t.engine
+	if q.Time.IsZero() {
+		return p, nil, errNoTime
+	}
+	p, ok := e.rpc[q.Action]
+	if !ok {
+		return p, nil, fmt.Errorf("%w %q", errAction, q.Action)
+	}
+	if tool, err = e.set.schema.toolFor(q); err != nil {
+		return p, nil, err
+	}
+	if OnTool(q.Action) {
+		p = e.tools[tool.name]
+	}
+	return p, tool, t.world.fill(q, tool)
 }
 
 // toolFor gives the schema of the query's tool, nil where it is about no tool.

@@ -36,6 +36,33 @@ func (e *Engine) DecideAround(q *Query, hidden [][]string) (d Decision, err erro
 	return d, err
 }
 
+// May reports whether a call of a tool could be allowed with some arguments. It is
+// for lists: a tool that is denied whatever its arguments are is not in them. A duty,
+// such as a rate, hides nothing. Whoever then calls is decided about by Decide.
+func (e *Engine) May(q *Query) (may bool) {
+	defer func() {
+		if recover() != nil {
+			may = false
+		}
+	}()
+	if u := q.Grant.Principal().User; u != nil && u.RolesUnknown {
+		return false // as for the call
+	}
+	t := e.newTrial()
+	defer t.end()
+	p, _, err := t.place(q)
+	if err != nil {
+		return false
+	}
+	r := t.world.request(cedar.Record{}, p.fields)
+	env := eval.Env{Entities: &t.world, Principal: r.Principal, Action: r.Action, Resource: r.Resource, Context: hide(r.Context, []string{"args"})}
+	d, err := e.around(t, q, env, [][]string{{}})
+	if err != nil {
+		return errors.Is(err, ErrHidden)
+	}
+	return d.Reason != string(fault.PolicyDenied) && d.Reason != string(fault.PolicyError)
+}
+
 // Knows says why the engine cannot be asked: the set knows nothing of what the query
 // is about.
 func (e *Engine) Knows(q *Query) error {
