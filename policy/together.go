@@ -42,6 +42,11 @@ func othersOf(q *Query) []*Query {
 // query's own first, and nobody after the first who is refused.
 func (g *Guard) poll(e *Engine, q *Query) (Decision, []ballot) {
 	d := g.decideOne(e, q)
+	if by, lent := q.Grant.Speaker(); lent && d.Allow { // who hears what comes of it
+		hears := *q
+		hears.Grant = by
+		d = e.Unseen(d, &hears)
+	}
 	others := othersOf(q)
 	if len(others) == 0 {
 		return d, nil

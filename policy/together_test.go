@@ -198,3 +198,33 @@ func TestSpeechInALentTurnIsFilteredForBoth(t *testing.T) {
 		t.Errorf("got %d classes for alice, %d in bob's turn, %d for both", one, lent, both)
 	}
 }
+
+// Who has another's authority lent sees what comes of the calls: not more than they
+// may see themselves, whether or not they could make the call.
+func TestWhatIsHiddenFromWhoHearsIsTakenOutOfALentCall(t *testing.T) {
+	g, _, _ := counted(t, `@id("alice-may") permit (principal == User::"acme/alice", action, resource);
+		@id("bob-ssn") @redact("result:$.ssn") forbid (principal == User::"acme/bob", action == Action::"call_tool", resource == Tool::"get_customer");
+		@id("bob-rate") @rate("1/1h") forbid (principal == User::"acme/bob", action == Action::"call_tool", resource == Tool::"get_customer");`)
+	lent, own := customer(), customer()
+	own.Grant = grantOf(person("acme", "alice"))
+	lent.Grant = own.Grant.LentTo(grantOf(person("acme", "bob")))
+	for name, c := range map[string]struct {
+		q    *Query
+		want bool
+	}{"lent": {lent, false}, "alice's own": {own, true}} {
+		for range 2 { // bob's rate is not his to pay here
+			p, err := g.Begin(t.Context(), c.q)
+			if err == nil {
+				err = p.Wait(t.Context())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := p.Redact(json.RawMessage(`{"ssn":"123"}`))
+			if err != nil || strings.Contains(string(got), "123") != c.want {
+				t.Errorf("%s: got %s, %v", name, got, err)
+			}
+			p.Done(t.Context(), Result{Outcome: Succeeded})
+		}
+	}
+}

@@ -49,9 +49,9 @@ func (b budget) reservation(policyID, who string) audit.Reservation {
 	}
 }
 
-// TokenBudgets are the buckets that model calls of the query's run draw from.
-// Whether the run may happen is another question.
-func (e *Engine) TokenBudgets(q *Query) (all []audit.Reservation, err error) {
+// softDuties are the duties of the soft forbids that hold for a query, by policy.
+// Whether it is allowed is another question.
+func (e *Engine) softDuties(q *Query) (all []Duty, err error) {
 	defer recoverTo(&err)
 	if u := q.Grant.Principal().User; u != nil && u.RolesUnknown {
 		return nil, errRoles
@@ -66,20 +66,42 @@ func (e *Engine) TokenBudgets(q *Query) (all []audit.Reservation, err error) {
 		return nil, err
 	}
 	for _, id := range soft.ids {
-		for _, d := range e.rules[id].duties {
-			if d.Kind != KindBudget {
-				continue
-			}
-			b, err := parseBudget(d.Text)
-			if err != nil {
-				return nil, fmt.Errorf("duty of policy %s: %w", id, err)
-			}
-			if b.tokens {
-				all = append(all, b.reservation(id, bucketOwner(q)))
-			}
-		}
+		all = append(all, e.rules[id].duties...)
 	}
 	return all, nil
+}
+
+// TokenBudgets are the buckets that model calls of the query's run draw from.
+func (e *Engine) TokenBudgets(q *Query) (all []audit.Reservation, err error) {
+	duties, err := e.softDuties(q)
+	for _, d := range duties {
+		if d.Kind != KindBudget {
+			continue
+		}
+		b, err := parseBudget(d.Text)
+		if err != nil {
+			return nil, fmt.Errorf("duty of policy %s: %w", d.PolicyID, err)
+		}
+		if b.tokens {
+			all = append(all, b.reservation(d.PolicyID, bucketOwner(q)))
+		}
+	}
+	return all, err
+}
+
+// Unseen is d with what must be taken out for whoever q is of, who only sees what
+// comes of a call: nobody asks whether they might make it. An error denies.
+func (e *Engine) Unseen(d Decision, q *Query) Decision {
+	duties, err := e.softDuties(q)
+	if err != nil {
+		return Decision{Reason: string(fault.PolicyError), Err: err, Revision: d.Revision}
+	}
+	for _, duty := range duties {
+		if duty.Kind == KindRedact {
+			d = d.And(Decision{Allow: true, PolicyIDs: []string{duty.PolicyID}, Duties: []Duty{duty}})
+		}
+	}
+	return d
 }
 
 // bucketOf stands between the policy and the person in the name of a bucket.
