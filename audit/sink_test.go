@@ -171,12 +171,13 @@ func TestHugeCostsDoNotOverflow(t *testing.T) {
 func TestAppendRefusesAnIncompleteEntry(t *testing.T) {
 	m := audit.NewMemory(nil)
 	for name, e := range map[string]audit.Entry{
-		"no record":       {},
-		"no tenant":       {Record: &audit.Record{}},
-		"tenant not UTF8": {Record: &audit.Record{Tenant: "a\xff"}},
-		"tenant with NUL": {Record: &audit.Record{Tenant: "a\x00"}},
-		"no bucket":       {Record: &audit.Record{Tenant: "a"}, Reserve: []audit.Reservation{{Window: 1}}},
-		"no window":       {Record: &audit.Record{Tenant: "a"}, Reserve: []audit.Reservation{{Bucket: "b"}}},
+		"no record":        {},
+		"no tenant":        {Record: &audit.Record{}},
+		"tenant not UTF8":  {Record: &audit.Record{Tenant: "a\xff"}},
+		"tenant with NUL":  {Record: &audit.Record{Tenant: "a\x00"}},
+		"no bucket":        {Record: &audit.Record{Tenant: "a"}, Reserve: []audit.Reservation{{Window: 1}}},
+		"claim in journal": {Record: &audit.Record{Tenant: "a"}, Journal: true, Reserve: []audit.Reservation{{Bucket: "b", Cost: 1, Limit: 1, Window: 1}}},
+		"no window":        {Record: &audit.Record{Tenant: "a"}, Reserve: []audit.Reservation{{Bucket: "b"}}},
 	} {
 		if err := m.Append(e).Wait(t.Context()); !errors.Is(err, audit.ErrEntry) {
 			t.Errorf("%s: got %v, want ErrEntry", name, err)

@@ -331,6 +331,10 @@ func TestAJournalThatWasMovedAwayRefuses(t *testing.T) {
 	if j.read("run_a/2") == nil {
 		t.Error("got durable in a file that no name leads to")
 	}
+	j.must(os.WriteFile(j.file(), nil, 0o600))
+	if j.read("run_a/2") == nil {
+		t.Error("got durable in a file whose name leads to another")
+	}
 	back()
 	j.must(j.read("run_a/3"))
 
