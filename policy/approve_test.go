@@ -74,6 +74,12 @@ func TestAnApprovalIsBoundToAllThatItIsGivenFor(t *testing.T) {
 			t.Errorf("another %s has the same digest", what)
 		}
 	}
+	withOther := func(name string) string {
+		return bound(func(q *Query) { q.Grant = q.Grant.With(grantOf(person("acme", name), "support")) })
+	}
+	if bobs := withOther("bob"); bobs == given || bobs == withOther("eve") || bobs != withOther("bob") {
+		t.Error("other people in whose name it is made have the same digest")
+	}
 	if bound(func(q *Query) { q.Run, q.Session, q.Call = "run_2", "ses_2", "run_2/1" }) != given {
 		t.Error("the digest is also over where the call was made, which is not what was approved")
 	}
