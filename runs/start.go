@@ -191,16 +191,21 @@ func (e *Engine) index(ctx context.Context, run *Run, spec Spec) error {
 		session = SessionRecord{Tenant: r.Tenant, SessionID: r.SessionID, Owner: r.Owner, Target: r.Target, Created: r.Created, Authority: e.authority(spec)}
 	}
 	run.session.rec = session
-	if err := e.speak(ctx, session, run); err != nil {
-		return err
-	}
 	session.Updated, session.LastRun = r.Updated, r.RunID
 	var kept *GrantRecord
 	if r.Detached { // an attached run keeps its grant only if it comes to wait
 		room.Detached = e.cfg.WorkersPerPerson + e.cfg.QueuedPerPerson
 		kept = new(RecordOf(run.grant, e.cfg.Clock()))
 	}
-	return internal("index the run", e.cfg.Index.Begin(ctx, session, r, kept, room))
+	if err := e.cfg.Index.Begin(ctx, session, r, kept, room); err != nil {
+		return internal("index the run", err)
+	}
+	// Only now: who may not begin leaves nothing behind.
+	if err := e.speak(ctx, session, run); err != nil {
+		e.unindex(ctx, run)
+		return err
+	}
+	return nil
 }
 
 // notBegun says why a run did not begin. When it is not known whether its first
@@ -210,10 +215,15 @@ func (e *Engine) notBegun(ctx context.Context, run *Run, err error) error {
 		return fault.New(codes.Unavailable, fault.Internal, "the log of runs cannot be written at the moment; whether the run began is not known, so look for it with ListRuns before you send it again").
 			Because(fmt.Errorf("begin the run: %w", err))
 	}
+	e.unindex(ctx, run)
+	return busy("")
+}
+
+// unindex says that a run did not begin.
+func (e *Engine) unindex(ctx context.Context, run *Run) {
 	ctx, cancel := limited(context.WithoutCancel(ctx))
 	defer cancel()
 	e.note(ctx, "index a run that did not begin", run.rec, e.cfg.Index.UpdateRunState(ctx, run.rec.Tenant, run.ID, StateFailed, agents.StopFailed))
-	return busy("")
 }
 
 // opening are the run's first events.

@@ -280,7 +280,8 @@ func (s *Store) UpdateSession(ctx context.Context, tenant, sessionID, lastRun st
 }
 
 // DeleteSession takes the session out of all lists and erases what everybody
-// remembered in it. What happened in it stays in the audit log.
+// remembered in it, with the authority of who spoke. What happened in it stays in
+// the audit log.
 func (s *Store) DeleteSession(ctx context.Context, tenant, sessionID string) error {
 	return s.Do(ctx, func(tx *Tx) error {
 		err := s.touchSession(tx, "UPDATE sessions SET deleted = $3, updated = $4 WHERE "+named+" AND deleted = 0", tenant, sessionID, 1)
@@ -289,6 +290,9 @@ func (s *Store) DeleteSession(ctx context.Context, tenant, sessionID string) err
 		}
 		if err == nil {
 			_, err = eraseMemories(tx, "tenant = $1 AND session <> '' AND session = $2", tenant, sessionID)
+		}
+		if err == nil {
+			_, err = tx.Exec("DELETE FROM grants WHERE id IN (SELECT grant_id FROM voices WHERE tenant = $1 AND session = $2)", tenant, sessionID)
 		}
 		if err == nil {
 			_, err = tx.Exec("DELETE FROM voices WHERE tenant = $1 AND session = $2", tenant, sessionID)
