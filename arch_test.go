@@ -156,6 +156,7 @@ var makers = map[string]string{
 	"runs":              "one that the store kept",
 	"server":            "of a dry run",
 	".":                 "of a dry run without a server, and the record of a delegation",
+	"policy":            "of a row that sums up somebody's refused calls",
 	"policy/lifecycle":  "of authors' cases and of what is on record",
 	"policy/policytest": "of tests",
 	"agents/agentstest": "of tests",
