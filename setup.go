@@ -233,17 +233,26 @@ func (s *Server) abandon(ctx context.Context, open []runs.RunRecord) error {
 	for _, r := range open {
 		detached[r.RunID] = r.Detached
 	}
-	n, err := s.store.Abandoned(ctx, func(r audit.Record) bool {
-		return r.Action == policy.ActionCallTool && detached[r.RunID] || r.Time >= s.started.UnixNano()
-	})
-	if err != nil {
-		return err
+	n, err := s.abandoned(ctx, detached)
+	for err != nil && ctx.Err() == nil { // it waits for the store, as everybody does
+		s.opt.log.ErrorContext(ctx, "calls without an outcome cannot be recorded; trying again", slog.Any("cause", err))
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+		n, err = s.abandoned(ctx, detached)
 	}
 	if n > 0 {
 		s.opt.log.WarnContext(ctx, "calls without an outcome were found and recorded as abandoned", slog.Int("calls", n))
 	}
 	<-ctx.Done()
 	return nil
+}
+
+func (s *Server) abandoned(ctx context.Context, detached map[string]bool) (int, error) {
+	return s.store.Abandoned(ctx, func(r audit.Record) bool {
+		return r.Action == policy.ActionCallTool && detached[r.RunID] || r.Time >= s.started.UnixNano()
+	})
 }
 
 func (s *Server) openLog(ctx context.Context) (runs.Queue, error) {
