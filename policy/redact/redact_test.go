@@ -164,6 +164,23 @@ func TestAResultOfAnotherShapeThanAPathIsReplacedWhole(t *testing.T) {
 	}
 }
 
+// The library does not replace all that it finds behind a wildcard and a descent.
+func TestAPathThatCouldNotBeAppliedEverywhereHidesEverything(t *testing.T) {
+	for _, c := range []struct{ path, doc string }{
+		{"$[*]..ssn", `[{"b":{"ssn":"123"},"c":[]},[]]`},
+		{"$.*..ssn", `[[{"ssn":{"ssn":"123"}}],[]]`},
+	} {
+		result, err := redaction(t, "result:"+c.path).Result(json.RawMessage(c.doc))
+		if strings.Contains(string(result), "123") {
+			t.Errorf("%s on %s: got %s (%v), want no trace of it in a result", c.path, c.doc, result, err)
+		}
+		args, _, err := redaction(t, "args:"+c.path).Args(json.RawMessage(c.doc))
+		if err == nil && strings.Contains(string(args), "123") {
+			t.Errorf("%s on %s: got %s, want it taken out of arguments, or an error", c.path, c.doc, args)
+		}
+	}
+}
+
 func TestWhatIsNotThereNeedsNoRedaction(t *testing.T) {
 	for _, c := range []struct{ path, result, want string }{
 		{"$.customer.ssn", `{"customer":null}`, `{"customer":null}`},
