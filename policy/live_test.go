@@ -179,6 +179,24 @@ func TestACredentialEndsWhatItHoldsUnlessItIsRefreshed(t *testing.T) {
 	})
 }
 
+func TestACredentialThatIsLockedRefreshesNothing(t *testing.T) {
+	g, _ := lockGuard(t, nil)
+	held, end := hold(t, g, heldRun(person("acme", "alice"), "grt_1"))
+	defer end()
+	if _, err := g.Lock(t.Context(), Lock{Target: LockTarget{Kind: LockToken, Tenant: "acme", ID: "jti-2"}, ByTenant: "acme"}); err != nil {
+		t.Fatal(err)
+	}
+	fresh := person("acme", "alice")
+	fresh.User.TokenID = "jti-2"
+
+	_, err := g.Refresh(held, fresh)
+
+	if !errors.Is(err, fault.PrincipalLocked) {
+		t.Errorf("got %v, want PRINCIPAL_LOCKED", err)
+	}
+	wantCause(t, held, "") // the old one stays
+}
+
 func TestANewEngineDecidesWhatIsHeldOnce(t *testing.T) {
 	g, sink := lockGuard(t, nil)
 	a, endA := hold(t, g, heldRun(person("acme", "alice"), "grt_1"))
