@@ -173,6 +173,11 @@ func TestNothingBeginsAfterACancel(t *testing.T) {
 			if acted || err != nil || end(t, got).StopReason != agents.StopCancelled {
 				t.Errorf("acted %t, error %v, end %+v", acted, err, end(t, got))
 			}
+			for _, e := range got {
+				if _, turn := e.Body.(agents.TurnStarted); turn && cancelAt == "request" {
+					t.Errorf("a turn began: %+v", bodies(got))
+				}
+			}
 		})
 	}
 }
