@@ -236,26 +236,30 @@ func TestRunWhoseGrantHasExpiredWaitsForItsPerson(t *testing.T) {
 
 func TestPolicyMayLetARunGoOnOffline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		permitted := true
 		d := newDesk(t, runs.NewMemory(), talker, func(c *runs.Config) {
 			c.OfflineMax = 2 * time.Hour
-			c.Offline = func(context.Context, runs.RunRecord, identity.Grant) bool { return true }
+			c.Offline = func(context.Context, runs.RunRecord, identity.Grant) bool { return permitted }
 		})
-		soon := d.start(t, as(t, "ana", "acme", time.Minute), "", detached)
-		time.Sleep(time.Hour) //nolint:forbidigo // fake clock
-		stop := d.work(t)
-		synctest.Wait()
-		if s := d.state(t, soon); s != runs.StateFinished {
+		after := func(wait time.Duration) string {
+			run := d.start(t, as(t, "ana", "acme", time.Minute), "", detached)
+			time.Sleep(wait) //nolint:forbidigo // fake clock
+			stop := d.work(t)
+			defer stop()
+			synctest.Wait()
+			return d.state(t, run)
+		}
+
+		if s := after(time.Hour); s != runs.StateFinished {
 			t.Errorf("within offline_max the run is %s, want finished", s)
 		}
-		stop()
-		late := d.start(t, as(t, "ana", "acme", time.Minute), "", detached)
-		time.Sleep(3 * time.Hour) //nolint:forbidigo // fake clock
-		stop = d.work(t)
-		synctest.Wait()
-		if s := d.state(t, late); s != runs.StateWaiting {
+		if s := after(3 * time.Hour); s != runs.StateWaiting {
 			t.Errorf("beyond offline_max the run is %s, want waiting", s)
 		}
-		stop()
+		permitted = false
+		if s := after(time.Hour); s != runs.StateWaiting {
+			t.Errorf("without policy the run is %s, want waiting", s)
+		}
 	})
 }
 
