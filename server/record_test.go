@@ -139,6 +139,12 @@ func TestARunThatIsOverItsRateHasNoEffect(t *testing.T) {
 	if effects.Load() != 2 {
 		t.Errorf("the tool acted %d times, want 2: the third run was refused", effects.Load())
 	}
+	if n := len(m.Requests()); n != 4 {
+		t.Errorf("the model was asked %d times, want 4: the third run was refused", n)
+	}
+	if l, err := b.sessions().ListSessions(b.ctx(t), &behalfv1.ListSessionsRequest{}); err != nil || len(l.GetSessions()) != 2 {
+		t.Errorf("got %v, %v, want no session of the run that was refused", l, err)
+	}
 	denied := slices.DeleteFunc(b.records(t, &behalfv1.QueryAuditRequest{User: "bob"}), func(r *behalfv1.AuditRecord) bool {
 		return r.GetReason() != behalfv1.ErrorReason_ERROR_REASON_RATE_LIMITED
 	})
