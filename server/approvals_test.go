@@ -321,6 +321,10 @@ func TestAConversationDecidesAnApproval(t *testing.T) {
 	own.send(open)
 	own.send(decision(id))
 	wantError(t, own.end(), codes.PermissionDenied, "POLICY_DENIED")
+	stranger := w.as(dave).converse(t)
+	stranger.send(open)
+	stranger.send(decision(id))
+	wantError(t, stranger.end(), codes.NotFound, "NOT_FOUND") // as by the other door
 	his := b.converse(t)
 	his.send(open)
 	his.send(decision(id))
