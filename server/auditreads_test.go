@@ -68,3 +68,24 @@ func TestRefusalsOfAPersonAreBoundedOverAllRPCs(t *testing.T) {
 		t.Errorf("got %d rows, want three refusals and the first beyond", len(rows))
 	}
 }
+
+func TestVerifyTellsOfTheCallersTenantAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	both := map[string]*client{"acme": w.as(carol), "globex": w.as(erin)}
+	for _, c := range both {
+		c.records(t, &behalfv1.QueryAuditRequest{}) // which is on record
+	}
+	for tenant, c := range both {
+		got, err := c.audit().VerifyAudit(c.ctx(t), &behalfv1.VerifyAuditRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := slices.ContainsFunc(c.records(t, &behalfv1.QueryAuditRequest{}), func(r *behalfv1.AuditRecord) bool {
+			return r.GetTenant() == tenant && r.GetSequence() == got.GetHeadSequence() && r.GetHash() == got.GetHeadHash()
+		})
+		if !own {
+			t.Errorf("%s: got %v, want the head of its own chain", tenant, got)
+		}
+	}
+}
