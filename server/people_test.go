@@ -230,6 +230,30 @@ func TestWhoAnswersInAnothersRunLendsThemNoRightsAndGetsNone(t *testing.T) {
 	}
 }
 
+// It is the boss who is asked: not even the session's owner answers instead.
+func TestWhenItIsAPersonsTurnNobodyElseAnswers(t *testing.T) {
+	t.Parallel()
+	w, l := shared(t)
+	owner, boss := w.as(poor), w.as(rich)
+	k := owner.converse(t).open("asked", "")
+	k.say("Ask the boss")
+	asked := k.until(asks)
+	in := &behalfv1.SendInputRequest{RunId: asked.GetRunId(), Text: "note"}
+
+	_, err := owner.runs().SendInput(owner.ctx(t), in)
+	wantError(t, err, codes.PermissionDenied, "OWNER_MISMATCH")
+	if got := l.new(); got != nil {
+		t.Errorf("got %q before the boss has spoken", got)
+	}
+	if _, err := boss.runs().SendInput(boss.ctx(t), in); err != nil {
+		t.Fatal(err)
+	}
+	k.until(finished)
+	if diff := gocmp.Diff([]string{"note for poor with crm.read"}, l.new()); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+}
+
 func TestOnlyWhoMayJoinSpeaksInAnothersSession(t *testing.T) {
 	t.Parallel()
 	w, _ := shared(t)
