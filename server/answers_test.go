@@ -92,6 +92,31 @@ func TestARefusedCallLeavesItsRequestIDFree(t *testing.T) {
 	}
 }
 
+// A call that may have been made is not made again: its request id stays taken.
+func TestACallWhoseOutcomeIsNotKnownKeepsItsRequestID(t *testing.T) {
+	t.Parallel()
+	var w *world
+	var paid atomic.Int64
+	mend := func() {}
+	w = newWorld(t, setup{spies: []tools.Tool{tools.Func("pay", "Pays.", func(context.Context, payment) (none, error) {
+		if paid.Add(1) == 1 {
+			mend = w.breakAudit() // it was decided on record; its outcome cannot be
+		}
+		return none{}, nil
+	})}})
+	a := w.as(alice)
+	_, err := a.payOnce(t, "one", payArgs, "")
+	wantError(t, err, codes.Unavailable, "AUDIT_UNAVAILABLE")
+	mend()
+
+	_, err = a.payOnce(t, "one", payArgs, "")
+
+	wantError(t, err, codes.Aborted, "OUTCOME_UNKNOWN")
+	if paid.Load() != 1 {
+		t.Errorf("got %d payments, want one", paid.Load())
+	}
+}
+
 // An answer is given again only to whom the call would still be allowed, and as it
 // would still be shown; each time is on record.
 func TestAnAnswerIsDecidedAnew(t *testing.T) {
