@@ -1,12 +1,16 @@
 package server_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/behalf-dev/behalf"
 	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/config"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/model/modeltest"
+	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/grpc/codes"
 )
 
@@ -83,5 +87,23 @@ func TestARunWithEmptyScopesHasNoTools(t *testing.T) {
 	}
 	if q := string(m.Requests()[0].Body); strings.Contains(q, "get_customer") {
 		t.Error("the model was offered a tool that the run has no scopes for")
+	}
+}
+
+func TestTheScopesOfAnAgentBoundWhoRunsIt(t *testing.T) {
+	t.Parallel()
+	l := &daybook{}
+	w := newWorld(t, setup{
+		spies: []tools.Tool{l.tool("note", tools.ReadOnly())}, options: []behalf.Option{behalf.WithModel("default", doer{})},
+		edit: func(c *config.Config) {
+			c.Agents["hand"] = config.Agent{Kind: config.KindAssistant, Model: "default", Tools: []string{"spy/*"}, Scopes: &[]string{"crm.read"}}
+		},
+	})
+	a := w.as(alice)
+
+	_, err := a.agents().RunAgent(a.ctx(t), &behalfv1.RunAgentRequest{Agent: "hand", Input: "note"})
+
+	if got := l.new(); err != nil || !slices.Equal(got, []string{"note for alice with crm.read"}) {
+		t.Errorf("got %q, %v, want one call with the agent's scopes", got, err)
 	}
 }
