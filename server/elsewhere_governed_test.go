@@ -153,6 +153,38 @@ func TestACallElsewhereIsOneThatItsPersonHasInFlight(t *testing.T) {
 	}
 }
 
+func TestACallOfARunIsOneThatItsPersonHasInFlight(t *testing.T) {
+	t.Parallel()
+	begun, end := make(chan struct{}, 2), make(chan struct{})
+	w := newWorld(t, setup{
+		options: []behalf.Option{behalf.WithModel("default", doer{})},
+		spies: []tools.Tool{tools.Func("dwell", "Waits.", func(context.Context, none) (none, error) {
+			begun <- struct{}{}
+			<-end
+			return none{}, nil
+		}, tools.ReadOnly())},
+		edit: func(c *config.Config) { c.Server.Limits.ToolCallsPerUser = 1 },
+	})
+	a := w.as(alice)
+	done := make(chan error, 1)
+	go func() { // ends with end
+		_, err := a.agents().RunAgent(a.ctx(t), &behalfv1.RunAgentRequest{Agent: "support", Input: "dwell"})
+		done <- err
+	}()
+	until(t, "the call of the run", begun)
+
+	err := a.customer(t)
+	close(end)
+
+	wantError(t, err, codes.ResourceExhausted, "RATE_LIMITED")
+	if err := until(t, "the end", done); err != nil {
+		t.Error(err)
+	}
+	if err := a.customer(t); err != nil {
+		t.Errorf("got %v when none is in flight", err)
+	}
+}
+
 func TestALockCutsACallThatIsBeingMadeElsewhere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{policies: delegating})
