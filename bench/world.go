@@ -266,7 +266,7 @@ func writeConfig(dir string, o options) (*config.Config, error) {
 		fmt.Fprintf(&y, "  %s: { model: %s, instructions: You are a helpful agent., tools: [lookup], scopes: [crm.read] }\n", a, a)
 	}
 	writeChats(&y)
-	fmt.Fprintf(&y, "policy: { dir: policies }\naudit: { witness: witness }\nstore: { dsn: \"sqlite://behalf.db\" }\nruns: { log: %s, dir: runs }\n", o.log)
+	fmt.Fprintf(&y, "policy: { dir: policies }\naudit: { witness: witness }\nstore: { dsn: \"sqlite://behalf.db\" }\nruns: { log: %s, dir: runs, max_turns: 1000 }\n", o.log)
 	p.WriteString(`@id("run") permit (principal in Role::"support", action in [Action::"run_agent", Action::"run_group_chat"], resource);
 @id("tools") permit (principal in Role::"support", action == Action::"call_tool", resource in Toolset::"crm");
 @id("locks") permit (principal in Role::"operator", action == Action::"lock", resource);
