@@ -96,7 +96,7 @@ func TestAFailureElsewhereDoesNotTellWhatIsHidden(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	shown, err := o.e.Report(ctx, id, true, json.RawMessage(`"no row for 123-45-6789"`))
+	shown, err := o.e.Report(ctx, id, true, json.RawMessage(`{"message":"no row for 123-45-6789"}`))
 
 	if err != nil || strings.Contains(string(shown), "123") {
 		t.Errorf("got %s, %v, want the tool's words withheld", shown, err)
