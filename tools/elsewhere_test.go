@@ -242,6 +242,27 @@ func TestNothingIsAllowedElsewhereThatCannotBeRecorded(t *testing.T) {
 	}
 }
 
+func TestACallElsewhereIsDecidedAgainWhenItsDecisionIsDurable(t *testing.T) {
+	o := newOutside(t, options{}, 1)
+	ctx := o.bob("spiffe://a/b")
+	o.sink.before = func(r *audit.Record) {
+		if r.Decision == audit.Allow {
+			o.load(permitAll + `@id("stop") forbid (principal, action, resource);`)
+		}
+	}
+
+	for range 2 { // it takes no place either
+		o.load(permitAll)
+		id, _, err := o.check(ctx, "post", mine)
+		if !errors.Is(err, fault.PolicyDenied) {
+			t.Errorf("got %v, want POLICY_DENIED", err)
+		}
+		if _, err := o.e.Report(ctx, id, false, nil); err == nil {
+			t.Error("a call that was refused can be reported")
+		}
+	}
+}
+
 // broken is a log that takes nothing.
 type broken struct{}
 
