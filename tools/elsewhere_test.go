@@ -263,6 +263,22 @@ func TestACallElsewhereIsDecidedAgainWhenItsDecisionIsDurable(t *testing.T) {
 	}
 }
 
+func TestAReportWhoseOutcomeIsLostShowsNothing(t *testing.T) {
+	o := newOutside(t, options{}, 0)
+	o.useSink(forgetful{o.log})
+	o.gate = o.newGate("", o.registry.Names(), tools.Limits{})
+	id, _, err := o.check(o.bob("spiffe://a/b"), "post", mine)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	shown, err := o.e.Report(o.bob("spiffe://a/b"), id, false, json.RawMessage(`{"amount":5}`))
+
+	if !errors.Is(err, fault.AuditUnavailable) || shown != nil {
+		t.Errorf("got %s, %v, want AUDIT_UNAVAILABLE and nothing to show", shown, err)
+	}
+}
+
 // broken is a log that takes nothing.
 type broken struct{}
 
