@@ -80,6 +80,33 @@ func TestACallForSeveralHasEverybodysDuties(t *testing.T) {
 	}
 }
 
+func TestACallForSeveralWaitsForTheRowsOfAll(t *testing.T) {
+	g, log, _ := counted(t, permitAll)
+	g.config.Sink = without{log, "bob"}
+
+	if err := allowed(t, g, together("get_customer", `{"id":"c"}`)); !errors.Is(err, fault.AuditUnavailable) {
+		t.Errorf("got %v, want AUDIT_UNAVAILABLE", err)
+	}
+	if err := allowed(t, g, customer()); err != nil {
+		t.Errorf("alice alone: %v", err)
+	}
+}
+
+// without is a log that loses what it is given about somebody.
+type without struct {
+	audit.Sink
+	who string
+}
+
+func (l without) Append(e audit.Entry) *audit.Receipt {
+	if e.Record.User.Subject != l.who {
+		return l.Sink.Append(e)
+	}
+	lost := audit.NewReceipt()
+	lost.Settle(errors.New("the disk is full"))
+	return lost
+}
+
 func TestACallForSeveralIsDecidedAgainForAll(t *testing.T) {
 	g, _, _ := counted(t, permitAll)
 	p, err := g.Begin(t.Context(), together("get_customer", `{"id":"c"}`))
