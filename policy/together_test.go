@@ -107,6 +107,24 @@ func (l without) Append(e audit.Entry) *audit.Receipt {
 	return lost
 }
 
+func TestWhoOfSeveralRefusedACallIsOnRecord(t *testing.T) {
+	g, log, _ := counted(t, permitAll+`@id("no-bob") forbid (principal == User::"acme/bob", action, resource);`)
+
+	if err := allowed(t, g, together("get_customer", `{"id":"c"}`)); !errors.Is(err, fault.PolicyDenied) {
+		t.Fatalf("got %v, want POLICY_DENIED", err)
+	}
+
+	var who []string
+	for _, r := range log.Records() {
+		if r.Decision == audit.Deny {
+			who = append(who, r.User.Subject)
+		}
+	}
+	if slices.Sort(who); !slices.Equal(who, []string{"alice", "bob"}) {
+		t.Errorf("got denials of %q, want bob's own beside that of the call", who)
+	}
+}
+
 func TestACallForSeveralIsDecidedAgainForAll(t *testing.T) {
 	g, _, _ := counted(t, permitAll)
 	p, err := g.Begin(t.Context(), together("get_customer", `{"id":"c"}`))
