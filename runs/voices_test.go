@@ -87,6 +87,27 @@ func TestTheAuthorityOfASessionIsFixedWhenItIsMade(t *testing.T) {
 	}
 }
 
+func TestOnlyPeopleWhoMayJoinSpeakInAnothersSession(t *testing.T) {
+	authority := runs.AuthoritySpeaker
+	d := newDesk(t, runs.NewMemory(), talker, func(c *runs.Config) {
+		c.Targets = func(string, bool) (agents.Agent, bool) { return talker, true }
+		c.Authority = func(string) string { return authority }
+		c.Join = func(_ context.Context, _ runs.SessionRecord, g identity.Grant) bool {
+			return g.Principal().Subject() != "eve"
+		}
+	})
+	first := d.start(t, ana(t), "", chat)
+	collect(first.Events(t.Context()))
+	job := identity.Root("grt_job", identity.Principal{Workload: &identity.Workload{ID: "spiffe://acme.test/job", Tenant: "acme", NotAfter: time.Now().Add(time.Hour)}}, nil, "")
+
+	for name, ctx := range map[string]context.Context{"who may not": as(t, "eve", "acme", time.Hour), "a workload": identity.WithGrant(t.Context(), job)} {
+		if _, err := d.tryStart(ctx, first.SessionID, chat); !errors.Is(err, fault.NotFound) {
+			t.Errorf("%s: got %v, want NOT_FOUND", name, err)
+		}
+	}
+	collect(d.start(t, as(t, "ben", "acme", time.Hour), first.SessionID, chat).Events(t.Context()))
+}
+
 func TestTheVoicesOfASessionAreBounded(t *testing.T) {
 	authority := runs.AuthorityIntersection
 	d := company(t, &authority, &actor{Agent: talker})
