@@ -37,6 +37,7 @@ func Run(t *testing.T, dsn func(t *testing.T) string) {
 		"DetachedRunsAreBounded":            detachedRunsAreBounded,
 		"LevelsAreReadAndNotTaken":          levelsAreReadAndNotTaken,
 		"DelegationsAreBoundedPerPerson":    delegationsAreBoundedPerPerson,
+		"VoicesAreBoundedPerSession":        voicesAreBoundedPerSession,
 		"AnswersAreKeptForADay":             answersAreKeptForADay,
 		"AnswersAreBoundedPerPerson":        answersAreBoundedPerPerson,
 		"RunsAreIndexed":                    runsAreIndexed,

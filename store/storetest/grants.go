@@ -2,10 +2,12 @@ package storetest
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/runs"
 	"github.com/behalf-dev/behalf/store"
 )
 
@@ -29,5 +31,26 @@ func delegationsAreBoundedPerPerson(t *testing.T, dsn string) {
 		if _, err := s.Grant(t.Context(), id); errors.Is(err, fault.NotFound) == want {
 			t.Errorf("%s: got %v, want kept: %v", id, err, want)
 		}
+	}
+}
+
+func voicesAreBoundedPerSession(t *testing.T, dsn string) {
+	s := Start(t, store.Config{DSN: dsn})
+	put := func(session, subject, id string) error {
+		g := store.GrantRecord{ID: id, Tenant: "acme", Issuer: "idp", Subject: subject, Expires: 200}
+		return s.PutVoice(t.Context(), runs.Voice{SessionID: session, Grant: g})
+	}
+	for i := range runs.MaxVoices {
+		must(t, put("ses_1", fmt.Sprint("p", i), fmt.Sprint("grt_", i)))
+	}
+
+	if err := put("ses_1", "late", "grt_late"); !errors.Is(err, fault.RateLimited) {
+		t.Errorf("got %v, want RATE_LIMITED", err)
+	}
+	must(t, put("ses_1", "p0", "grt_again")) // in the place of their own
+	must(t, put("ses_2", "late", "grt_late"))
+	all, err := s.Voices(t.Context(), "acme", "ses_1")
+	if err != nil || len(all) != runs.MaxVoices {
+		t.Errorf("got %d voices, %v, want %d", len(all), err, runs.MaxVoices)
 	}
 }
