@@ -238,6 +238,30 @@ func TestAConfiguredNameIsOnlyForItsWorkloads(t *testing.T) {
 	}
 }
 
+func TestADelegatedGrantHasTheCeilingThatItsAgentHasNow(t *testing.T) {
+	t.Parallel()
+	outside := func(scopes ...string) func(*config.Config) {
+		return func(c *config.Config) {
+			support := c.Agents["support"]
+			support.External, support.Scopes = []string{"spiffe://" + acmeDomain + "/app"}, &scopes
+			c.Agents["support"] = support
+		}
+	}
+	w := newWorld(t, setup{policies: delegating, edit: outside("crm.read", "orders.read")})
+	id := w.as(bob).delegated(t, "support", "", "crm.read", "orders.read").GetGrantId()
+	if err := w.as(bob).under(t, id, "get_customer"); err != nil {
+		t.Fatal(err)
+	}
+
+	w.set.edit = outside("orders.read")
+	w.restart()
+
+	wantError(t, w.as(bob).under(t, id, "get_customer"), codes.PermissionDenied, "DELEGATION_SCOPE")
+	if err := w.as(bob).under(t, id, "list_orders"); err != nil {
+		t.Errorf("got %v for what it still has", err)
+	}
+}
+
 func TestDelegatingNeedsAPermit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{policies: delegating})
