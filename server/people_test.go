@@ -294,3 +294,24 @@ func TestAnOwnersAuthorityIsNotNarrowedByOthers(t *testing.T) {
 
 	wantError(t, err, codes.InvalidArgument, "ARGUMENT_INVALID")
 }
+
+// What is done in another's turn is the owner's authority, and the speaker's bill.
+func TestWhoseTurnItIsPaysForItsModelCalls(t *testing.T) {
+	t.Parallel()
+	for broke, want := range map[string]string{"guest": "BUDGET_EXHAUSTED", "host": ""} {
+		t.Run(broke, func(t *testing.T) {
+			t.Parallel()
+			w, _ := shared(t)
+			b := w.as(bob)
+			session := w.as(host).turn(t, "owner", "", "note")
+			w.policy("tokens.cedar", `@id("tokens") @budget("1 tokens/24h") forbid (principal == User::"acme/`+broke+`", action == Action::"run_group_chat", resource);`)
+			if _, err := b.admin().ReloadConfig(b.ctx(t), &behalfv1.ReloadConfigRequest{}); err != nil {
+				t.Fatal(err)
+			}
+
+			if err := w.as(guest).say(t, "owner", session, "note"); reason(err) != want {
+				t.Errorf("got %v, want %q", err, want)
+			}
+		})
+	}
+}
