@@ -100,6 +100,22 @@ func TestAPersonsRefusalsAreBoundedOverAllAgents(t *testing.T) {
 	}
 }
 
+func TestRefusalsOfRepeatedCallsAreCountedToo(t *testing.T) {
+	s := newScolding(t)
+	for i := range 10 {
+		want := fault.PolicyDenied
+		if i >= 5 {
+			want = fault.RateLimited
+		}
+		if err := s.Repeat(t.Context(), refund("alice", "support"), nil); fault.From(err).Reason != want {
+			t.Errorf("refusal %d: got %v, want %s", i+1, err, want)
+		}
+	}
+	if got := s.rows(); len(got) != 6 {
+		t.Errorf("got rows %q, want five refusals and the first beyond", got)
+	}
+}
+
 func TestWhoeverIsOverTheLimitStillDoesWhatTheyMay(t *testing.T) {
 	s := newScolding(t)
 	for range 50 {
