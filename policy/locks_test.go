@@ -121,6 +121,22 @@ func TestATenantsLocksDoNotKeepOthersFromLocking(t *testing.T) {
 	}
 }
 
+func TestTheLocksOfAllTenantsAreBounded(t *testing.T) {
+	g, _ := lockGuard(t, nil)
+	set := lockSet{}
+	for i := range maxLocks {
+		target := LockTarget{LockTool, fmt.Sprint("tenant", i), "t"}
+		set[target] = &Lock{Target: target, ByTenant: target.Tenant}
+	}
+	g.locks.Store(&set)
+
+	_, err := g.Lock(t.Context(), Lock{Target: LockTarget{LockTool, "acme", "one more"}, ByTenant: "acme"})
+
+	if fault.From(err).Reason != fault.RateLimited {
+		t.Errorf("got %v, want RATE_LIMITED", err)
+	}
+}
+
 func BenchmarkLocked(b *testing.B) {
 	g, _ := lockGuard(b, nil)
 	q := call("get_customer", "{}")
