@@ -108,6 +108,39 @@ func TestOnlyPeopleWhoMayJoinSpeakInAnothersSession(t *testing.T) {
 	collect(d.start(t, as(t, "ben", "acme", time.Hour), first.SessionID, chat).Events(t.Context()))
 }
 
+// deaf keeps no voice.
+type deaf struct{}
+
+func (deaf) PutVoice(context.Context, runs.Voice) error { return nil }
+
+func (deaf) Voices(context.Context, string, string) ([]runs.Voice, error) { return nil, nil }
+
+// Without the authority of who has answered, what follows is not theirs to allow.
+func TestARunEndsWhereAVoiceIsMissing(t *testing.T) {
+	for name, c := range map[string]struct {
+		voices func(runs.Voices) runs.Voices
+		want   string
+	}{
+		"kept": {func(v runs.Voices) runs.Voices { return v }, "done"},
+		"lost": {func(runs.Voices) runs.Voices { return deaf{} }, ""},
+	} {
+		d := newDesk(t, runs.NewMemory(), asker, func(cfg *runs.Config) { cfg.Voices = c.voices(cfg.Voices) })
+		run := d.start(t, ana(t), "")
+		collect(run.Events(t.Context()))
+		d.work(t)
+		for _, body := range []agents.Body{agents.ApprovalDecided{ApprovalID: "apr_1", Approved: true}, agents.InputReceived{Text: "blue"}} {
+			if _, err := d.Answer(as(t, "ben", "acme", time.Hour), "acme", run.ID, body); err != nil {
+				t.Fatal(err)
+			}
+		}
+
+		all, err := collect(d.Watch(t.Context(), "acme", run.ID, 0))
+		if got := end(t, all); err != nil || got.Output != c.want || (got.StopReason == agents.StopCompleted) != (c.want != "") {
+			t.Errorf("%s: got %+v, %v, want output %q", name, got, err, c.want)
+		}
+	}
+}
+
 func TestTheVoicesOfASessionAreBounded(t *testing.T) {
 	authority := runs.AuthorityIntersection
 	d := company(t, &authority, &actor{Agent: talker})
