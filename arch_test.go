@@ -68,7 +68,7 @@ var fences = map[string][]string{
 	"github.com/modelcontextprotocol/go-sdk": {"tools", "server"},
 	"go.opentelemetry.io/otel":               {"interceptors", "server", "."},
 	"github.com/prometheus/client_golang":    {"interceptors", "server", "."},
-	"google.golang.org/grpc":                 {"interceptors", "server", "gen", "fault", "identity", ".", "cmd/behalf", "examples", "bench", "tools"},
+	"google.golang.org/grpc":                 {"calltoken", "interceptors", "server", "gen", "fault", "identity", ".", "cmd/behalf", "examples", "bench", "tools"},
 	"github.com/grpc-ecosystem/":             {"interceptors", "server"},
 }
 

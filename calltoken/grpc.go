@@ -1,0 +1,182 @@
+package calltoken
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/encoding"
+	_ "google.golang.org/grpc/encoding/proto" // the codec that is wrapped
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+)
+
+// Header is the metadata key, or HTTP header, that carries the token.
+const Header = "authorization"
+
+// errRefused is all that a caller hears.
+var errRefused = status.Error(codes.Unauthenticated, "the call token was not accepted")
+
+// ServerOptions make a gRPC server refuse what the verifier refuses, in unary calls
+// and in server streams (a stream of requests is refused). Tools gives the name that
+// behalf has for a method, "/crm.v1.Customers/GetCustomer"; methods for which it
+// gives none are open to everybody, such as health.
+func (v *Verifier) ServerOptions(tools func(method string) (tool string, ok bool)) []grpc.ServerOption {
+	g := &guard{v: v, tools: tools}
+	return []grpc.ServerOption{
+		grpc.ForceServerCodecV2(&g.codec),
+		grpc.ChainUnaryInterceptor(g.unary),
+		grpc.ChainStreamInterceptor(g.stream),
+	}
+}
+
+type guard struct {
+	v     *Verifier
+	tools func(string) (string, bool)
+	codec codec
+}
+
+func (g *guard) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	digest, ok := g.codec.taken(req)
+	tool, guarded := g.tools(info.FullMethod)
+	if !guarded {
+		return next(ctx, req)
+	}
+	if !ok {
+		return nil, errRefused
+	}
+	c, err := g.verify(ctx, tool, digest)
+	if err != nil {
+		return nil, err
+	}
+	return next(withClaims(ctx, c), req)
+}
+
+func (g *guard) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	tool, guarded := g.tools(info.FullMethod)
+	if guarded && info.IsClientStream {
+		return status.Error(codes.Unimplemented, "a call token is for one message; this method takes many")
+	}
+	return next(srv, &oneMessage{ss, g, tool, !guarded, ss.Context()})
+}
+
+// oneMessage verifies the token with the one message that is received.
+type oneMessage struct {
+	grpc.ServerStream
+	guard *guard
+	tool  string
+	open  bool // nothing is asked
+	ctx   context.Context
+}
+
+func (s *oneMessage) Context() context.Context { return s.ctx }
+
+func (s *oneMessage) RecvMsg(m any) error {
+	err := s.ServerStream.RecvMsg(m)
+	digest, ok := s.guard.codec.taken(m)
+	if err != nil || s.open {
+		return err
+	}
+	if !ok {
+		return errRefused
+	}
+	c, err := s.guard.verify(s.ctx, s.tool, digest)
+	if err == nil {
+		s.ctx = withClaims(s.ctx, c)
+	}
+	return err
+}
+
+// verify asks about a call whose message had a digest.
+func (g *guard) verify(ctx context.Context, tool string, digest [sha256.Size]byte) (*Claims, error) {
+	token, err := bearer(metadata.ValueFromIncomingContext(ctx, Header))
+	if err == nil {
+		r := received(ctx)
+		r.Tool, r.digest = tool, &digest
+		var c *Claims
+		if c, err = g.v.Verify(ctx, token, r); err == nil {
+			return c, nil
+		}
+	}
+	g.v.c.Logger.WarnContext(ctx, "a call was refused", slog.String("tool", tool), slog.Any("why", err))
+	return nil, errRefused
+}
+
+// bearer is the token of exactly one value.
+func bearer(values []string) (string, error) {
+	if len(values) != 1 {
+		return "", errors.New("there is not one authorization")
+	}
+	scheme, token, ok := strings.Cut(values[0], " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return "", errors.New("the authorization is no bearer token")
+	}
+	return token, nil
+}
+
+// received is what the connection says of the caller.
+func received(ctx context.Context) Received {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return Received{}
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok {
+		return Received{}
+	}
+	return ofTLS(&info.State)
+}
+
+// codec is gRPC's own, and remembers the digest of each message until the
+// interceptor takes it, which it does before the handler sees the message.
+type codec struct {
+	mu      sync.Mutex
+	digests map[any][sha256.Size]byte
+}
+
+// maxDigests bounds what is remembered. A message whose interceptor never ran,
+// because another one refused the call before, is not taken; beyond the bound all
+// are forgotten, and who loses one is refused.
+const maxDigests = 1 << 14
+
+func (c *codec) inner() encoding.CodecV2 { return encoding.GetCodecV2("proto") }
+
+// Name implements encoding.CodecV2.
+func (c *codec) Name() string { return c.inner().Name() }
+
+// Marshal implements encoding.CodecV2.
+func (c *codec) Marshal(v any) (mem.BufferSlice, error) { return c.inner().Marshal(v) }
+
+// Unmarshal implements encoding.CodecV2.
+func (c *codec) Unmarshal(data mem.BufferSlice, v any) error {
+	h := sha256.New()
+	for _, b := range data {
+		h.Write(b.ReadOnlyData())
+	}
+	if err := c.inner().Unmarshal(data, v); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.digests == nil || len(c.digests) >= maxDigests {
+		c.digests = map[any][sha256.Size]byte{}
+	}
+	c.digests[v] = [sha256.Size]byte(h.Sum(nil))
+	return nil
+}
+
+func (c *codec) taken(v any) (digest [sha256.Size]byte, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	digest, ok = c.digests[v]
+	delete(c.digests, v)
+	return digest, ok
+}

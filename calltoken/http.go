@@ -1,0 +1,61 @@
+package calltoken
+
+import (
+	"bytes"
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"net/http"
+)
+
+// maxBody bounds what is read of a request to digest it.
+const maxBody = 1 << 20
+
+// Middleware refuses what the verifier refuses, with 401, before h. Tool names what
+// is called; nil does not ask. The body is read, at most 1 MiB, and given to h again.
+func (v *Verifier) Middleware(h http.Handler, tool func(*http.Request) string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		if err != nil {
+			http.Error(w, "the request is too large", http.StatusRequestEntityTooLarge)
+			return
+		}
+		c, err := v.request(r, body, tool)
+		if err != nil {
+			v.c.Logger.WarnContext(r.Context(), "a call was refused", slog.Any("why", err))
+			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+			http.Error(w, "the call token was not accepted", http.StatusUnauthorized)
+			return
+		}
+		r = r.WithContext(withClaims(r.Context(), c))
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		h.ServeHTTP(w, r)
+	})
+}
+
+func (v *Verifier) request(r *http.Request, body []byte, tool func(*http.Request) string) (*Claims, error) {
+	token, err := bearer(r.Header.Values(Header))
+	if err != nil {
+		return nil, err
+	}
+	call := ofTLS(r.TLS)
+	call.Arguments = body
+	if tool != nil {
+		call.Tool = tool(r)
+	}
+	return v.Verify(r.Context(), token, call)
+}
+
+// ofTLS is what a connection says of the caller. Its certificate was verified by
+// whoever terminates it.
+func ofTLS(s *tls.ConnectionState) (r Received) {
+	if s == nil || len(s.PeerCertificates) == 0 {
+		return r
+	}
+	leaf := s.PeerCertificates[0]
+	r.Leaf = leaf.Raw
+	if len(leaf.URIs) == 1 {
+		r.Client = leaf.URIs[0].String()
+	}
+	return r
+}

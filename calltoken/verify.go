@@ -1,0 +1,185 @@
+package calltoken
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/behalf-dev/behalf/identity"
+)
+
+// VerifierConfig is what a backend accepts.
+type VerifierConfig struct {
+	Issuer   string // of behalf, exactly
+	Audience string // this backend, as behalf's config calls it
+
+	// JWKSURL is where the keys are; absent: Issuer + "/.well-known/jwks.json".
+	JWKSURL string
+	// JWKS are the keys themselves, or JWKSFile a file with them, instead.
+	JWKS     []byte
+	JWKSFile string
+	Roots    *x509.CertPool // for JWKSURL; absent: the system's
+	// AllowPrivateAddresses of JWKSURL. An address on loopback it may name itself.
+	AllowPrivateAddresses bool
+
+	Clients     []string         // SPIFFE IDs that may call; absent: any that the token and the certificate agree on
+	Type        string           // absent: TypeCall
+	Unbound     bool             // accept tokens without cnf: for plain HTTP in tests only
+	Obligations []string         // those that this backend fulfils, e.g. "redact:card"; any other refuses
+	MaxSeen     int              // tokens remembered until they end; default 100,000. More are refused
+	Logger      *slog.Logger     // why a call was refused; absent: silent
+	Now         func() time.Time // absent: time.Now
+}
+
+// Verifier is a backend's side.
+type Verifier struct {
+	c      VerifierConfig
+	signed *identity.Signed
+	seen   *seen
+}
+
+// NewVerifier checks the config. It fetches nothing: Run does, or the first call.
+func NewVerifier(c VerifierConfig) (*Verifier, error) {
+	if c.Issuer == "" || c.Audience == "" {
+		return nil, errors.New("issuer and audience must be said")
+	}
+	if c.JWKS == nil && c.JWKSFile == "" && c.JWKSURL == "" {
+		c.JWKSURL = strings.TrimSuffix(c.Issuer, "/") + "/.well-known/jwks.json"
+	}
+	if c.Type == "" {
+		c.Type = TypeCall
+	}
+	if c.MaxSeen <= 0 {
+		c.MaxSeen = 100_000
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	signed, err := identity.NewSigned(identity.SignedConfig{
+		Issuer: c.Issuer, Types: []string{c.Type}, Algorithms: []string{"ES256"}, JWKS: c.JWKS, JWKSFile: c.JWKSFile, JWKSURL: c.JWKSURL,
+		AllowPrivateAddresses: c.AllowPrivateAddresses, Roots: c.Roots, MaxStale: CacheFor * 3, Logger: c.Logger, Now: c.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Verifier{c: c, signed: signed, seen: newSeen(c.MaxSeen)}, nil
+}
+
+// Run keeps the keys fresh until ctx ends.
+func (v *Verifier) Run(ctx context.Context) error { return v.signed.Run(ctx) }
+
+// Received is a call as it came in.
+type Received struct {
+	Tool      string // what is called, by behalf's name for it; empty: the backend does not know and does not ask
+	Arguments []byte // exactly as received
+	Leaf      []byte // the client certificate of the connection, in DER; nil without one
+	Client    string // its SPIFFE ID; empty without one
+
+	digest *[sha256.Size]byte // of Arguments, where they are gone already
+}
+
+func (r Received) digested() string {
+	if r.digest != nil {
+		return base64.RawURLEncoding.EncodeToString(r.digest[:])
+	}
+	return Digest(r.Arguments)
+}
+
+// Verify gives the claims of a token if it is for exactly this call, and was not
+// used before. A token that verified is used.
+func (v *Verifier) Verify(ctx context.Context, token string, r Received) (*Claims, error) {
+	c, err := v.Read(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.fits(c, r); err != nil {
+		return nil, err
+	}
+	// Only a token that is good uses up its place.
+	return c, v.seen.first(c.ID, time.Unix(c.Expires, 0).Add(skew), v.c.Now())
+}
+
+// Read gives the claims of a token that is from behalf, for this backend, and in
+// time. It does not say that the token belongs to a call: Verify does.
+func (v *Verifier) Read(ctx context.Context, token string) (*Claims, error) {
+	raw, err := v.signed.Verify(ctx, identity.NewSecret(token))
+	if err != nil {
+		return nil, err
+	}
+	var c Claims
+	if err := json.Unmarshal(raw, &c); err != nil {
+		return nil, errors.New("the claims are not those of a call token")
+	}
+	if err := c.complete(); err != nil {
+		return nil, err
+	}
+	if c.Audience != v.c.Audience {
+		return nil, errors.New("the token is for another audience")
+	}
+	return &c, v.inTime(&c)
+}
+
+func (v *Verifier) inTime(c *Claims) error {
+	now := v.c.Now()
+	from, until := time.Unix(max(c.IssuedAt, c.NotBefore), 0), time.Unix(c.Expires, 0)
+	switch {
+	case c.IssuedAt <= 0 || c.Expires <= c.IssuedAt || until.Sub(time.Unix(c.IssuedAt, 0)) > Life:
+		return errors.New("the token's lifetime is not accepted")
+	case now.Add(skew).Before(from):
+		return errors.New("the token is not valid yet")
+	case !now.Before(until.Add(skew)):
+		return errors.New("the token has ended")
+	}
+	return nil
+}
+
+// fits compares a token with the call that it came with.
+func (v *Verifier) fits(c *Claims, r Received) error {
+	if len(v.c.Clients) > 0 && !slices.Contains(v.c.Clients, c.ClientID) {
+		return errors.New("the workload may not call here")
+	}
+	if err := v.bound(c, r); err != nil {
+		return err
+	}
+	if r.Tool != "" && r.Tool != c.Tool {
+		return errors.New("the token is for another tool")
+	}
+	if !equal(c.Arguments, r.digested()) {
+		return errors.New("the token is for other arguments")
+	}
+	for _, o := range c.Decision.Effects {
+		if !slices.Contains(v.c.Obligations, o) {
+			return fmt.Errorf("the obligation %q is not one that is fulfilled here", o)
+		}
+	}
+	return nil
+}
+
+// bound holds a token to the connection that it came by.
+func (v *Verifier) bound(c *Claims, r Received) error {
+	bound := c.Confirmation.Thumbprint
+	switch {
+	case bound == "" && !v.c.Unbound:
+		return errors.New("the token is bound to no certificate")
+	case bound != "" && (r.Leaf == nil || !equal(bound, Thumbprint(r.Leaf))):
+		return errors.New("the token is bound to another certificate")
+	case r.Client != "" && r.Client != c.ClientID:
+		return errors.New("the token is of another workload than the connection")
+	}
+	return nil
+}
+
+// equal compares two digests.
+func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }

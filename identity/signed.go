@@ -1,0 +1,89 @@
+package identity
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// SignedConfig is whose tokens a Signed accepts. Of JWKS, JWKSFile and JWKSURL one
+// is required.
+type SignedConfig struct {
+	Issuer     string   // exact `iss`
+	Types      []string // of `typ`
+	Algorithms []string // of those that exist here
+
+	JWKS     []byte
+	JWKSFile string
+	JWKSURL  string
+
+	AllowPrivateAddresses bool             // of JWKSURL, beside one on loopback that it names
+	Roots                 *x509.CertPool   // for JWKSURL; absent: the system's
+	MaxStale              time.Duration    // keys outlive an outage so long; default 24 h
+	Logger                *slog.Logger     // absent: silent
+	Now                   func() time.Time // absent: time.Now
+}
+
+// Signed verifies the form, type, issuer and signature of tokens that are nobody's
+// credential here, by the rules and key sets of access tokens (SECURITY 1 and 2).
+// What their claims mean is for its user to say.
+type Signed struct {
+	issuer *issuer
+}
+
+// NewSigned checks the config. It fetches nothing: Run does, or the first token.
+func NewSigned(c SignedConfig) (*Signed, error) {
+	i := Issuer{
+		Issuer: c.Issuer, Algorithms: c.Algorithms, TokenTypes: slices.Clone(c.Types), JWKS: c.JWKS, JWKSFile: c.JWKSFile, JWKSURL: c.JWKSURL,
+		AllowPrivateAddresses: c.AllowPrivateAddresses, MaxStale: c.MaxStale,
+	}
+	if c.Issuer == "" || len(c.Types) == 0 || len(c.Algorithms) == 0 || c.JWKS == nil && c.JWKSFile == "" && c.JWKSURL == "" {
+		return nil, errors.New("issuer, types, algorithms and where the keys are must be said")
+	}
+	for _, a := range c.Algorithms {
+		if !slices.Contains(algorithms(), jose.SignatureAlgorithm(a)) {
+			return nil, fmt.Errorf("algorithm %q is not one of %v", a, algorithms())
+		}
+	}
+	if err := errors.Join(i.keyProblems()...); err != nil {
+		return nil, err
+	}
+	i = i.withDefaults()
+	for n, t := range i.TokenTypes {
+		i.TokenTypes[n] = normalType(t)
+	}
+	return &Signed{&issuer{Issuer: i, keys: &keySet{
+		issuer: i.Issuer, load: loader(i, c.Roots), maxStale: i.MaxStale, now: orNow(c.Now), log: orDiscard(c.Logger),
+	}}}, nil
+}
+
+// Verify gives the claims of a token that is the issuer's: one JSON object with
+// exact names, none of them twice. The error never contains the token.
+func (s *Signed) Verify(ctx context.Context, credential Secret) (json.RawMessage, error) {
+	t, err := parseToken(credential.Reveal())
+	if err != nil {
+		return nil, err
+	}
+	v := &Verifier{issuers: map[string]*issuer{s.issuer.Issuer.Issuer: s.issuer}}
+	_, k, _, err := v.key(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkSignature(t, k); err != nil {
+		return nil, err
+	}
+	return json.Marshal(t.claims)
+}
+
+// Run keeps the keys fresh until ctx ends.
+func (s *Signed) Run(ctx context.Context) error {
+	v := &Verifier{order: []*issuer{s.issuer}, now: s.issuer.keys.now}
+	return v.Run(ctx)
+}
