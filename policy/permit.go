@@ -52,6 +52,14 @@ func (p *Permit) append(row *audit.Record, reserve []audit.Reservation, take *au
 	return p.guard.config.Sink.Append(audit.Entry{Record: &own, Reserve: reserve, Take: take, Journal: p.guard.journals(p.query) && len(reserve) == 0 && take == nil})
 }
 
+// Approval is what somebody agreed to, and who; both are empty if nobody had to.
+func (p *Permit) Approval() (id, approver string) {
+	if p.approver == "" {
+		return "", ""
+	}
+	return p.row.ApprovalID, p.approver
+}
+
 // Decision is what the engine said.
 func (p *Permit) Decision() Decision {
 	p.mu.Lock()

@@ -109,7 +109,7 @@ func (a *attempt) act(ctx context.Context) ending {
 	}
 	own, cancel := context.WithTimeout(base, limit)
 	defer cancel()
-	ans := a.invoke(own, who)
+	ans := a.invoke(a.withFacts(own), who)
 	switch {
 	case ans.err == nil:
 		return a.succeeded(ctx, ans.result)
