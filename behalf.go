@@ -45,6 +45,7 @@ type Server struct {
 	chats     map[string]agents.Agent
 	stages    []stage
 	closeLog  func()
+	tokens    *tools.Tokens // of calls to backends
 
 	witness     *audit.Witness
 	journal     *store.Journal // nil: no tenant has one
@@ -130,7 +131,7 @@ func New(ctx context.Context, cfg *config.Config, opts ...Option) (_ *Server, er
 		}
 	}()
 	for _, build := range []func(context.Context) error{
-		s.bind, s.openIdentity, s.openStore, s.openGuard(set), s.openRuns, s.openServer,
+		s.bind, s.openIdentity, s.openStore, s.openTokens, s.openGuard(set), s.openRuns, s.openServer,
 	} {
 		if err := build(ctx); err != nil {
 			return nil, err

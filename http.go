@@ -16,6 +16,10 @@ import (
 func (s *Server) serveHTTP(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.healthz)
+	if s.mayPublish() {
+		mux.HandleFunc("GET /.well-known/jwks.json", s.jwks)
+		mux.HandleFunc("GET /.well-known/oauth-authorization-server", s.discovery)
+	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.opt.metrics, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	h := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,

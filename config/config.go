@@ -22,6 +22,7 @@ type Config struct {
 	Audit      Audit                `yaml:"audit"`
 	Store      Store                `yaml:"store"`
 	Runs       Runs                 `yaml:"runs"`
+	CallTokens CallTokens           `yaml:"call_tokens"`
 
 	places places
 	flawed bool // the rest of a file with problems
@@ -137,6 +138,7 @@ func (c *Config) defaults(w World) {
 	set(&c.Runs.Dir, resolve(w.Dir, ".behalf/runs"))
 	set(&c.Runs.OfflineMax, 24*time.Hour)
 	set(&c.Policy.ApprovalLife, 24*time.Hour)
+	set(&c.CallTokens.Rotate, 24*time.Hour)
 }
 
 func set[T comparable](field *T, value T) {

@@ -67,6 +67,12 @@ type Runs struct {
 	MaxToolCalls int `yaml:"max_tool_calls" range:"1..2000"`
 }
 
+// CallTokens are what calls to tools' backends carry.
+type CallTokens struct {
+	Issuer string        `yaml:"issuer" is:"https"` // whose they are, and below which backends find the keys; empty: the http listener
+	Rotate time.Duration `yaml:"rotate" range:"10m..720h"`
+}
+
 func (c *checker) operations() {
 	if c.Policy.Dir == "" {
 		c.missing("policy.dir", "name the folder of the policies; without a policy nothing is allowed")
