@@ -22,7 +22,7 @@ const module = "github.com/behalf-dev/behalf"
 var levels = map[string]int{
 	"cmd/behalf": 7, "conformance": 7,
 	".": 6, "examples": 6, "bench": 7, "build": 7,
-	"server": 5, "store": 5,
+	"server": 5, "server/mcpserver": 5, "store": 5,
 	"runs": 4, "memory": 4,
 	"tools": 3, "model": 3, "interceptors": 3, "internal/wire": 3,
 	"agents": 2, "agents/team": 2, "agents/agentstest": 2, "config": 2, "calltoken": 2,
@@ -65,10 +65,10 @@ var fences = map[string][]string{
 	"cel.dev/cel-go":                         {"config"},
 	"github.com/google/jsonschema-go":        {"tools"},
 	"github.com/santhosh-tekuri/jsonschema":  {"tools"},
-	"github.com/modelcontextprotocol/go-sdk": {"tools", "server"},
+	"github.com/modelcontextprotocol/go-sdk": {"tools", "server", "server/mcpserver"},
 	"go.opentelemetry.io/otel":               {"interceptors", "server", "."},
 	"github.com/prometheus/client_golang":    {"interceptors", "server", "."},
-	"google.golang.org/grpc":                 {"calltoken", "interceptors", "server", "gen", "fault", "identity", ".", "cmd/behalf", "examples", "bench", "tools"},
+	"google.golang.org/grpc":                 {"calltoken", "interceptors", "server", "server/mcpserver", "gen", "fault", "identity", ".", "cmd/behalf", "examples", "bench", "tools"},
 	"github.com/grpc-ecosystem/":             {"interceptors", "server"},
 }
 

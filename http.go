@@ -21,6 +21,7 @@ func (s *Server) serveHTTP(ctx context.Context) error {
 		mux.HandleFunc("GET /.well-known/oauth-authorization-server", s.discovery)
 	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.opt.metrics, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+	s.mcp(mux)
 	h := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,

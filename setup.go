@@ -387,6 +387,10 @@ func (s *Server) openServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	web, err := s.webIdentifier()
+	if err != nil {
+		return err
+	}
 	s.stage("refused callers", func(ctx context.Context) error { return s.recordRefusals(ctx, who) })
 	gates, err := s.directGates()
 	if err != nil {
@@ -399,7 +403,7 @@ func (s *Server) openServer(ctx context.Context) error {
 	s.stage("calls made elsewhere", elsewhere.Run)
 	l := s.cfg.Server.Limits
 	s.grpc, err = server.New(server.Config{
-		TLS: s.peers.ServerTLS(mode), Identify: who, Guard: s.guard, Runs: &people{s.runs, s}, Tools: &toolbox{gates, elsewhere}, Calls: &calls{s}, Grants: &delegations{s}, Answers: &answers{s},
+		TLS: s.peers.ServerTLS(mode), Identify: who, IdentifyWeb: web, Guard: s.guard, Runs: &people{s.runs, s}, Tools: &toolbox{gates, elsewhere}, Calls: &calls{s}, Grants: &delegations{s}, Answers: &answers{s},
 		Catalog: &catalog{s.cfg}, Audit: &auditLog{s}, Approvals: s.approvals, Admin: &admin{s.guard, s}, Log: s.opt.log, Metrics: s.opt.metrics, Now: s.opt.now,
 		GrantID: newGrantID, Reflection: s.cfg.Server.Reflection, Version: s.opt.version,
 		Limits: interceptors.Limits{Streams: l.StreamsPerUser, Calls: l.CallsPerUser, UnaryDeadline: l.UnaryDeadline, RunDeadline: l.RunDeadline, StreamLife: l.StreamLife},

@@ -9,6 +9,7 @@ type Server struct {
 	HTTPTLS           *TLSFiles `yaml:"http_tls"`
 	ClientCertificate string    `yaml:"client_certificate" enum:"required|optional"`
 	Reflection        bool      `yaml:"reflection"`
+	MCP               bool      `yaml:"mcp"`                         // tools and agents for MCP clients, on the http listener
 	OperatorTenant    string    `yaml:"operator_tenant" is:"tenant"` // absent: nobody is an operator
 	Limits            Limits    `yaml:"limits"`
 }

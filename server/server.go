@@ -27,26 +27,29 @@ import (
 // Config is everything that the RPCs reach. Fields without a default in their
 // comment are required.
 type Config struct {
-	TLS        *tls.Config
-	Identify   Identifier
-	Guard      Guard
-	Runs       Runs
-	Tools      Tools
-	Calls      Calls
-	Grants     Delegations
-	Answers    Answers
-	Catalog    Catalog
-	Audit      AuditLog
-	Approvals  Approvals
-	Admin      Admin
-	Log        *slog.Logger
-	Metrics    *prometheus.Registry
-	Now        func() time.Time
-	GrantID    func() string
-	Limits     interceptors.Limits // zero: its defaults
-	Transport  Transport           // zero: its defaults
-	Reflection bool                // default off
-	Version    string              // default empty
+	TLS      *tls.Config
+	Identify Identifier
+	// IdentifyWeb is for calls of our own http listener, which bring no certificate.
+	// Default nil: there are none.
+	IdentifyWeb interceptors.Identifier
+	Guard       Guard
+	Runs        Runs
+	Tools       Tools
+	Calls       Calls
+	Grants      Delegations
+	Answers     Answers
+	Catalog     Catalog
+	Audit       AuditLog
+	Approvals   Approvals
+	Admin       Admin
+	Log         *slog.Logger
+	Metrics     *prometheus.Registry
+	Now         func() time.Time
+	GrantID     func() string
+	Limits      interceptors.Limits // zero: its defaults
+	Transport   Transport           // zero: its defaults
+	Reflection  bool                // default off
+	Version     string              // default empty
 }
 
 // Server is a gRPC server with the whole chain. Make it with New.
@@ -54,6 +57,7 @@ type Server struct {
 	grpc   *grpc.Server
 	health *health.Server
 	door   *door
+	inside *inside // nil: the http listener calls nothing
 	grace  time.Duration
 }
 
@@ -107,6 +111,13 @@ func New(c Config) (*Server, error) {
 	}
 	limits := c.Transport.withDefaults()
 	s := &Server{health: health.NewServer(), grace: limits.Shutdown, door: newDoor(limits, c.TLS)}
+	if c.IdentifyWeb != nil {
+		in, err := newInside()
+		if err != nil {
+			return nil, err
+		}
+		s.inside = in
+	}
 	// The rules must exist before the server that enforces them, so the same
 	// services are registered once on a server that never listens.
 	probe := grpc.NewServer()
@@ -136,7 +147,7 @@ func New(c Config) (*Server, error) {
 
 func (c Config) chain(rules map[string]*interceptors.Rule, m *grpcprom.ServerMetrics, messageBytes int) interceptors.Config {
 	return interceptors.Config{
-		Rules: rules, Identify: c.Identify, Guard: c.Guard, Resolve: &resolver{c.Runs, c.Catalog, c.Approvals, c.Grants, c.Guard},
+		Rules: rules, Identify: doors{c.Identify, c.IdentifyWeb}, Guard: c.Guard, Resolve: &resolver{c.Runs, c.Catalog, c.Approvals, c.Grants, c.Guard},
 		Metrics: m, Log: c.Log, Now: c.Now, GrantID: c.GrantID, Limits: c.Limits, MessageBytes: messageBytes,
 	}
 }
@@ -162,7 +173,7 @@ func (l Transport) options(d *door) []grpc.ServerOption {
 
 func (c Config) register(g *grpc.Server, rules map[string]*interceptors.Rule, h *health.Server) {
 	may := &rights{c.Guard, c.Now}
-	to := interceptors.Taking(g, rules, c.Identify, c.Limits)
+	to := interceptors.Taking(g, rules, doors{c.Identify, c.IdentifyWeb}, c.Limits)
 	behalfv1.RegisterAgentServiceServer(to, &agentService{runs: c.Runs, catalog: c.Catalog, rights: may})
 	behalfv1.RegisterRunServiceServer(to, &runService{runs: c.Runs, guard: c.Guard})
 	behalfv1.RegisterSessionServiceServer(to, &sessionService{runs: c.Runs})
@@ -190,12 +201,30 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		defer close(stopped)
 		s.stop()
 	})
+	within := s.within()
 	err := s.grpc.Serve(s.door.behind(l))
+	within()
 	if stop() { // Serve failed by itself
 		return fmt.Errorf("serve: %w", err)
 	}
 	<-stopped
 	return nil
+}
+
+// within serves our own http listener's calls. What it gives waits for the end.
+func (s *Server) within() (wait func()) {
+	if s.inside == nil {
+		return func() {}
+	}
+	done := make(chan struct{})
+	go func() { // ends with s.grpc
+		defer close(done)
+		_ = s.grpc.Serve(s.inside)
+	}()
+	return func() {
+		_ = s.inside.Close()
+		<-done
+	}
 }
 
 // stop is the server's part of the shut-down.

@@ -1,0 +1,240 @@
+package mcpserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// Config is what the face says of itself.
+type Config struct {
+	Resource string   // its URL, e.g. https://behalf.example/mcp
+	Issuers  []string // whose tokens are accepted
+	Version  string
+}
+
+const (
+	maxBody   = 1 << 20
+	agentTool = "agent-" // no tool's name has a -
+	maxWait   = 10 * time.Minute
+)
+
+// New is the governed tools, and the agents as tools, for MCP clients (streamable
+// HTTP, stateless). Each request is a call of our own RPCs, over conn, with the caller's token:
+// identity, policy, limits and record are theirs, and none of them is here.
+func New(conn grpc.ClientConnInterface, c Config) http.Handler {
+	f := &face{
+		tools: behalfv1.NewToolServiceClient(conn), agents: behalfv1.NewAgentServiceClient(conn),
+		admin: behalfv1.NewAdminServiceClient(conn), metadata: strings.TrimSuffix(c.Resource, "/mcp") + wellKnown + "/mcp",
+	}
+	m := mcp.NewServer(&mcp.Implementation{Name: "behalf", Version: c.Version}, &mcp.ServerOptions{
+		Capabilities: &mcp.ServerCapabilities{Tools: &mcp.ToolCapabilities{}},
+	})
+	m.AddReceivingMiddleware(f.serve)
+	h := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return m }, &mcp.StreamableHTTPOptions{
+		Stateless: true, JSONResponse: true, MaxRequestBodyBytes: maxBody,
+	})
+	mux := http.NewServeMux()
+	mux.Handle("/mcp", http.NewCrossOriginProtection().Handler(f.known(h)))
+	about := protectedResource(c)
+	mux.HandleFunc("GET "+wellKnown, about)
+	mux.HandleFunc("GET "+wellKnown+"/mcp", about)
+	return mux
+}
+
+// wellKnown is RFC 9728.
+const wellKnown = "/.well-known/oauth-protected-resource"
+
+func protectedResource(c Config) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"resource": c.Resource, "authorization_servers": c.Issuers, "bearer_methods_supported": []string{"header"}, "resource_name": "behalf",
+		})
+	}
+}
+
+type face struct {
+	tools    behalfv1.ToolServiceClient
+	agents   behalfv1.AgentServiceClient
+	admin    behalfv1.AdminServiceClient
+	metadata string
+}
+
+// known lets nobody in whose token is not good, and tells where to get one.
+func (f *face) known(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), maxWait)
+		defer cancel()
+		_, err := f.admin.WhoAmI(carry(ctx, r.Header), &behalfv1.WhoAmIRequest{})
+		switch st := status.Convert(err); st.Code() {
+		case codes.OK:
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxWait)) // an agent takes longer than a page
+			h.ServeHTTP(w, r.WithContext(ctx))
+		case codes.Unauthenticated, codes.InvalidArgument:
+			w.Header().Set("WWW-Authenticate", `Bearer resource_metadata="`+f.metadata+`"`)
+			http.Error(w, st.Message(), http.StatusUnauthorized)
+		case codes.PermissionDenied:
+			http.Error(w, st.Message(), http.StatusForbidden)
+		case codes.ResourceExhausted:
+			http.Error(w, st.Message(), http.StatusTooManyRequests)
+		default:
+			http.Error(w, "try again later", http.StatusServiceUnavailable)
+		}
+	})
+}
+
+// carry puts the token of a request, and nothing else of it, on an RPC.
+func carry(ctx context.Context, h http.Header) context.Context {
+	return metadata.NewOutgoingContext(ctx, metadata.MD{"authorization": h.Values("Authorization")})
+}
+
+// serve answers what is about tools; the library does the rest.
+func (f *face) serve(next mcp.MethodHandler) mcp.MethodHandler {
+	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+		extra := req.GetExtra()
+		if extra == nil {
+			return next(ctx, method, req)
+		}
+		switch p := req.GetParams().(type) {
+		case *mcp.ListToolsParams:
+			return f.list(carry(ctx, extra.Header), p)
+		case *mcp.CallToolParamsRaw:
+			return f.call(carry(ctx, extra.Header), p)
+		}
+		return next(ctx, method, req)
+	}
+}
+
+// list is one page: first those of the tools, then the agents.
+func (f *face) list(ctx context.Context, p *mcp.ListToolsParams) (mcp.Result, error) {
+	if token, agents := strings.CutPrefix(cursor(p), agentTool); agents {
+		return f.listAgents(ctx, token)
+	}
+	page, err := f.tools.ListTools(ctx, &behalfv1.ListToolsRequest{PageToken: cursor(p), PageSize: 1000})
+	if err != nil {
+		return nil, plain(err)
+	}
+	out := &mcp.ListToolsResult{Tools: []*mcp.Tool{}, NextCursor: page.GetNextPageToken()}
+	for _, t := range page.GetTools() {
+		out.Tools = append(out.Tools, toolOf(t))
+	}
+	if out.NextCursor == "" {
+		out.NextCursor = agentTool
+	}
+	return out, nil
+}
+
+func cursor(p *mcp.ListToolsParams) string {
+	if p == nil {
+		return ""
+	}
+	return p.Cursor
+}
+
+func toolOf(t *behalfv1.Tool) *mcp.Tool {
+	reads := t.GetEffect() == behalfv1.ToolEffect_TOOL_EFFECT_READ
+	risky := !reads && t.GetRisk() == behalfv1.ToolRisk_TOOL_RISK_HIGH
+	out := &mcp.Tool{
+		Name: t.GetName(), Description: t.GetDescription(), InputSchema: json.RawMessage(t.GetInputSchemaJson()),
+		Annotations: &mcp.ToolAnnotations{ReadOnlyHint: reads, IdempotentHint: t.GetIdempotent(), DestructiveHint: &risky},
+	}
+	if s := t.GetOutputSchemaJson(); s != "" {
+		out.OutputSchema = json.RawMessage(s)
+	}
+	return out
+}
+
+// askSchema is the arguments of an agent as a tool.
+const askSchema = `{"type":"object","properties":{"input":{"type":"string","description":"What to do, in words."},` +
+	`"session_id":{"type":"string","description":"Of an earlier answer, to go on with it."}},"required":["input"],"additionalProperties":false}`
+
+func (f *face) listAgents(ctx context.Context, token string) (mcp.Result, error) {
+	page, err := f.agents.ListAgents(ctx, &behalfv1.ListAgentsRequest{PageToken: token, PageSize: 1000})
+	if err != nil {
+		return nil, plain(err)
+	}
+	out := &mcp.ListToolsResult{Tools: []*mcp.Tool{}}
+	for _, a := range page.GetAgents() {
+		out.Tools = append(out.Tools, &mcp.Tool{Name: agentTool + a.GetName(), Description: a.GetDescription(), InputSchema: json.RawMessage(askSchema)})
+	}
+	if next := page.GetNextPageToken(); next != "" {
+		out.NextCursor = agentTool + next
+	}
+	return out, nil
+}
+
+func (f *face) call(ctx context.Context, p *mcp.CallToolParamsRaw) (mcp.Result, error) {
+	args := string(p.Arguments)
+	if args == "" {
+		args = "{}"
+	}
+	if agent, ok := strings.CutPrefix(p.Name, agentTool); ok {
+		return f.ask(ctx, agent, args)
+	}
+	r, err := f.tools.CallTool(ctx, &behalfv1.CallToolRequest{Tool: p.Name, ArgumentsJson: args})
+	if err != nil {
+		return refused(err), nil
+	}
+	return answered(r.GetResultJson(), json.RawMessage(r.GetResultJson()), r.GetFailed()), nil
+}
+
+// ask runs an agent to its end.
+func (f *face) ask(ctx context.Context, agent, args string) (mcp.Result, error) {
+	var in struct {
+		Input     string `json:"input"`
+		SessionID string `json:"session_id"`
+	}
+	d := json.NewDecoder(strings.NewReader(args))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&in); err != nil {
+		return answered("the arguments are input and session_id, both text", nil, true), nil
+	}
+	r, err := f.agents.RunAgent(ctx, &behalfv1.RunAgentRequest{Agent: agent, Input: in.Input, SessionId: in.SessionID})
+	if err != nil {
+		return refused(err), nil
+	}
+	about, err := json.Marshal(map[string]string{"output": r.GetOutput(), "session_id": r.GetSessionId(), "run_id": r.GetRunId()})
+	if err != nil {
+		return nil, plain(err)
+	}
+	return answered(r.GetOutput(), about, false), nil
+}
+
+func answered(text string, structured json.RawMessage, failed bool) *mcp.CallToolResult {
+	out := &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: text}}, IsError: failed}
+	if len(structured) > 0 && structured[0] == '{' {
+		out.StructuredContent = structured
+	}
+	return out
+}
+
+// refused is what a model can read of a refusal: what happened, and its reason.
+func refused(err error) *mcp.CallToolResult {
+	st := status.Convert(err)
+	text := st.Message()
+	for _, d := range st.Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok {
+			text += " (" + info.GetReason()
+			if id := info.GetMetadata()["approval_id"]; id != "" {
+				text += ", approval_id " + id
+			}
+			text += ")"
+		}
+	}
+	return answered(text, nil, true)
+}
+
+// plain is an error for the protocol: its message is for callers already.
+func plain(err error) error { return errors.New(status.Convert(err).Message()) }
