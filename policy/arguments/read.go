@@ -113,7 +113,7 @@ func (d *argReader) value(t *Type) (cedar.Value, error) {
 	if tok.Kind() == 'n' {
 		return nil, nil
 	}
-	if tok.Kind() != t.kind.token() && (t.kind != boolean || tok.Kind() != 'f') {
+	if tok.Kind() != t.kind.token() && (t.kind != boolean || tok.Kind() != 'f') && (!t.either || tok.Kind() != '"') {
 		return nil, fmt.Errorf("a %s stands where the schema says otherwise", tok.Kind())
 	}
 	switch t.kind {
@@ -124,6 +124,9 @@ func (d *argReader) value(t *Type) (cedar.Value, error) {
 		return s, err
 	case boolean:
 		return cedar.Boolean(tok.Bool()), nil
+	}
+	if t.either && tok.Kind() == '"' {
+		return quotedLong(tok.String())
 	}
 	return readScalar(tok.String(), t)
 }
@@ -161,6 +164,16 @@ func readScalar(s string, t *Type) (cedar.Value, error) {
 func readLong(s string) (cedar.Value, error) {
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil {
+		return nil, errNotAnInt
+	}
+	return cedar.Long(n), nil
+}
+
+// quotedLong has one spelling for each number: what reads "+5" or "05" for 5 is not
+// everybody.
+func quotedLong(s string) (cedar.Value, error) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || strconv.FormatInt(n, 10) != s {
 		return nil, errNotAnInt
 	}
 	return cedar.Long(n), nil

@@ -65,3 +65,25 @@ func TestASchemaThatExplodesIsRefused(t *testing.T) {
 		t.Error("got no error for a schema of a million nodes")
 	}
 }
+
+func TestALongMayBeWrittenAsATextWhereTheSchemaSaysSo(t *testing.T) {
+	typ, err := arguments.TypeOf(json.RawMessage(`{"type":"object","properties":{"amount":{"type":["integer","string"],"format":"int64"},"loose":{"type":["integer","string"]}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for args, want := range map[string]string{
+		`{"amount":9007199254740993}`: "9007199254740993", `{"amount":"9007199254740993"}`: "9007199254740993", `{"amount":"-5"}`: "-5",
+		`{"amount":"+5"}`: "", `{"amount":"05"}`: "", `{"amount":"-0"}`: "", `{"amount":" 5"}`: "", `{"amount":"5.0"}`: "", `{"amount":"5e0"}`: "", `{"amount":""}`: "",
+		`{"amount":"9223372036854775808"}`: "", `{"amount":5.0}`: "", `{"amount":true}`: "", `{"amount":["5"]}`: "",
+	} {
+		got, err := arguments.Read(&arguments.Readers{}, typ, json.RawMessage(args), arguments.Build)
+
+		v, ok := got.Get("amount")
+		if (err == nil) != (want != "") || ok && string(v.MarshalCedar()) != want {
+			t.Errorf("%s: got %v (%v), want %q", args, v, err, want)
+		}
+	}
+	if got, err := arguments.Read(&arguments.Readers{}, typ, json.RawMessage(`{"loose":"x"}`), arguments.Build); err != nil || got.Len() != 0 {
+		t.Errorf("got %v (%v), want a mixed union left out", got, err)
+	}
+}

@@ -33,6 +33,7 @@ type Type struct {
 	elem   *Type
 	fields map[string]argField
 	open   bool // of a record: members without a type may appear, unseen
+	either bool // of a long: it may be written as a text, as protobuf's JSON does
 	// required is how many fields are not optional; settle counts them.
 	required int
 }
@@ -231,6 +232,9 @@ func (t *Type) merge(o *Type, all bool) {
 // own is the type that the node's own keywords say.
 func (r *typeReader) own(n node, depth int) (*Type, bool) {
 	name, null := typeName(n)
+	if name == "" && eitherLong(n) {
+		return &Type{kind: long, either: true}, null
+	}
 	switch name {
 	case "string":
 		return stringType(n), null
@@ -300,6 +304,12 @@ func typeName(n node) (name string, null bool) {
 		return "string", null
 	}
 	return "", null
+}
+
+// eitherLong reports whether n is an integer of 64 bits that may be a text too.
+func eitherLong(n node) bool {
+	format, names := word(n["format"]), words(n["type"])
+	return (format == "int64" || format == "uint64") && len(names) == 2 && slices.Contains(names, "integer") && slices.Contains(names, "string")
 }
 
 func word(raw json.RawMessage) string {
@@ -382,6 +392,9 @@ func (t *Type) Cedar() string {
 
 func (t *Type) print(b *strings.Builder) {
 	fmt.Fprintf(b, "%d%q%t", t.kind, t.enum, t.open)
+	if t.either {
+		b.WriteByte('|')
+	}
 	if t.elem != nil {
 		b.WriteByte('<')
 		t.elem.print(b)
