@@ -24,7 +24,7 @@ var levels = map[string]int{
 	".": 6, "examples": 6, "bench": 7, "build": 7,
 	"server": 5, "server/mcpserver": 5, "store": 5,
 	"runs": 4, "memory": 4,
-	"tools": 3, "model": 3, "interceptors": 3, "internal/wire": 3,
+	"tools": 3, "tools/grpctool": 3, "model": 3, "interceptors": 3, "internal/wire": 3,
 	"agents": 2, "agents/team": 2, "agents/agentstest": 2, "config": 2, "calltoken": 2,
 	"policy": 2, "policy/lifecycle": 2, "policy/policytest": 2, "policy/engine": 2, "policy/redact": 2, "policy/arguments": 2, "policy/pii": 2,
 	"identity": 1, "audit": 1,
@@ -45,6 +45,7 @@ var levels = map[string]int{
 var rests = map[string][]string{
 	"agents/team":       {"agents"},
 	"agents/agentstest": {"agents", "agents/team"},
+	"tools/grpctool":    {"tools"},
 	"policy":            {"policy/engine", "policy/redact", "policy/pii"},
 	"policy/lifecycle":  {"policy/engine", "policy/redact", "policy/arguments"},
 	"policy/policytest": {"policy/engine"},
@@ -68,7 +69,7 @@ var fences = map[string][]string{
 	"github.com/modelcontextprotocol/go-sdk": {"tools", "server", "server/mcpserver"},
 	"go.opentelemetry.io/otel":               {"interceptors", "server", "."},
 	"github.com/prometheus/client_golang":    {"interceptors", "server", "."},
-	"google.golang.org/grpc":                 {"calltoken", "interceptors", "server", "server/mcpserver", "gen", "fault", "identity", ".", "cmd/behalf", "examples", "bench", "tools"},
+	"google.golang.org/grpc":                 {"calltoken", "interceptors", "server", "server/mcpserver", "gen", "fault", "identity", ".", "cmd/behalf", "examples", "bench", "tools", "tools/grpctool"},
 	"github.com/grpc-ecosystem/":             {"interceptors", "server"},
 }
 

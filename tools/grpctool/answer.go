@@ -1,0 +1,180 @@
+package grpctool
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/dynamicpb"
+)
+
+// maxAnswerNested bounds the nesting of an answer; as JSON it must be no deeper than
+// the gate allows.
+const maxAnswerNested = 32
+
+var (
+	errUnreadable = errors.New("the answer is not of the type that the backend says")
+	errTooLarge   = errors.New("the answer is too large; ask for less")
+)
+
+// encode is the message of a call's arguments: protobuf's JSON read strictly, in the
+// bytes that are sent and digested.
+func (m *method) encode(args json.RawMessage) ([]byte, error) {
+	msg := dynamicpb.NewMessage(m.input)
+	o := protojson.UnmarshalOptions{Resolver: m.types, RecursionLimit: maxAnswerNested}
+	if err := o.Unmarshal(args, msg); err != nil {
+		return nil, err
+	}
+	return proto.MarshalOptions{Deterministic: true}.Marshal(msg)
+}
+
+// decode is an answer as the model may read it. Newer reports that there is
+// something in it which the descriptors do not have; it is left out.
+func (m *method) decode(c *Config, raw []byte) (_ json.RawMessage, newer bool, err error) {
+	msg := dynamicpb.NewMessage(m.output)
+	if err := (proto.UnmarshalOptions{Resolver: m.types, RecursionLimit: maxAnswerNested}).Unmarshal(raw, msg); err != nil {
+		return nil, false, errUnreadable
+	}
+	e := &estimate{left: 4 * c.MaxResult}
+	e.message(msg)
+	if e.left < 0 {
+		return nil, e.newer, errTooLarge
+	}
+	out, err := (protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true, Resolver: m.types}).Marshal(msg)
+	if err != nil {
+		return nil, e.newer, errUnreadable
+	}
+	if out, err = m.tidy(c, out); err != nil {
+		return nil, e.newer, errUnreadable
+	}
+	if len(out) > c.MaxResult {
+		return nil, e.newer, errTooLarge
+	}
+	return out, e.newer, nil
+}
+
+// tidy takes out what is hidden, and the spaces, which differ from build to build.
+func (m *method) tidy(c *Config, out []byte) ([]byte, error) {
+	var buf bytes.Buffer
+	if !m.hides {
+		err := json.Compact(&buf, out)
+		return buf.Bytes(), err
+	}
+	d := json.NewDecoder(bytes.NewReader(out))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return nil, fmt.Errorf("read the answer: %w", err)
+	}
+	c.hide(m.output, v)
+	e := json.NewEncoder(&buf)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), err
+}
+
+// hide takes the fields out of a message that are of a class which is not revealed.
+func (c *Config) hide(md protoreflect.MessageDescriptor, v any) {
+	obj, ok := v.(map[string]any)
+	if !ok || wellKnown[md.FullName()] != nil {
+		return
+	}
+	for i := range md.Fields().Len() {
+		fd := md.Fields().Get(i)
+		name := string(fd.Name())
+		if c.hidden(fd) {
+			delete(obj, name)
+		}
+		if fd.IsMap() {
+			fd = fd.MapValue()
+		}
+		if fd.Message() == nil {
+			continue
+		}
+		for inner := range values(obj[name], md.Fields().Get(i)) {
+			c.hide(fd.Message(), inner)
+		}
+	}
+}
+
+// values are the messages in a field.
+func values(v any, fd protoreflect.FieldDescriptor) func(func(any) bool) {
+	return func(yield func(any) bool) {
+		list, _ := v.([]any)
+		if fd.IsMap() {
+			m, _ := v.(map[string]any)
+			for _, x := range m {
+				list = append(list, x)
+			}
+		} else if !fd.IsList() {
+			list = []any{v}
+		}
+		for _, x := range list {
+			if !yield(x) {
+				return
+			}
+		}
+	}
+}
+
+// estimate is how large an answer becomes as JSON: two bytes can stand for a message
+// whose fields all have long names.
+type estimate struct {
+	left  int
+	newer bool
+}
+
+func (e *estimate) message(m protoreflect.Message) {
+	e.newer = e.newer || len(m.GetUnknown()) > 0
+	fields := m.Descriptor().Fields()
+	for i := 0; i < fields.Len() && e.left >= 0; i++ {
+		fd := fields.Get(i)
+		if !m.Has(fd) && (fd.HasPresence() || fd.ContainingOneof() != nil) {
+			continue
+		}
+		e.left -= len(fd.Name()) + 6
+		switch v := m.Get(fd); {
+		case fd.IsList():
+			for j := 0; j < v.List().Len() && e.left >= 0; j++ {
+				e.value(fd, v.List().Get(j))
+			}
+		case fd.IsMap():
+			v.Map().Range(func(k protoreflect.MapKey, x protoreflect.Value) bool {
+				e.value(fd.MapKey(), k.Value())
+				e.value(fd.MapValue(), x)
+				return e.left >= 0
+			})
+		default:
+			e.value(fd, v)
+		}
+	}
+	e.left -= 2
+}
+
+func (e *estimate) value(fd protoreflect.FieldDescriptor, v protoreflect.Value) {
+	e.left -= 3
+	switch fd.Kind() {
+	case protoreflect.MessageKind, protoreflect.GroupKind:
+		e.message(v.Message())
+	case protoreflect.StringKind:
+		s := v.String()
+		e.left -= len(s)
+		for i := range len(s) {
+			if s[i] < 0x20 || s[i] == '"' || s[i] == '\\' {
+				e.left -= 5
+			}
+		}
+	case protoreflect.BytesKind:
+		e.left -= len(v.Bytes()) * 4 / 3
+	case protoreflect.EnumKind:
+		if ev := fd.Enum().Values().ByNumber(v.Enum()); ev != nil {
+			e.left -= len(ev.Name())
+		}
+	default:
+		e.left -= 20
+	}
+}

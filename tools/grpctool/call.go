@@ -1,0 +1,228 @@
+package grpctool
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+
+	"github.com/behalf-dev/behalf/calltoken"
+	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/tools"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// What the model reads of a call that was not made, or of whose end nothing is known.
+var (
+	errDown     = fault.New(codes.Unavailable, fault.ToolUnavailable, "the tool's backend cannot be reached; nothing was done")
+	errChanged  = fault.New(codes.Unavailable, fault.ToolUnavailable, "the tool has changed at its backend and is being read again; nothing was done")
+	errNoToken  = fault.New(codes.Unavailable, fault.ToolUnavailable, "the call could not be signed; nothing was done")
+	errSlow     = fault.New(codes.Unavailable, fault.ToolUnavailable, "the tool's backend did not answer in time")
+	errLost     = fault.New(codes.Unavailable, fault.ToolUnavailable, "the tool's backend was lost while it was asked")
+	errOutcome  = fault.New(codes.Aborted, fault.OutcomeUnknown, "the tool's backend was lost or failed after it was asked; the call may have happened")
+	errUnread   = fault.New(codes.Aborted, fault.OutcomeUnknown, "the call was made, and its answer cannot be shown; do not repeat it")
+	errBadInput = fault.New(codes.InvalidArgument, fault.ArgumentInvalid, "the arguments are not what the tool takes: a number may be out of range, or a time, duration or field mask misspelt")
+)
+
+// tool is a method as the gate calls it.
+func (s *Source) tool(m *method) tools.Tool {
+	return tools.Tool{Descriptor: m.Descriptor, Call: func(ctx context.Context, args json.RawMessage) (json.RawMessage, error) {
+		return s.call(ctx, m, args)
+	}}
+}
+
+func (s *Source) call(ctx context.Context, m *method, args json.RawMessage) (json.RawMessage, error) {
+	sent, err := m.encode(args)
+	if err != nil {
+		return nil, errBadInput // the library's text has values in it
+	}
+	if len(sent) > maxSent {
+		return nil, errBadInput
+	}
+	ctx, cancel := context.WithTimeout(outgoing(ctx), s.c.Timeout)
+	defer cancel()
+	for try := 0; ; try++ {
+		l, err := s.await(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if now := l.catalogue.methods[m.path]; now == nil || now.fingerprint != m.fingerprint {
+			return nil, errChanged
+		}
+		t := &ticket{tokens: s.c.Tokens, backend: s.c.Backend, digest: calltoken.Digest(sent), number: l.number}
+		out, err := s.send(ctx, l, m, sent, t)
+		if t.moved && try == 0 {
+			s.lose(l)
+			continue // nothing was sent
+		}
+		return out, m.ended(err, t)
+	}
+}
+
+// maxSent bounds a request; arguments of 64 KiB are never more.
+const maxSent = 256 << 10
+
+var traceID = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
+// outgoing is ctx with all the metadata that goes out, but for the token: nothing of
+// what came in, only the trace that the call is part of.
+func outgoing(ctx context.Context) context.Context {
+	md := metadata.MD{}
+	if f, ok := tools.FactsFrom(ctx); ok && traceID.MatchString(f.Trace) {
+		var span [8]byte
+		_, _ = rand.Read(span[:]) // never fails (Go 1.24)
+		md.Set("traceparent", "00-"+f.Trace+"-"+hex.EncodeToString(span[:])+"-01")
+	}
+	return metadata.NewOutgoingContext(ctx, md)
+}
+
+// send makes the call once.
+func (s *Source) send(ctx context.Context, l *link, m *method, sent []byte, t *ticket) (json.RawMessage, error) {
+	opts := []grpc.CallOption{
+		grpc.PerRPCCredentials(t), grpc.ForceCodecV2(wire{}), grpc.WaitForReady(false),
+		grpc.MaxCallRecvMsgSize(s.c.MaxResult), grpc.MaxCallSendMsgSize(maxSent),
+	}
+	if m.streams {
+		return s.stream(ctx, l, m, sent, opts)
+	}
+	var got []byte
+	if err := l.conn.Invoke(ctx, m.path, &sent, &got, opts...); err != nil {
+		return nil, err
+	}
+	return s.read(m, got)
+}
+
+// stream collects the messages of an answer. More than allowed are an error: a list
+// that ends in the middle looks like all of it.
+func (s *Source) stream(ctx context.Context, l *link, m *method, sent []byte, opts []grpc.CallOption) (json.RawMessage, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // which ends the stream
+	st, err := l.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, m.path, opts...)
+	if err != nil {
+		return nil, err
+	}
+	if err := st.SendMsg(&sent); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if err := st.CloseSend(); err != nil {
+		return nil, err
+	}
+	out := bytes.NewBufferString("[")
+	for n := 0; ; n++ {
+		var got []byte
+		err := st.RecvMsg(&got)
+		switch {
+		case errors.Is(err, io.EOF):
+			out.WriteByte(']')
+			return out.Bytes(), nil
+		case err != nil:
+			return nil, err
+		case n == s.c.MaxMessages:
+			return nil, fmt.Errorf("%w (more than %d items)", errTooLarge, n)
+		}
+		one, err := s.read(m, got)
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 {
+			out.WriteByte(',')
+		}
+		if out.Write(one); out.Len() >= s.c.MaxResult {
+			return nil, errTooLarge
+		}
+	}
+}
+
+// read decodes one answer, and has the descriptors read again if it is newer.
+func (s *Source) read(m *method, got []byte) (json.RawMessage, error) {
+	out, newer, err := m.decode(s.c, got)
+	if newer {
+		s.poke()
+	}
+	return out, err
+}
+
+// ended says how a call ended, in words that a model can use. What the backend itself
+// says is an error and not a fault: only so it is withheld where results are hidden.
+func (m *method) ended(err error, t *ticket) error {
+	write := m.Effect != tools.Read
+	switch {
+	case err == nil:
+		return nil
+	case !t.made && t.err != nil && !t.moved:
+		return errNoToken.Because(t.err)
+	case !t.made:
+		return errDown.Because(clean(err))
+	case errors.Is(t.err, errAgain): // and the server says that it has not looked at it
+		if write {
+			return errOutcome.Because(errAgain)
+		}
+		return errLost.Because(errAgain)
+	case errors.Is(err, errUnreadable) || errors.Is(err, errTooLarge) || tooLarge(err):
+		if write {
+			return errUnread.Because(clean(err))
+		}
+		if tooLarge(err) {
+			return errTooLarge
+		}
+		return err
+	}
+	return m.answered(status.Convert(err), write)
+}
+
+// answered is a call that a status ended.
+func (m *method) answered(s *status.Status, write bool) error {
+	cause := clean(s.Err())
+	switch s.Code() {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Internal, codes.Unknown, codes.DataLoss, codes.Unauthenticated:
+		if write && s.Code() != codes.Unauthenticated {
+			return errOutcome.Because(cause)
+		}
+	}
+	switch s.Code() {
+	case codes.Unavailable:
+		return errLost.Because(cause)
+	case codes.DeadlineExceeded, codes.Canceled:
+		return errSlow.Because(cause)
+	case codes.Unauthenticated: // it is us whom the backend does not know
+		return errNoToken.Because(cause)
+	}
+	return cause
+}
+
+// tooLarge reports an answer that was not received whole. gRPC has no other sign.
+func tooLarge(err error) bool {
+	s := status.Convert(err)
+	return s.Code() == codes.ResourceExhausted && strings.HasPrefix(s.Message(), "grpc: received message larger than max")
+}
+
+// maxSaid bounds what is kept of a backend's words.
+const maxSaid = 1 << 10
+
+// saidError is an error of the backend: hostile text, made fit.
+type saidError struct {
+	code codes.Code
+	text string
+}
+
+// Error names the code as gRPC writes it.
+func (e *saidError) Error() string {
+	if e.text == "" {
+		return "the tool answered " + e.code.String()
+	}
+	return "the tool answered " + e.code.String() + ": " + e.text
+}
+
+func clean(err error) error {
+	s := status.Convert(err)
+	return &saidError{s.Code(), tools.Clean(s.Message(), maxSaid)}
+}

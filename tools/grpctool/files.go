@@ -1,0 +1,159 @@
+package grpctool
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/behalf-dev/behalf/tools"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	_ "google.golang.org/protobuf/types/known/anypb"       // these are the files that no backend may define,
+	_ "google.golang.org/protobuf/types/known/durationpb"  // see files.standard
+	_ "google.golang.org/protobuf/types/known/emptypb"     //
+	_ "google.golang.org/protobuf/types/known/fieldmaskpb" //
+	_ "google.golang.org/protobuf/types/known/structpb"    //
+	_ "google.golang.org/protobuf/types/known/timestamppb" //
+	_ "google.golang.org/protobuf/types/known/wrapperspb"  //
+)
+
+// What a backend may make us read and keep.
+const (
+	maxFiles      = 512
+	maxFileBytes  = 4 << 20 // of all files
+	maxFileNested = 64
+	maxIdentifier = 256
+)
+
+// files are descriptors as they come in, not yet linked. They are hostile: a backend
+// may send anything.
+type files struct {
+	byPath map[string]*descriptorpb.FileDescriptorProto
+	bytes  int
+}
+
+func newFiles() *files { return &files{byPath: map[string]*descriptorpb.FileDescriptorProto{}} }
+
+// parse adds a file by its bytes.
+func (f *files) parse(raw []byte) error {
+	if f.bytes += len(raw); f.bytes > maxFileBytes {
+		return fmt.Errorf("the descriptors have more than %d bytes", maxFileBytes)
+	}
+	var fd descriptorpb.FileDescriptorProto
+	if err := (proto.UnmarshalOptions{RecursionLimit: maxFileNested}).Unmarshal(raw, &fd); err != nil {
+		return errors.New("a descriptor cannot be read")
+	}
+	return f.add(&fd)
+}
+
+// set adds the files of a descriptor set.
+func (f *files) set(raw []byte) error {
+	if len(raw) > maxFileBytes {
+		return fmt.Errorf("the descriptor set has more than %d bytes", maxFileBytes)
+	}
+	var all descriptorpb.FileDescriptorSet
+	if err := (proto.UnmarshalOptions{RecursionLimit: maxFileNested}).Unmarshal(raw, &all); err != nil {
+		return errors.New("the descriptor set cannot be read; make it with: buf build --as-file-descriptor-set")
+	}
+	for _, fd := range all.GetFile() {
+		if err := f.add(fd); err != nil {
+			return err
+		}
+	}
+	return f.complete()
+}
+
+// add keeps the first file of a path. A backend that defines Timestamp anew would
+// have it read as ours.
+func (f *files) add(fd *descriptorpb.FileDescriptorProto) error {
+	path := fd.GetName()
+	switch {
+	case path == "" || len(path) > maxIdentifier:
+		return errors.New("a descriptor has no name, or one that is too long")
+	case f.byPath[path] != nil:
+		return nil
+	case ours(path) != nil:
+		f.byPath[path] = ours(path)
+		return nil
+	case fd.GetPackage() == "google.protobuf" || fd.GetPackage() == "behalf.v1":
+		return fmt.Errorf("%s defines what is not its own", tools.Clean(path, maxIdentifier))
+	case len(f.byPath) >= maxFiles:
+		return fmt.Errorf("there are more than %d files of descriptors", maxFiles)
+	}
+	f.byPath[path] = fd
+	return nil
+}
+
+// ours is the file of that path which comes from us and never from a backend; nil if
+// there is none.
+func ours(path string) *descriptorpb.FileDescriptorProto {
+	if path != behalfv1.File_behalf_v1_tool_options_proto.Path() && !strings.HasPrefix(path, "google/protobuf/") {
+		return nil
+	}
+	fd, err := protoregistry.GlobalFiles.FindFileByPath(path)
+	if err != nil {
+		return nil
+	}
+	return protodesc.ToFileDescriptorProto(fd)
+}
+
+// missing are the imports that are not there yet. Ours are added.
+func (f *files) missing() []string {
+	var out []string
+	for again := true; again; {
+		again, out = false, nil
+		for _, fd := range f.byPath {
+			for _, dep := range fd.GetDependency() {
+				switch {
+				case f.byPath[dep] != nil:
+				case ours(dep) != nil:
+					f.byPath[dep], again = ours(dep), true
+				default:
+					out = append(out, dep)
+				}
+			}
+		}
+	}
+	return out
+}
+
+func (f *files) complete() error {
+	if lost := f.missing(); len(lost) > 0 {
+		return fmt.Errorf("the descriptors lack %s, which they import; make the set with its imports", tools.Clean(strings.Join(lost, ", "), maxIdentifier))
+	}
+	return nil
+}
+
+// link resolves the files. The library is not made for hostile ones.
+func (f *files) link() (_ *protoregistry.Files, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = errors.New("the descriptors cannot be linked")
+		}
+	}()
+	set := &descriptorpb.FileDescriptorSet{}
+	for _, fd := range f.byPath {
+		set.File = append(set.File, fd)
+	}
+	linked, err := protodesc.NewFiles(set)
+	if err != nil {
+		return nil, fmt.Errorf("the descriptors do not fit together: %s", tools.Clean(err.Error(), maxIdentifier))
+	}
+	return linked, nil
+}
+
+// service finds one of the linked services.
+func service(linked *protoregistry.Files, name string) (protoreflect.ServiceDescriptor, error) {
+	d, err := linked.FindDescriptorByName(protoreflect.FullName(name))
+	if err == nil {
+		if sd, ok := d.(protoreflect.ServiceDescriptor); ok {
+			return sd, nil
+		}
+	}
+	return nil, fmt.Errorf("the backend has no service %s", name)
+}

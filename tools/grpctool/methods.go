@@ -1,0 +1,227 @@
+package grpctool
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/behalf-dev/behalf/tools"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/dynamicpb"
+)
+
+// method is one that can be called as a tool.
+type method struct {
+	tools.Descriptor
+
+	path        string // /crm.v1.Customers/GetCustomer
+	input       protoreflect.MessageDescriptor
+	output      protoreflect.MessageDescriptor
+	streams     bool
+	types       *dynamicpb.Types
+	fingerprint string
+	hides       bool // fields of answers have classes that are not revealed
+}
+
+// catalogue is what a backend has to offer, as it was read once.
+type catalogue struct {
+	methods map[string]*method // by path
+	notes   []string           // what is no tool, and why
+	digest  string             // of all tools
+	err     error              // why none of it can be used
+}
+
+// offer makes the catalogue of linked files. Problems are for whoever configures the
+// backend: a method that cannot be a tool is a note, unless the config names it.
+func offer(c *Config, linked *protoregistry.Files) *catalogue {
+	cat := &catalogue{methods: map[string]*method{}}
+	b := &builder{c: c, types: dynamicpb.NewTypes(linked), cat: cat, used: map[string]bool{}}
+	for _, name := range c.Services {
+		sd, err := service(linked, name)
+		if err != nil {
+			b.problem(err)
+			continue
+		}
+		b.service(sd)
+	}
+	b.check()
+	cat.err = errors.Join(b.problems...)
+	return cat
+}
+
+type builder struct {
+	c        *Config
+	types    *dynamicpb.Types
+	cat      *catalogue
+	used     map[string]bool // facts and waivers that mean something
+	problems []error
+}
+
+func (b *builder) problem(err error) { b.problems = append(b.problems, err) }
+
+func (b *builder) service(sd protoreflect.ServiceDescriptor) {
+	for i := range sd.Methods().Len() {
+		md := sd.Methods().Get(i)
+		facts, named := b.facts(md)
+		if facts.Skip {
+			continue
+		}
+		if len(b.cat.methods) >= maxMethods {
+			b.problem(fmt.Errorf("there are more than %d methods", maxMethods))
+			return
+		}
+		m, err := b.method(md, facts)
+		switch {
+		case err == nil:
+			b.cat.methods[m.path] = m
+		case named || errors.Is(err, errPerson):
+			b.problem(err)
+		default:
+			b.cat.notes = append(b.cat.notes, "left out: "+err.Error())
+		}
+	}
+}
+
+// facts are those of the config.
+func (b *builder) facts(md protoreflect.MethodDescriptor) (Facts, bool) {
+	for _, key := range []string{string(md.Parent().FullName()) + "/" + string(md.Name()), string(md.Name())} {
+		if f, ok := b.c.Facts[key]; ok {
+			b.used[key] = true
+			return f, true
+		}
+	}
+	return Facts{}, false
+}
+
+func (b *builder) method(md protoreflect.MethodDescriptor, f Facts) (*method, error) {
+	wrong := func(err error) (*method, error) {
+		return nil, fmt.Errorf("method %s: %w", tools.Clean(string(md.FullName()), maxIdentifier), err)
+	}
+	if md.IsStreamingClient() {
+		return wrong(errors.New("a tool takes one message, and this takes a stream"))
+	}
+	m := &method{
+		Descriptor: b.descriptor(md, f), path: "/" + string(md.Parent().FullName()) + "/" + string(md.Name()),
+		input: md.Input(), output: md.Output(), streams: md.IsStreamingServer(), types: b.types,
+	}
+	var err error
+	if m.fingerprint, err = fingerprint(md); err != nil {
+		return wrong(err)
+	}
+	if err = b.own(m, md, f); err != nil {
+		return wrong(err)
+	}
+	m.hides = b.hides(md.Output())
+	if m.Schema, err = argumentsOf(md.Input(), slices.Sorted(maps.Keys(m.Owners))); err != nil {
+		return wrong(fmt.Errorf("what it takes: %w", err))
+	}
+	if m.Result, err = resultOf(md.Output(), m.streams); err != nil {
+		return wrong(fmt.Errorf("what it gives: %w", err))
+	}
+	return m, nil
+}
+
+// descriptor puts together what the backend says and what the config says.
+func (b *builder) descriptor(md protoreflect.MethodDescriptor, f Facts) tools.Descriptor {
+	s := said(md)
+	name := b.c.Prefix + cmp.Or(s.GetName(), snake(string(md.Name())))
+	scopes := f.Scopes
+	if scopes == nil {
+		scopes = s.GetScopes()
+	}
+	return tools.Descriptor{
+		Name: cmp.Or(f.Name, name), Toolset: b.c.Toolset, Audience: b.c.Backend.Audience,
+		Description: cmp.Or(f.Description, tools.Clean(s.GetDescription(), 4<<10), comment(md, 4<<10)),
+		Scopes:      slices.Clone(scopes), Effect: cmp.Or(f.Effect, effectOf(s.GetEffect()), tools.Write), Risk: cmp.Or(f.Risk, riskOf(s.GetRisk())),
+		Idempotent: f.Idempotent || s.GetIdempotent(), Owners: map[string]tools.Owner{},
+	}
+}
+
+// hides reports whether something must be taken out of answers.
+func (b *builder) hides(md protoreflect.MessageDescriptor) bool {
+	all := map[protoreflect.FullName]protoreflect.MessageDescriptor{}
+	reach(md, all)
+	for _, m := range all {
+		for i := range m.Fields().Len() {
+			if b.c.hidden(m.Fields().Get(i)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// hidden reports whether a field of an answer is of a class that is not revealed.
+func (c *Config) hidden(fd protoreflect.FieldDescriptor) bool {
+	class := redaction(fd)
+	return class != "" && !slices.Contains(c.Reveal, class)
+}
+
+var errPerson = errors.New("looks like a person's id")
+
+// own finds whose data the parameters name. One that looks like a person's id must
+// have an owner, or a waiver: else anybody's agent could name anybody.
+func (b *builder) own(m *method, md protoreflect.MethodDescriptor, f Facts) error {
+	var problems []error
+	known := map[string]bool{}
+	err := parameters(md.Input(), func(p parameter) {
+		at := strings.Join(p.path, ".")
+		known[at] = true
+		owner := cmp.Or(f.Owners[at], ownerOf(saidOf(p.fd).GetOwner()))
+		switch {
+		case b.waived(md, at):
+		case owner != "" && (len(p.path) > 1 || p.fd.Kind() != protoreflect.StringKind || p.fd.IsList()):
+			problems = append(problems, fmt.Errorf("parameter %s has an owner, and is not one text of the request itself", at))
+		case owner != "":
+			m.Owners[at] = owner
+		case p.names() && personal(string(md.Name()), p.path, p.fd.IsList()):
+			problems = append(problems, fmt.Errorf("parameter %s %w: say whose it must be (owners), or waive %q", at, errPerson, string(md.Name())+"."+at))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for param := range f.Owners {
+		if !known[param] {
+			problems = append(problems, fmt.Errorf("there is no parameter %s to have an owner", param))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (b *builder) waived(md protoreflect.MethodDescriptor, at string) bool {
+	for _, w := range []string{string(md.Name()) + "." + at, string(md.Parent().FullName()) + "/" + string(md.Name()) + "." + at} {
+		if slices.Contains(b.c.Waived, w) {
+			b.used[w] = true
+			return true
+		}
+	}
+	return false
+}
+
+// check compares all methods with each other and with the config.
+func (b *builder) check() {
+	byName := map[string]string{}
+	for _, path := range slices.Sorted(maps.Keys(b.cat.methods)) {
+		name := b.cat.methods[path].Name
+		if other := byName[name]; other != "" {
+			b.problem(fmt.Errorf("%s and %s are both called %s; give one of them a name", other, path, tools.Clean(name, 64)))
+		}
+		byName[name] = path
+		b.cat.digest += path + b.cat.methods[path].fingerprint + b.cat.methods[path].Hash() + "\n"
+	}
+	for _, key := range slices.Sorted(maps.Keys(b.c.Facts)) {
+		if !b.used[key] {
+			b.problem(fmt.Errorf("the services have no method %s", key))
+		}
+	}
+	for _, w := range b.c.Waived {
+		if !b.used[w] {
+			b.problem(fmt.Errorf("there is no parameter %s to waive", w))
+		}
+	}
+}
