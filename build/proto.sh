@@ -24,9 +24,17 @@ deps() {
 }
 
 deps .
+# generated makes everything that comes out of proto files. A descriptor set has the
+# comments, which reflection has not.
+generated() {
+	buf generate
+	buf build proto --path proto/crm --as-file-descriptor-set -o examples/crm/crm.binpb
+	buf build tools/grpctool/testdata --as-file-descriptor-set -o tools/grpctool/testdata/everything.binpb
+}
+
 case "${1:-generate}" in
 generate)
-	buf generate
+	generated
 	;;
 lint)
 	buf lint
@@ -54,8 +62,8 @@ breaking)
 	buf breaking proto --against "$old/proto"
 	;;
 drift)
-	buf generate
-	git diff --exit-code -- gen
+	generated
+	git diff --exit-code -- gen examples/crm tools/grpctool/testdata
 	new=$(git ls-files --others --exclude-standard -- gen)
 	[ -z "$new" ] || { printf 'proto.sh: generated but not committed:\n%s\n' "$new" >&2; exit 1; }
 	;;
