@@ -52,6 +52,29 @@ func compile(raw json.RawMessage) (closed json.RawMessage, s *schema, notes []st
 	return closed, &schema{compiled, properties}, c.notes, nil
 }
 
+// CompileResult gives the check of results against a schema that a backend
+// declared for them, which is not closed: what else it answers is not refused.
+func CompileResult(raw json.RawMessage) (func(result json.RawMessage) error, error) {
+	if len(raw) > maxSchema {
+		return nil, fmt.Errorf("the result's schema has %d bytes, at most %d", len(raw), maxSchema)
+	}
+	doc, _, bad := parseJSON(string(raw), foreign)
+	if bad != nil {
+		return nil, fmt.Errorf("the result's schema %s %s", bad.Path, bad.Problem)
+	}
+	compiled, err := build(doc)
+	if err != nil {
+		return nil, fmt.Errorf("the result's schema: %w", err)
+	}
+	return func(result json.RawMessage) error {
+		v, _, bad := parseJSON(string(result), foreign)
+		if bad != nil {
+			return fmt.Errorf("the result %s", bad.Problem)
+		}
+		return compiled.Validate(v)
+	}, nil
+}
+
 // build compiles the document. The default loader would read local files that a
 // tool server names in a $ref; this one loads nothing.
 func build(doc any) (_ *jsonschema.Schema, err error) {

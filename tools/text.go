@@ -40,6 +40,10 @@ func fold(name string) string {
 	}, name)
 }
 
+// Clean makes hostile text fit for a model, a log or a terminal: valid UTF-8, one
+// line, no control or direction characters, at most n bytes.
+func Clean(s string, n int) string { return clean(s, n) }
+
 // clean makes hostile text fit for a model, a log or a terminal: valid UTF-8,
 // no control or direction characters, at most n bytes.
 func clean(s string, n int) string {
