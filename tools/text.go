@@ -67,7 +67,3 @@ func clean(s string, n int) string {
 		return r
 	}, s)
 }
-
-// Clean makes hostile text fit for a model, a log or a terminal: valid UTF-8, in one
-// line, no control or direction characters, at most n bytes.
-func Clean(s string, n int) string { return clean(s, n) }

@@ -1,0 +1,107 @@
+package mcptool
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/tools"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"google.golang.org/grpc/codes"
+)
+
+// called is a tool of the server, as it was when it was shown to models.
+type called struct {
+	source *Source
+	own    string // the server's name of it
+	name   string
+	hash   string // of the definition that was accepted
+	writes bool
+	check  func() (func(json.RawMessage) error, error) // of its results
+}
+
+// call makes one call. What it returns is hostile: the gate bounds it.
+func (c called) call(ctx context.Context, args json.RawMessage) (json.RawMessage, error) {
+	if err := c.source.usable(c.own, c.hash, c.name); err != nil {
+		return nil, err
+	}
+	own, cancel := context.WithTimeout(ctx, c.source.c.Limits.Call)
+	defer cancel()
+	x, raw, err := c.exchange(own, args)
+	if err != nil && x.held && x.status.Load() == http.StatusNotFound { // the server forgot the session, and did nothing
+		x, raw, err = c.exchange(own, args)
+	}
+	if err != nil {
+		return nil, c.failure(own, x, err)
+	}
+	out, err := result(raw, c.check)
+	if errors.Is(err, errUnreadable) {
+		return nil, c.lostAnswer(err)
+	}
+	return out, err
+}
+
+// exchange sends the call and waits for what comes back.
+func (c called) exchange(ctx context.Context, args json.RawMessage) (*exchange, json.RawMessage, error) {
+	x := &exchange{}
+	s, release, err := c.source.server.acquire(ctx)
+	if err != nil {
+		return x, nil, err
+	}
+	p := &mcp.CallToolParams{Name: c.own, Arguments: args}
+	done, held := s.watch(ctx, p), s.client.ID() != ""
+	_, err = s.client.CallTool(x.in(onBehalf(ctx)), p)
+	done()
+	raw := x.answer(s.tap)
+	x.held = held
+	release(broken(err, x))
+	if err == nil && raw == nil {
+		err = errUnreadable
+	}
+	return x, raw, err
+}
+
+// broken reports whether a session must not be used again. One in which the
+// server answered is sound, and so is one that the caller left.
+func broken(err error, x *exchange) bool {
+	if err == nil || x.refused() || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	return true
+}
+
+var errUnreadable = errors.New("the answer of the tool's server cannot be read")
+
+// failure is why a call failed. Where the server itself said so it is the server's
+// text, which the gate cleans. Where it did not, a write may have happened.
+func (c called) failure(ctx context.Context, x *exchange, err error) error {
+	if _, known := errors.AsType[*fault.Error](err); known {
+		return err
+	}
+	if wire, ok := errors.AsType[*jsonrpc.Error](err); ok && x.refused() {
+		return errors.New("the tool's server refused the call: " + tools.Clean(wire.Message, 4<<10))
+	}
+	status := x.status.Load()
+	switch {
+	case !x.sent.Load() && ctx.Err() == nil:
+		return unavailable("the tool's server cannot be reached now").Because(err)
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		return unavailable("the tool's server does not accept us or the person: an operator must look").Because(err)
+	case status >= 300 && status < 500:
+		return unavailable("the tool's server refused the call").Because(err)
+	case ctx.Err() != nil && (!c.writes || !x.sent.Load()):
+		return fault.New(codes.DeadlineExceeded, fault.DeadlineExceeded, "the tool did not answer in time").Because(err)
+	}
+	return c.lostAnswer(err)
+}
+
+// lostAnswer is a call that was made, and whose outcome nobody knows.
+func (c called) lostAnswer(err error) error {
+	if c.writes {
+		return fault.New(codes.Aborted, fault.OutcomeUnknown, "the call was made, and its answer was lost").Because(err)
+	}
+	return unavailable("the tool's server answered in a way that cannot be read, or not at all").Because(err)
+}

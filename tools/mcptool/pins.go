@@ -1,0 +1,125 @@
+package mcptool
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Pin is a tool as it was accepted. It has all of it, so that who reads the file
+// sees what was accepted, and so that a server that is down has its tools.
+type Pin struct {
+	Hash        string          `json:"hash"` // of the rest
+	Accepted    time.Time       `json:"accepted"`
+	Title       string          `json:"title,omitempty"`
+	Description string          `json:"description,omitempty"`
+	Input       json.RawMessage `json:"input_schema"`
+	Output      json.RawMessage `json:"output_schema,omitempty"`
+	Annotations json.RawMessage `json:"annotations,omitempty"`
+}
+
+// Pins keep what was accepted of the tools of each server, by the server's own
+// names. They may be used by many goroutines.
+type Pins interface {
+	Load(server string) (map[string]Pin, error)
+	Save(server, tool string, p Pin) error
+}
+
+// FilePins keeps pins in a JSON file, 0600, which people may read.
+type FilePins struct {
+	path string
+	mu   sync.Mutex
+}
+
+// NewFilePins names the file. It need not be there.
+func NewFilePins(path string) *FilePins { return &FilePins{path: path} }
+
+// maxPins bounds the file.
+const maxPins = 64 << 20
+
+// Load implements Pins. It reads the file each time: another process may have
+// accepted something.
+func (f *FilePins) Load(server string) (map[string]Pin, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all, err := f.read()
+	if err != nil {
+		return nil, err
+	}
+	if all[server] == nil {
+		return map[string]Pin{}, nil
+	}
+	return all[server], nil
+}
+
+// Save implements Pins.
+func (f *FilePins) Save(server, tool string, p Pin) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all, err := f.read()
+	if err != nil {
+		return err
+	}
+	if all[server] == nil {
+		all[server] = map[string]Pin{}
+	}
+	all[server][tool] = p
+	text, err := json.MarshalIndent(all, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write accepted tools: %w", err)
+	}
+	return f.write(append(text, '\n'))
+}
+
+// read refuses a file that others may change: it says what models read.
+func (f *FilePins) read() (map[string]map[string]Pin, error) {
+	info, err := os.Stat(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return map[string]map[string]Pin{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read accepted tools: %w", err)
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 || info.Size() > maxPins {
+		return nil, fmt.Errorf("read accepted tools: %s must be a file with the mode 0600, of at most %d bytes", f.path, maxPins)
+	}
+	text, err := os.ReadFile(f.path)
+	if err != nil {
+		return nil, fmt.Errorf("read accepted tools: %w", err)
+	}
+	all := map[string]map[string]Pin{}
+	if err := json.Unmarshal(text, &all); err != nil {
+		return nil, fmt.Errorf("read accepted tools: %s: %w", f.path, err)
+	}
+	for server, pins := range all {
+		for tool, p := range pins {
+			if d, err := p.definition(tool); err != nil || d.hash != p.Hash {
+				return nil, fmt.Errorf("read accepted tools: %s: %q of %q is not what its hash says: remove it, and accept it again", f.path, tool, server)
+			}
+		}
+	}
+	return all, nil
+}
+
+// write replaces the file at once: half of it would be other tools.
+func (f *FilePins) write(text []byte) (err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(f.path), ".pins-*") // 0600
+	if err != nil {
+		return fmt.Errorf("write accepted tools: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("write accepted tools: %w", errors.Join(err, os.Remove(tmp.Name())))
+		}
+	}()
+	_, err = tmp.Write(text)
+	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), f.path)
+}
