@@ -1,7 +1,11 @@
 package mcptool_test
 
 import (
+	"encoding/base64"
+	"encoding/json"
+	"strings"
 	"sync/atomic"
+	"testing"
 
 	"github.com/behalf-dev/behalf/agents"
 )
@@ -16,4 +20,15 @@ func toolCall(name, args string) agents.ToolCall {
 	return agents.ToolCall{ID: "run_1/7", RunID: "run_1", Name: name, Arguments: args}
 }
 
-func play(string) int { return 1 }
+func calltokenSubject(t testing.TB, token string) string {
+	t.Helper()
+	raw, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c struct{ Sub string }
+	if err := json.Unmarshal(raw, &c); err != nil {
+		t.Fatal(err)
+	}
+	return c.Sub
+}

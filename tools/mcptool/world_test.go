@@ -169,7 +169,7 @@ func (w *world) build() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	set, err := policy.Load(policy.Config{FS: fstest.MapFS{"p.cedar": {Data: []byte(`@id("all") permit (principal, action, resource);`)}}, Tools: r.Schemas()})
+	set, err := policy.Load(policy.Config{FS: fstest.MapFS{"p.cedar": {Data: []byte(`@id("all") permit (principal, action, resource) unless { action == Action::"act_for_other" };`)}}, Tools: r.Schemas()})
 	if err != nil {
 		w.t.Fatal(err)
 	}
