@@ -26,7 +26,7 @@ import (
 const issuer = "https://behalf.example"
 
 // request is one that the backend got.
-type request struct{ method, who, token, session string }
+type request struct{ method, token, session string }
 
 // stand is a backend behind mutual TLS that verifies call tokens.
 type stand struct {
@@ -185,6 +185,33 @@ func TestATokenNamesTheCertificateOfItsConnection(t *testing.T) {
 
 	for range 3 {
 		want(t, w.bob("whose", `{}`), "bob whose")
+	}
+}
+
+func TestConfiguredHeadersGoAlongAndNothingSecretIsLogged(t *testing.T) {
+	s := newStand(t, legacy)
+	s.config.Headers = map[string]identity.Secret{"X-Api-Key": identity.NewSecret("canary-key")}
+	keys := make(chan string, 64)
+	inner := legacy(s.handler(nil))
+	s.config.URL = "https://" + s.serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		keys <- r.Header.Get("X-Api-Key")
+		if strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ") && len(s.calls) > 0 {
+			http.Error(w, r.Header.Get("Authorization"), http.StatusForbidden) // says what it got
+			return
+		}
+		inner.ServeHTTP(w, r)
+	})) + "/mcp"
+	w := newWorld(t, s.config).open("whose")
+	w.bob("say_hello", `{"name":"bob"}`)
+
+	_, got := w.fails("whose", `{}`)
+
+	if key := <-keys; key != "canary-key" {
+		t.Errorf("got the header %q", key)
+	}
+	for _, where := range []string{got, w.logs.String(), w.reported()} {
+		without(t, where, "canary-key")
+		without(t, where, "eyJ")
 	}
 }
 

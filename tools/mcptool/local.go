@@ -40,6 +40,9 @@ func (l *local) acquire(context.Context) (*session, func(bool), error) {
 	return l.session, func(bool) {}, nil
 }
 
+// close implements server: follow left nothing.
+func (l *local) close() {}
+
 func (l *local) set(s *session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -55,7 +58,7 @@ func (l *local) follow(ctx context.Context, heard <-chan struct{}, list func(con
 	defer p.stop()
 	s := newSession()
 	s.tap.Connection = newLines(p.in, p.out, l.c)
-	defer s.tap.Close()
+	defer func() { _ = s.tap.Close() }() // also when there is no session yet
 	hctx, cancel := context.WithTimeout(ctx, l.c.Limits.Connect)
 	defer cancel()
 	if s.client, err = s.newClient(l.heard).Connect(hctx, &ready{s.tap}, nil); err != nil {
@@ -68,8 +71,7 @@ func (l *local) follow(ctx context.Context, heard <-chan struct{}, list func(con
 }
 
 func (l *local) serve(ctx context.Context, p *process, s *session, heard <-chan struct{}, list func(context.Context, lister) error) error {
-	gone := make(chan error, 1)
-	go func() { gone <- s.client.Wait() }()
+	gone := s.gone()
 	defer func() { s.close(); <-gone }()
 	refresh := time.NewTicker(l.c.Limits.Refresh)
 	defer refresh.Stop()
@@ -85,9 +87,8 @@ func (l *local) serve(ctx context.Context, p *process, s *session, heard <-chan 
 			return nil
 		case <-p.exited:
 			return errors.New("the program has ended")
-		case err := <-gone:
-			gone <- err
-			return fmt.Errorf("the session ended: %w", err)
+		case <-gone:
+			return errors.New("the session has ended")
 		case <-refresh.C:
 		case <-heard:
 		}

@@ -108,13 +108,17 @@ func (r *remote) transport(t *trip) *mcp.StreamableClientTransport {
 // follow implements server. It listens by a session of its own, which is nobody's
 // and calls nothing, and reads the list by another one.
 func (r *remote) follow(ctx context.Context, heard <-chan struct{}, list func(context.Context, lister) error) error {
-	defer r.wires.close()
-	defer r.pool.close()
 	for {
 		if err := r.listen(ctx, heard, list); err != nil || ctx.Err() != nil {
 			return err
 		}
 	}
+}
+
+// close implements server. Until then calls go on, whatever becomes of the list.
+func (r *remote) close() {
+	r.pool.close()
+	r.wires.close()
 }
 
 // listen lasts for one Refresh: then it begins anew, because a stream that says
@@ -124,8 +128,7 @@ func (r *remote) listen(ctx context.Context, heard <-chan struct{}, list func(co
 	if err != nil {
 		return err
 	}
-	gone := make(chan error, 1)
-	go func() { gone <- ear.client.Wait() }()
+	gone := ear.gone()
 	defer func() { ear.close(); <-gone }()
 	if err := r.read(ctx, list); err != nil {
 		return err
@@ -139,9 +142,8 @@ func (r *remote) listen(ctx context.Context, heard <-chan struct{}, list func(co
 		case <-refresh.C:
 			r.pool.sweep(r.c.Limits.Idle)
 			return nil
-		case err := <-gone:
-			gone <- err
-			return fmt.Errorf("the server closed the session: %w", err)
+		case <-gone:
+			return errors.New("the session has ended")
 		case <-heard:
 		}
 		if err := r.read(ctx, list); err != nil {

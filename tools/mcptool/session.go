@@ -100,6 +100,16 @@ func (s *session) close() {
 	_ = s.client.Close()
 }
 
+// gone is closed when the session has ended, by us or by the server.
+func (s *session) gone() <-chan struct{} {
+	gone := make(chan struct{})
+	go func() {
+		_ = s.client.Wait()
+		close(gone)
+	}()
+	return gone
+}
+
 // lease is a person's session in the pool.
 type lease struct {
 	turn    chan struct{} // holds one: who connects
@@ -116,6 +126,7 @@ type pool struct {
 
 	mu      sync.Mutex
 	leases  map[string]*lease
+	closed  bool
 	closing sync.WaitGroup
 }
 
@@ -147,11 +158,23 @@ func (p *pool) acquire(ctx context.Context, who string) (*session, func(broken b
 			p.leave(l)
 			return nil, nil, err
 		}
-		p.mu.Lock()
-		l.session = s
-		p.mu.Unlock()
+		if !p.keep(l, s) {
+			p.leave(l)
+			s.close()
+			return nil, nil, errCrowded
+		}
 	}
 	return s, func(broken bool) { p.release(l, s, broken) }, nil
+}
+
+// keep puts a new session into its lease, unless all were closed meanwhile.
+func (p *pool) keep(l *lease, s *session) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		l.session = s
+	}
+	return !p.closed
 }
 
 // enter finds or makes the lease; nil: there is no room.
@@ -160,7 +183,7 @@ func (p *pool) enter(who string) *lease {
 	defer p.mu.Unlock()
 	l := p.leases[who]
 	if l == nil {
-		if len(p.leases) >= p.most && !p.evict() {
+		if p.closed || len(p.leases) >= p.most && !p.evict() {
 			return nil
 		}
 		l = &lease{turn: make(chan struct{}, 1)}
@@ -235,6 +258,7 @@ func (p *pool) sweep(idle time.Duration) {
 // close closes all sessions and waits for it.
 func (p *pool) close() {
 	p.mu.Lock()
+	p.closed = true
 	for who := range p.leases {
 		p.drop(who)
 	}

@@ -103,10 +103,12 @@ type Source struct {
 // server is how a server is reached.
 type server interface {
 	// follow keeps the server and calls list whenever its tools may have changed. It
-	// returns when the server is lost, or with nil to be called again at once.
+	// returns when the server is lost or ctx has ended.
 	follow(ctx context.Context, heard <-chan struct{}, list func(context.Context, lister) error) error
 	// acquire gives the session that a call goes by; release must be called.
 	acquire(ctx context.Context) (s *session, release func(broken bool), err error)
+	// close ends what calls opened.
+	close()
 }
 
 // New checks the config and loads what was accepted. It connects to nothing.
@@ -164,27 +166,20 @@ func (s *Source) Changed() <-chan struct{} { return s.changed }
 // Run keeps the server connected and its list read until ctx ends. A server that
 // is not there is no error: its tools are unavailable until it is back.
 func (s *Source) Run(ctx context.Context) error {
-	wait := s.c.Limits.Backoff
-	for ctx.Err() == nil {
+	defer s.server.close()
+	defer s.lost(context.WithoutCancel(ctx), nil)
+	for wait := s.c.Limits.Backoff; ctx.Err() == nil; {
 		began := s.c.Now()
 		err := s.server.follow(ctx, s.heard, s.list)
-		if ctx.Err() != nil {
-			break
+		if ctx.Err() == nil && err != nil {
+			s.lost(ctx, err)
 		}
-		if err == nil {
-			wait = s.c.Limits.Backoff
-			continue
-		}
-		s.lost(ctx, err)
 		if s.c.Now().Sub(began) > time.Minute {
 			wait = s.c.Limits.Backoff
 		}
-		if !pause(ctx, wait/2+rand.N(wait)) { //nolint:gosec // spreads reconnects, guards nothing
-			break
-		}
+		pause(ctx, wait/2+rand.N(wait)) //nolint:gosec // spreads reconnects, guards nothing
 		wait = min(2*wait, time.Minute)
 	}
-	s.lost(context.WithoutCancel(ctx), nil)
 	return nil
 }
 
