@@ -105,7 +105,7 @@ func (r *ready) Connect(context.Context) (mcp.Connection, error) { return r.conn
 // of JSON, takes batches, and one message that is none ends it.
 type lines struct {
 	c    *Config
-	in   io.WriteCloser
+	in   *os.File
 	out  io.ReadCloser
 	scan *bufio.Scanner
 	rate *rate.Limiter
@@ -114,7 +114,7 @@ type lines struct {
 	once  sync.Once
 }
 
-func newLines(in io.WriteCloser, out io.ReadCloser, c *Config) *lines {
+func newLines(in *os.File, out io.ReadCloser, c *Config) *lines {
 	l := &lines{c: c, in: in, out: out, scan: bufio.NewScanner(out), rate: rate.NewLimiter(1000, 1000)}
 	l.scan.Buffer(nil, c.Limits.Message)
 	return l
@@ -147,8 +147,8 @@ func (l *lines) Read(ctx context.Context) (jsonrpc.Message, error) {
 	return nil, errors.New("the program writes something else than messages")
 }
 
-// Write implements mcp.Connection. A program that does not read blocks it until it
-// is stopped.
+// Write implements mcp.Connection. A program that does not read in time is given
+// up: half a message may be in its input, and everybody else waits behind it.
 func (l *lines) Write(ctx context.Context, m jsonrpc.Message) error {
 	text, err := jsonrpc.EncodeMessage(m)
 	if err != nil {
@@ -162,8 +162,13 @@ func (l *lines) Write(ctx context.Context, m jsonrpc.Message) error {
 	if x := exchangeFrom(ctx); x != nil {
 		x.sent.Store(true)
 	}
-	_, err = l.in.Write(append(text, '\n'))
-	return err
+	if err = l.in.SetWriteDeadline(time.Now().Add(l.c.Limits.Connect)); err == nil {
+		_, err = l.in.Write(append(text, '\n'))
+	}
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	return nil
 }
 
 // Close implements mcp.Connection.

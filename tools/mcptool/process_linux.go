@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"runtime"
 	"sync"
@@ -16,7 +17,7 @@ import (
 // process is a running program in a group of its own.
 type process struct {
 	cmd    *exec.Cmd
-	in     io.WriteCloser
+	in     *os.File
 	out    io.ReadCloser
 	pipes  *pipes
 	exited chan struct{} // the program has ended and its group was killed

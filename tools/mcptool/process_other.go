@@ -5,12 +5,13 @@ package mcptool
 import (
 	"errors"
 	"io"
+	"os"
 )
 
 // process cannot be had: only Linux ends a program when we are killed, and one that
 // outlives us acts for people who are gone.
 type process struct {
-	in     io.WriteCloser
+	in     *os.File
 	out    io.ReadCloser
 	exited chan struct{}
 }

@@ -264,3 +264,21 @@ func TestAProgramThatWritesSomethingElseIsNoServer(t *testing.T) {
 		})
 	}
 }
+
+func TestAProgramThatStopsReadingHoldsUpNobody(t *testing.T) {
+	say := func(m string) string { return "read l; echo '{\"jsonrpc\":\"2.0\"," + m + "}'; " }
+	script := say(`"id":1,"error":{"code":-32601,"message":"no"}`) +
+		say(`"id":2,"result":{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"deaf","version":"1"}}`) + "read l; " +
+		say(`"id":3,"result":{"tools":[{"name":"good","inputSchema":{"type":"object","properties":{"a":{"type":"string"}}}}]}`) + "exec sleep 300"
+	l := quick()
+	l.Call, l.Connect, l.Backoff = 300*time.Millisecond, 300*time.Millisecond, time.Hour
+	w := newWorld(t, mcptool.Config{Name: "local", Command: []string{"/bin/sh", "-c", script}, TrustOnFirstUse: true, Env: map[string]identity.Secret{"PATH": identity.NewSecret("/usr/bin:/bin")}, Limits: l}).open("good")
+
+	for range 3 { // more than a pipe holds
+		if reason, got := w.fails("good", `{"a":"`+strings.Repeat("x", 50_000)+`"}`); reason != fault.OutcomeUnknown && reason != fault.ToolUnavailable {
+			t.Errorf("got %s", got)
+		}
+	}
+
+	w.until("it is given up", func() bool { return strings.Contains(w.logs.String(), "an MCP server is not there") })
+}
