@@ -46,6 +46,9 @@ type Server struct {
 	stages    []stage
 	closeLog  func()
 	tokens    *tools.Tokens // of calls to backends
+	backends  *backends
+	set       *policy.Set     // as it was loaded at the start
+	svids     identity.Source // of our own certificate
 
 	witness     *audit.Witness
 	journal     *store.Journal // nil: no tenant has one
@@ -121,8 +124,7 @@ func WithIdentity(i Identity) Option { return func(o *options) { o.identity = &i
 func New(ctx context.Context, cfg *config.Config, opts ...Option) (_ *Server, err error) {
 	s := &Server{cfg: cfg, opt: defaults(opts)}
 	s.started, s.lanes = s.opt.now(), tools.NewLanes(cfg.Server.Limits.ToolCallsPerUser)
-	set, err := s.check()
-	if err != nil {
+	if s.set, err = s.check(); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -131,7 +133,7 @@ func New(ctx context.Context, cfg *config.Config, opts ...Option) (_ *Server, er
 		}
 	}()
 	for _, build := range []func(context.Context) error{
-		s.bind, s.openIdentity, s.openStore, s.openTokens, s.openGuard(set), s.openRuns, s.openServer,
+		s.bind, s.openIdentity, s.openStore, s.openTokens, s.openBackends, s.openGuard, s.openRuns, s.openServer,
 	} {
 		if err := build(ctx); err != nil {
 			return nil, err
@@ -201,6 +203,7 @@ func (s *Server) close() {
 			_ = l.Close()
 		}
 	}
+	s.backends.close()
 	if s.closeLog != nil {
 		s.closeLog()
 	}

@@ -53,6 +53,9 @@ func (s *Server) toolset(name string, section config.Toolset, brought map[string
 	if callee := section.Callee(); callee != "" {
 		return []tools.Tool{tools.Nested(name, cmp.Or(section.Description, s.description(callee)))}, nil
 	}
+	if section.GRPC != nil {
+		return s.grpcTools(name)
+	}
 	functions, ok := s.opt.tools[section.Builtin]
 	if section.Builtin == config.BuiltinMemory {
 		if ok {

@@ -35,7 +35,7 @@ func (s *Server) checkAgents() error {
 	if err != nil {
 		return err
 	}
-	return (&Server{cfg: s.cfg, opt: s.opt, registry: s.registry, guard: guard}).buildAgents()
+	return (&Server{cfg: s.cfg, opt: s.opt, registry: s.registry, absent: s.absent, guard: guard}).buildAgents()
 }
 
 // buildAgents makes everything that can be run.
@@ -197,7 +197,7 @@ func (c *cast) lacks(model string) agents.Lacks {
 // toolbox is the gate, and the agents among the tools behind the same gate.
 func (c *cast) toolbox(name string, a config.Agent) (agents.Toolbox, error) {
 	gate, err := tools.NewGate(tools.GateConfig{
-		Registry: c.registry, Guard: c.guard, Journal: c.store, Agent: name, Tools: a.Tools,
+		Registry: c.registry, Guard: c.guard, Journal: c.store, Agent: name, Tools: c.present(a.Tools),
 		Clock: c.opt.now, Trace: interceptors.Trace, Report: c.reportTool, Limits: tools.Limits{MaxResult: c.cfg.Server.Limits.ResultBytes}, Lanes: c.lanes,
 	})
 	if err != nil {

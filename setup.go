@@ -130,30 +130,28 @@ func lost(private string) error {
 	return nil
 }
 
-func (s *Server) openGuard(set *policy.Set) func(context.Context) error {
-	return func(ctx context.Context) (err error) {
-		if err := s.opt.meters.register(s.opt.metrics, s.journaled); err != nil {
-			return err
-		}
-		s.guard, err = policy.NewGuard(policy.GuardConfig{
-			Sink: s.store, Buckets: s.store, Approvals: s.store, ApprovalLife: s.cfg.Policy.ApprovalLife, MaxPending: s.cfg.Server.Limits.ApprovalsPerUser, MaxDenials: s.cfg.Server.Limits.DenialsPerMinute,
-			DigestKey: s.digestKey, Clock: s.opt.now, OnRedacted: s.opt.meters.redacted, Locks: s.store, Operators: s.cfg.Server.OperatorTenant,
-			Trusts: s.peers.Trusts, Journals: s.cfg.Audit.Journals,
-			OnAlarm: func(ctx context.Context, a policy.Alarm) {
-				s.opt.log.ErrorContext(ctx, "guard alarm", slog.String("reason", string(a.Reason)), slog.String("tenant", a.Tenant),
-					slog.String("action", a.Action), slog.Any("cause", a.Err))
-			},
-		})
-		if err != nil {
-			return err
-		}
-		s.putInForce(ctx, set)
-		s.stage("trust", func(ctx context.Context) error {
-			return s.peers.Watch(ctx, s.opt.log, func([]string) { s.guard.Distrust() })
-		})
-		s.stage("refused calls", s.guard.SumUp)
-		return s.guard.LoadLocks(ctx)
+func (s *Server) openGuard(ctx context.Context) (err error) {
+	if err := s.opt.meters.register(s.opt.metrics, s.journaled); err != nil {
+		return err
 	}
+	s.guard, err = policy.NewGuard(policy.GuardConfig{
+		Sink: s.store, Buckets: s.store, Approvals: s.store, ApprovalLife: s.cfg.Policy.ApprovalLife, MaxPending: s.cfg.Server.Limits.ApprovalsPerUser, MaxDenials: s.cfg.Server.Limits.DenialsPerMinute,
+		DigestKey: s.digestKey, Clock: s.opt.now, OnRedacted: s.opt.meters.redacted, Locks: s.store, Operators: s.cfg.Server.OperatorTenant,
+		Trusts: s.peers.Trusts, Journals: s.cfg.Audit.Journals,
+		OnAlarm: func(ctx context.Context, a policy.Alarm) {
+			s.opt.log.ErrorContext(ctx, "guard alarm", slog.String("reason", string(a.Reason)), slog.String("tenant", a.Tenant),
+				slog.String("action", a.Action), slog.Any("cause", a.Err))
+		},
+	})
+	if err != nil {
+		return err
+	}
+	s.putInForce(ctx, s.set)
+	s.stage("trust", func(ctx context.Context) error {
+		return s.peers.Watch(ctx, s.opt.log, func([]string) { s.guard.Distrust() })
+	})
+	s.stage("refused calls", s.guard.SumUp)
+	return s.guard.LoadLocks(ctx)
 }
 
 // putInForce makes a set decide, and tells the operator what is doubtful in it.
@@ -286,6 +284,7 @@ func (s *Server) openIdentity(ctx context.Context) error {
 	if err := s.registerTrust(); err != nil {
 		return err
 	}
+	s.svids = i.Source
 	s.stage("certificates", i.Source.Run)
 	s.stage("issuers", s.verifier.Run)
 	return s.warm(ctx)
@@ -447,7 +446,7 @@ func (s *Server) connectionAge(ctx context.Context) time.Duration {
 func (s *Server) directGates() (map[string]*tools.Gate, error) {
 	lists := map[string][]string{"": s.registry.Names()}
 	for _, name := range external(s.cfg) {
-		lists[name] = s.cfg.Agents[name].Tools
+		lists[name] = s.present(s.cfg.Agents[name].Tools)
 	}
 	gates := map[string]*tools.Gate{}
 	for name, list := range lists {

@@ -41,6 +41,8 @@ type GRPC struct {
 	DescriptorSet string        `yaml:"descriptor_set" is:"file"` // absent: reflection
 	ServerID      string        `yaml:"server_id" is:"spiffe"`    // whom to expect there
 	Timeout       time.Duration `yaml:"timeout" range:"100ms..1h"`
+	Waive         []string      `yaml:"waive"`                              // parameters that look like a person's id and are none
+	Chain         string        `yaml:"chain" enum:"full|outermost|hashed"` // how much of the chain of agents it learns; absent: full
 }
 
 // MCP is a Model Context Protocol server: exactly one of URL and Command.
@@ -94,7 +96,6 @@ func (c *checker) tools() {
 }
 
 func (c *checker) grpc(p place, g *GRPC) {
-	c.bad(p, later+"gRPC and MCP tool sources", "remove it, or write the tools in Go: builtin")
 	if g == nil {
 		return
 	}
@@ -111,7 +112,7 @@ func (c *checker) grpc(p place, g *GRPC) {
 }
 
 func (c *checker) mcp(p place, m *MCP) {
-	c.bad(p, later+"gRPC and MCP tool sources", "remove it, or write the tools in Go: builtin")
+	c.bad(p, later+"MCP tool sources", "remove it, or write the tools in Go: builtin")
 	switch c.exactlyOne(p, "url", "command") {
 	case "url":
 		if m != nil && len(m.Env) > 0 {

@@ -55,6 +55,7 @@ type setup struct {
 	tested   bool              // the desk's policy tests must hold
 	issuers  []identity.Issuer // besides the two
 	policies map[string]string // further files of the policy folder
+	bare     string            // the only policies, instead of the desk's
 	edit     func(*config.Config)
 	options  []behalf.Option
 	wrap     func(*world) identity.Source // around the world's source; nil: that
@@ -114,6 +115,13 @@ func newWorld(t *testing.T, set setup) *world {
 	w.source.Trust(identitytest.BundleOf(t, w.globex))
 	if err := os.CopyFS(w.path("desk"), supportdesk.Files); err != nil {
 		t.Fatal(err)
+	}
+	if set.bare != "" {
+		if err := os.RemoveAll(w.path("desk", "policies")); err != nil {
+			t.Fatal(err)
+		}
+		w.policy("bare.cedar", set.bare)
+		set.tested = true // there is no test file to remove
 	}
 	if !set.tested { // a test's own policies need not do what the desk's must
 		if err := os.Remove(w.path("desk", "policies", "desk.policytest.yaml")); err != nil {

@@ -113,11 +113,14 @@ func TestTheMCPFaceAsksWhoComes(t *testing.T) {
 		change func(*http.Request)
 		want   int
 	}{
-		"nobody":        {func(*http.Request) {}, 401},
-		"garbage":       {func(r *http.Request) { r.Header.Set("Authorization", "Bearer x") }, 401},
-		"two tokens":    {func(r *http.Request) { r.Header["Authorization"] = []string{good, good} }, 401},
-		"a cookie":      {func(r *http.Request) { r.Header.Set("Cookie", "authorization="+good) }, 401},
-		"another site":  {func(r *http.Request) { r.Header.Set("Authorization", good); r.Header.Set("Sec-Fetch-Site", "cross-site") }, 403},
+		"nobody":     {func(*http.Request) {}, 401},
+		"garbage":    {func(r *http.Request) { r.Header.Set("Authorization", "Bearer x") }, 401},
+		"two tokens": {func(r *http.Request) { r.Header["Authorization"] = []string{good, good} }, 401},
+		"a cookie":   {func(r *http.Request) { r.Header.Set("Cookie", "authorization="+good) }, 401},
+		"another site": {func(r *http.Request) {
+			r.Header.Set("Authorization", good)
+			r.Header.Set("Sec-Fetch-Site", "cross-site")
+		}, 403},
 		"another host":  {func(r *http.Request) { r.Header.Set("Authorization", good); r.Host = "evil.example" }, 403},
 		"too large":     {func(r *http.Request) { r.Header.Set("Authorization", good); large(r) }, 413},
 		"alice herself": {func(r *http.Request) { r.Header.Set("Authorization", good) }, 200},
