@@ -199,7 +199,7 @@ func (f *face) ask(ctx context.Context, agent, args string) (mcp.Result, error) 
 	d := json.NewDecoder(strings.NewReader(args))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&in); err != nil {
-		return answered("the arguments are input and session_id, both text", nil, true), nil
+		return answered("the arguments are input and session_id, both text", nil, true), nil //nolint:nilerr // the model reads it
 	}
 	r, err := f.agents.RunAgent(ctx, &behalfv1.RunAgentRequest{Agent: agent, Input: in.Input, SessionId: in.SessionID})
 	if err != nil {
