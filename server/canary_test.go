@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/behalf-dev/behalf/agents"
-	"github.com/behalf-dev/behalf/config"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/model/modeltest"
 	"github.com/behalf-dev/behalf/tools"
@@ -100,9 +99,9 @@ func notes() tools.Tool {
 
 // sing does all of it in dir.
 func sing(t *testing.T, dir string) {
-	m, http := modeltest.NewServer(t), freePort(t)
+	m := modeltest.NewServer(t)
 	w := newWorld(t, setup{
-		dir: dir, optional: true, embedded: true, model: m, spies: []tools.Tool{notes()}, edit: func(c *config.Config) { c.Server.HTTP = http },
+		dir: dir, optional: true, embedded: true, model: m, spies: []tools.Tool{notes()}, edit: withHTTP,
 		policies: map[string]string{"notes.cedar": `@id("notes") @redact("args:$.note, result:$.ssn") forbid (principal, action == Action::"call_tool", resource == Tool::"note");
 @id("chats") permit (principal, action == Action::"run_group_chat", resource);`},
 	})
@@ -117,7 +116,7 @@ func sing(t *testing.T, dir string) {
 	for _, r := range s.records(t, &behalfv1.QueryAuditRequest{}) {
 		s.outside.add("audit rows", prototext.Format(r))
 	}
-	s.outside.add("metrics", string(scrape(t, http)))
+	s.outside.add("metrics", string(scrape(t, w.http)))
 	w.stop()
 	s.outside.add("the log", w.log.String())
 	s.files(filepath.Join(dir, "state"))

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -105,16 +104,6 @@ func (e allOfIt) clean(t *testing.T) {
 	}
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 func TestWhatIsRedactedIsNowhere(t *testing.T) {
 	t.Parallel()
 	m, l, found := modeltest.NewServer(t), &ledger{}, allOfIt{}
@@ -129,9 +118,8 @@ func TestWhatIsRedactedIsNowhere(t *testing.T) {
 			},
 		},
 		modeltest.Reply{Text: "Paid with 4111-1111-1111-1111.", Chunks: 30})
-	http := freePort(t)
 	w := newWorld(t, setup{
-		model: m, spies: l.tools(), embedded: true, edit: func(c *config.Config) { c.Server.HTTP = http },
+		model: m, spies: l.tools(), embedded: true, edit: withHTTP,
 		policies: map[string]string{"cards.cedar": cardsOfCalls + cardsOfSpeech},
 	})
 	a := w.as(alice)
@@ -162,7 +150,7 @@ func TestWhatIsRedactedIsNowhere(t *testing.T) {
 		found["a prompt"] = append(found["a prompt"], r.Body...)
 	}
 	found["what the tool was told"] = []byte(strings.Join(l.told, "\n"))
-	metrics := scrape(t, http)
+	metrics := scrape(t, w.http)
 	found["the metrics"] = metrics
 	w.stop()
 	found.disk(t, w)

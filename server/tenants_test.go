@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/behalf-dev/behalf/config"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/grpc"
@@ -172,9 +171,8 @@ func (w *world) twins() map[string]*client {
 // and everything that is kept has the tenant that was verified.
 func TestPeopleOfOneNameInTwoTenantsShareNothing(t *testing.T) {
 	t.Parallel()
-	addr := freePort(t)
 	w := newWorld(t, setup{
-		embedded: true, edit: func(c *config.Config) { c.Server.HTTP = addr },
+		embedded: true, edit: withHTTP,
 		spies: []tools.Tool{
 			tools.Func("look_up", "Looks.", func(context.Context, none) (string, error) { return "seen", nil }, tools.ReadOnly()),
 			tools.Func("peer", "Looks.", func(context.Context, none) (string, error) { return "seen", nil }, tools.ReadOnly()),
@@ -220,7 +218,7 @@ func TestPeopleOfOneNameInTwoTenantsShareNothing(t *testing.T) {
 	wantError(t, call("acme", "peer"), codes.PermissionDenied, "PRINCIPAL_LOCKED")
 	wantError(t, call("globex", "peer"), codes.PermissionDenied, "POLICY_DENIED")
 
-	metrics := string(scrape(t, addr))
+	metrics := string(scrape(t, w.http))
 	w.stop()
 	w.wantKeptApart(sessions, runs)
 	for _, private := range []string{"acme", "globex", "sam", "bob", "look_up", sessions["acme"], runs["globex"]} {

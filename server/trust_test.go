@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/behalf-dev/behalf/agents"
-	"github.com/behalf-dev/behalf/config"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/identity/identitytest"
@@ -268,8 +267,8 @@ func TestAWorkloadRefreshesItsConversation(t *testing.T) {
 
 func TestMetricsShowWhenTrustRunsOut(t *testing.T) {
 	t.Parallel()
-	forge, addr := identitytest.NewForge(t, "forged", time.Now), freePort(t)
-	w := newWorld(t, setup{optional: true, issuers: forge.Issuers(), edit: func(c *config.Config) { c.Server.HTTP = addr }})
+	forge := identitytest.NewForge(t, "forged", time.Now)
+	w := newWorld(t, setup{optional: true, issuers: forge.Issuers(), edit: withHTTP})
 	for _, bad := range forge.Bad() {
 		if bad.Line == "2.3" {
 			c := &client{w.dial(nil), bearer(bad.Token)}
@@ -278,7 +277,7 @@ func TestMetricsShowWhenTrustRunsOut(t *testing.T) {
 		}
 	}
 
-	text := string(scrape(t, addr))
+	text := string(scrape(t, w.http))
 
 	for name, want := range map[string]func(float64) bool{
 		"behalf_svid_expires_seconds":    func(v float64) bool { return v > 3600 && v <= 24*3600 },
