@@ -77,7 +77,7 @@ func unlockCommand() *cobra.Command {
 			}
 			return behalfv1.NewAdminServiceClient(conn).Unlock(c.Context(), &behalfv1.UnlockRequest{Target: target, Reason: reason})
 		},
-		func(*behalfv1.UnlockResponse) [][]string { return [][]string{{"the lock is lifted"}} })
+		func(*behalfv1.UnlockResponse) [][]string { return [][]string{{"DONE"}, {"the lock is lifted"}} })
 	c.Flags().StringVar(&reason, "reason", "", "why, for the record")
 	c.Flags().BoolVar(&all, "all-tenants", false, "the lock that holds in every tenant")
 	c.Long = "Lifts a lock. What it ended does not come back. Name the target as `behalf locks` shows it.\n\n" + lockTargets + "\n\nNeeds a person whom a policy permits unlock."
