@@ -19,7 +19,7 @@ func (s *Server) openTokens(context.Context) error {
 	if db, ok := strings.CutPrefix(s.cfg.Store.DSN, "sqlite://"); ok {
 		file = filepath.Join(filepath.Dir(db), "calltoken.keys")
 	}
-	keys, err := calltoken.NewKeys(calltoken.KeysConfig{File: file, Rotate: s.cfg.CallTokens.Rotate, Now: s.opt.now})
+	keys, err := calltoken.NewKeys(calltoken.KeysConfig{File: file, Rotate: s.cfg.CallTokens.Rotate, Logger: s.opt.log, Now: s.opt.now})
 	if err != nil {
 		return fmt.Errorf("call_tokens: %w", err)
 	}

@@ -12,12 +12,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/behalf-dev/behalf/audit"
+	"github.com/behalf-dev/behalf/internal/whole"
 	"github.com/go-jose/go-jose/v4"
 )
 
@@ -32,6 +34,7 @@ const skew = 30 * time.Second
 type KeysConfig struct {
 	File   string           // where the keys are kept, 0600; empty: in memory
 	Rotate time.Duration    // how long a key signs; default 24 h, at least 10 min
+	Logger *slog.Logger     // of what fails while they rotate; absent: silent
 	Now    func() time.Time // absent: time.Now
 }
 
@@ -42,6 +45,7 @@ type Keys struct {
 	file   string
 	rotate time.Duration
 	now    func() time.Time
+	log    *slog.Logger
 
 	mu   sync.RWMutex
 	ring []key // by the time from which they sign
@@ -57,7 +61,10 @@ type key struct {
 
 // NewKeys loads the keys of the file, or makes the first one.
 func NewKeys(c KeysConfig) (*Keys, error) {
-	k := &Keys{file: c.File, rotate: c.Rotate, now: c.Now}
+	k := &Keys{file: c.File, rotate: c.Rotate, now: c.Now, log: c.Logger}
+	if k.log == nil {
+		k.log = slog.New(slog.DiscardHandler)
+	}
 	if k.rotate == 0 {
 		k.rotate = 24 * time.Hour
 	}
@@ -74,29 +81,43 @@ func NewKeys(c KeysConfig) (*Keys, error) {
 }
 
 // Rotate makes what is due: the first key, the one that follows, and removes what is
-// over. Run calls it; a test may.
+// over. Run calls it; a test may. What cannot be kept is not used either, and is due
+// again.
 func (k *Keys) Rotate() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	now, changed := k.now(), false
-	if len(k.ring) == 0 {
-		if err := k.add(now); err != nil {
-			return err
+	ring, err := k.turned(k.now())
+	if err != nil || len(ring) == len(k.ring) && slices.EqualFunc(ring, k.ring, func(a, b key) bool { return a.id == b.id }) {
+		return err
+	}
+	return k.use(ring)
+}
+
+// turned is the ring as it has to be now.
+func (k *Keys) turned(now time.Time) (ring []key, err error) {
+	ring = slices.Clone(k.ring)
+	if len(ring) == 0 {
+		if ring, err = with(ring, now); err != nil {
+			return nil, err
 		}
-		changed = true
 	}
-	for last := k.ring[len(k.ring)-1].from; !now.Before(last.Add(k.rotate - CacheFor)); last = k.ring[len(k.ring)-1].from {
-		if err := k.add(later(now.Add(CacheFor), last.Add(k.rotate))); err != nil {
-			return err
+	if last := ring[len(ring)-1].from; !now.Before(last.Add(k.rotate - CacheFor)) {
+		if ring, err = with(ring, later(now.Add(CacheFor), last.Add(k.rotate))); err != nil {
+			return nil, err
 		}
-		changed = true
 	}
-	for len(k.ring) > 1 && now.After(k.ring[1].from.Add(Life+skew)) {
-		k.ring, changed = k.ring[1:], true
+	for len(ring) > 1 && now.After(ring[1].from.Add(Life+skew)) {
+		ring = ring[1:]
 	}
-	if changed {
-		return k.save()
+	return ring, nil
+}
+
+// use keeps a ring, and only then signs with it.
+func (k *Keys) use(ring []key) error {
+	if err := k.save(ring); err != nil {
+		return err
 	}
+	k.ring = ring
 	return nil
 }
 
@@ -107,28 +128,27 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// Revoke removes a key at once, whatever it signed, and signs with a new one.
-func (k *Keys) Revoke(id string) error {
+// Revoke removes a key at once, whatever it signed, and signs with a new one if
+// nothing else does.
+func (k *Keys) Revoke(id string) (err error) {
 	k.mu.Lock()
-	n := len(k.ring)
-	k.ring = slices.DeleteFunc(k.ring, func(x key) bool { return x.id == id })
-	gone := len(k.ring) < n
-	var err error
-	if gone && (len(k.ring) == 0 || k.ring[0].from.After(k.now())) {
-		err = k.add(k.now())
-		slices.SortStableFunc(k.ring, func(a, b key) int { return a.from.Compare(b.from) })
-	}
-	if err == nil {
-		err = k.save()
-	}
-	k.mu.Unlock()
-	if !gone {
+	defer k.mu.Unlock()
+	ring := slices.DeleteFunc(slices.Clone(k.ring), func(x key) bool { return x.id == id })
+	if len(ring) == len(k.ring) {
 		return errors.New("there is no such key")
 	}
-	return err
+	if now := k.now(); len(ring) == 0 || ring[0].from.After(now) {
+		if ring, err = with(ring, now); err != nil {
+			return err
+		}
+		slices.SortStableFunc(ring, func(a, b key) int { return a.from.Compare(b.from) })
+	}
+	k.ring = ring // even if the file cannot be written: this key is not good any more
+	return k.save(ring)
 }
 
-// Run rotates until ctx ends.
+// Run rotates until ctx ends. A key that cannot be kept is tried again; the one that
+// signs goes on meanwhile.
 func (k *Keys) Run(ctx context.Context) error {
 	tick := time.NewTicker(CacheFor / 5)
 	defer tick.Stop()
@@ -138,7 +158,7 @@ func (k *Keys) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			if err := k.Rotate(); err != nil {
-				return err
+				k.log.ErrorContext(ctx, "the next key of call tokens cannot be made; trying again", slog.Any("cause", err))
 			}
 		}
 	}
@@ -168,14 +188,14 @@ func (k *Keys) current() key {
 	return k.ring[at]
 }
 
-func (k *Keys) add(from time.Time) error {
+// with is the ring and a new key that signs from then on.
+func with(ring []key, from time.Time) ([]key, error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return fmt.Errorf("make a key: %w", err)
+		return nil, fmt.Errorf("make a key: %w", err)
 	}
 	x, err := newKey(private, from)
-	k.ring = append(k.ring, x)
-	return err
+	return append(ring, x), err
 }
 
 func newKey(private *ecdsa.PrivateKey, from time.Time) (key, error) {
@@ -204,15 +224,12 @@ func (k *Keys) load() error {
 	if k.file == "" {
 		return nil
 	}
-	info, err := os.Stat(k.file)
+	err := audit.CheckMode(k.file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("the keys of call tokens: %w", err)
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("%s can be read by others: chmod 600", k.file)
 	}
 	text, err := os.ReadFile(k.file)
 	if err != nil {
@@ -242,12 +259,12 @@ func (k *Keys) parse(text []byte) error {
 }
 
 // save replaces the file in one step.
-func (k *Keys) save() error {
+func (k *Keys) save(ring []key) error {
 	if k.file == "" {
 		return nil
 	}
-	all := make([]kept, 0, len(k.ring))
-	for _, x := range k.ring {
+	all := make([]kept, 0, len(ring))
+	for _, x := range ring {
 		der, err := x509.MarshalPKCS8PrivateKey(x.private)
 		if err != nil {
 			return fmt.Errorf("encode a key: %w", err)
@@ -258,17 +275,5 @@ func (k *Keys) save() error {
 	if err != nil {
 		return fmt.Errorf("encode the keys: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(k.file), ".keys-*") // 0600
-	if err != nil {
-		return fmt.Errorf("keep the keys of call tokens: %w", err)
-	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), k.file)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-		return fmt.Errorf("keep the keys of call tokens: %w", err)
-	}
-	return nil
+	return whole.Replace(k.file, text)
 }

@@ -151,6 +151,36 @@ func TestKeysOutliveTheProcessAndArePrivate(t *testing.T) {
 	}
 }
 
+// A key that was not kept would be lost with the process: it must not sign, and it is
+// tried again. Nothing else may stop for it.
+func TestAKeyThatCannotBeKeptIsNotUsedAndTriedAgain(t *testing.T) {
+	now, dir := newClock(), filepath.Join(t.TempDir(), "keys")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	k := newKeys(t, filepath.Join(dir, "calltoken.keys"), now.now)
+	first := signedBy(t, k)
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	now.add(24 * time.Hour)
+
+	if err := k.Rotate(); err == nil {
+		t.Error("a key was made that is kept nowhere")
+	}
+	if got := ids(t, k); len(got) != 1 || signedBy(t, k) != first {
+		t.Errorf("got %v, want %s alone to go on", got, first)
+	}
+
+	if err := os.Rename(dir+".away", dir); err != nil {
+		t.Fatal(err)
+	}
+	rotate(t, k)
+	if got := ids(t, k); len(got) != 2 {
+		t.Errorf("got %v, want the next one when there is a place for it", got)
+	}
+}
+
 func TestKeysRotateUntilTheContextEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

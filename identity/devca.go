@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/behalf-dev/behalf/internal/whole"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
@@ -302,29 +303,12 @@ func writePair(certFile, keyFile string, cert tls.Certificate) error {
 	if err != nil {
 		return fmt.Errorf("encode a key: %w", err)
 	}
-	if err := replaceFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})); err != nil {
+	if err := whole.Replace(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})); err != nil {
 		return err
 	}
 	var chain []byte
 	for _, c := range cert.Certificate {
 		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c})...)
 	}
-	return replaceFile(certFile, chain)
-}
-
-// replaceFile writes beside the file and renames, so that a reader sees the old
-// or the new one. CreateTemp makes it 0600.
-func replaceFile(file string, data []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".new-*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
-	}
-	_, werr := tmp.Write(data)
-	if err := errors.Join(werr, tmp.Close()); err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", file, err), os.Remove(tmp.Name()))
-	}
-	if err := os.Rename(tmp.Name(), file); err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
-	}
-	return nil
+	return whole.Replace(certFile, chain)
 }

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/behalf-dev/behalf/internal/whole"
 	"github.com/go-jose/go-jose/v4"
 )
 
@@ -131,7 +132,7 @@ func newDevKey(file string) (*ecdsa.PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode the issuer's key: %w", err)
 	}
-	return key, replaceFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return key, whole.Replace(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
 // Mint signs an at+jwt with the claims. It fills in iss, iat, exp (an hour) and

@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/behalf-dev/behalf/internal/whole"
 )
 
 // Pin is a tool as it was accepted. It has all of it, so that who reads the file
@@ -107,19 +108,9 @@ func (f *FilePins) read() (map[string]map[string]Pin, error) {
 }
 
 // write replaces the file at once: half of it would be other tools.
-func (f *FilePins) write(text []byte) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(f.path), ".pins-*") // 0600
-	if err != nil {
-		return fmt.Errorf("write accepted tools: %w", err)
+func (f *FilePins) write(text []byte) error {
+	if err := whole.Replace(f.path, text); err != nil {
+		return fmt.Errorf("accepted tools: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("write accepted tools: %w", errors.Join(err, os.Remove(tmp.Name())))
-		}
-	}()
-	_, err = tmp.Write(text)
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), f.path)
+	return nil
 }

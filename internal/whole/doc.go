@@ -1,0 +1,9 @@
+// Package whole replaces files at once: who reads sees the old one or the new one,
+// never a part. It is for the small private files that the program writes itself
+// (keys, what was accepted). It reads nothing and checks no modes.
+//
+// # Contract
+//
+// The file is of mode 0600, on the disk when Replace returns, and as it was before if
+// Replace fails.
+package whole
