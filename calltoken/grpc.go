@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 
@@ -27,10 +28,11 @@ var errRefused = status.Error(codes.Unauthenticated, "the call token was not acc
 
 // ServerOptions make a gRPC server refuse what the verifier refuses, in unary calls
 // and in server streams (a stream of requests is refused). Tools gives the name that
-// behalf has for a method, "/crm.v1.Customers/GetCustomer"; methods for which it
-// gives none are open to everybody, such as health.
-func (v *Verifier) ServerOptions(tools func(method string) (tool string, ok bool)) []grpc.ServerOption {
-	g := &guard{v: v, tools: tools}
+// behalf has for a method, "/crm.v1.Customers/GetCustomer"; a method that it has none
+// for, which is the empty text, is refused. Open are the services that are called without a token, such as
+// "grpc.health.v1.Health".
+func (v *Verifier) ServerOptions(tools func(method string) string, open ...string) []grpc.ServerOption {
+	g := &guard{v: v, tools: tools, open: open}
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(&g.codec),
 		grpc.ChainUnaryInterceptor(g.unary),
@@ -40,17 +42,24 @@ func (v *Verifier) ServerOptions(tools func(method string) (tool string, ok bool
 
 type guard struct {
 	v     *Verifier
-	tools func(string) (string, bool)
+	tools func(string) string
+	open  []string
 	codec codec
+}
+
+// isOpen reports whether a method's service needs no token.
+func (g *guard) isOpen(method string) bool {
+	service, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
+	return slices.Contains(g.open, service)
 }
 
 func (g *guard) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	digest, ok := g.codec.taken(req)
-	tool, guarded := g.tools(info.FullMethod)
-	if !guarded {
+	if g.isOpen(info.FullMethod) {
 		return next(ctx, req)
 	}
-	if !ok {
+	tool := g.tools(info.FullMethod)
+	if tool == "" || !ok {
 		return nil, errRefused
 	}
 	c, err := g.verify(ctx, tool, digest)
@@ -61,11 +70,17 @@ func (g *guard) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 }
 
 func (g *guard) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	tool, guarded := g.tools(info.FullMethod)
-	if guarded && info.IsClientStream {
+	if g.isOpen(info.FullMethod) {
+		return next(srv, &oneMessage{ss, g, "", true, ss.Context()})
+	}
+	tool := g.tools(info.FullMethod)
+	switch {
+	case tool == "":
+		return errRefused
+	case info.IsClientStream:
 		return status.Error(codes.Unimplemented, "a call token is for one message; this method takes many")
 	}
-	return next(srv, &oneMessage{ss, g, tool, !guarded, ss.Context()})
+	return next(srv, &oneMessage{ss, g, tool, false, ss.Context()})
 }
 
 // oneMessage verifies the token with the one message that is received.

@@ -3,6 +3,7 @@ package calltoken
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -12,7 +13,7 @@ import (
 const maxBody = 1 << 20
 
 // Middleware refuses what the verifier refuses, with 401, before h. Tool names what
-// is called; nil does not ask. The body is read, at most 1 MiB, and given to h again.
+// is called, and what it has no name for is refused; nil does not ask. The body is read, at most 1 MiB, and given to h again.
 func (v *Verifier) Middleware(h http.Handler, tool func(*http.Request) string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -41,7 +42,9 @@ func (v *Verifier) request(r *http.Request, body []byte, tool func(*http.Request
 	call := ofTLS(r.TLS)
 	call.Arguments = body
 	if tool != nil {
-		call.Tool = tool(r)
+		if call.Tool = tool(r); call.Tool == "" {
+			return nil, errors.New("the request is of no tool")
+		}
 	}
 	return v.Verify(r.Context(), token, call)
 }

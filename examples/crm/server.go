@@ -30,12 +30,8 @@ var toolNames = map[string]string{
 	crmv1.CustomersService_RefundOrder_FullMethodName:    "refund_order",
 }
 
-// Tools gives the tool that a method is. Reflection is none, and open to whoever has a
-// client certificate of the trust domain.
-func Tools(method string) (string, bool) {
-	name, ok := toolNames[method]
-	return name, ok
-}
+// Tools gives the tool that a method is; what is none is refused.
+func Tools(method string) string { return toolNames[method] }
 
 // Config is what a server needs. All fields but Logger are required.
 type Config struct {
@@ -62,7 +58,7 @@ func NewServer(c Config) (*grpc.Server, error) {
 	}
 	// This makes every call one that behalf decided: for this person, these arguments,
 	// this connection, once.
-	opts := c.Verifier.ServerOptions(Tools)
+	opts := c.Verifier.ServerOptions(Tools, "grpc.reflection.v1.ServerReflection")
 	s := grpc.NewServer(append(opts, grpc.Creds(credentials.NewTLS(peers.ServerTLS(identity.CertificateRequired))))...)
 	crmv1.RegisterCustomersServiceServer(s, &service{c: c, data: samples()})
 	reflection.RegisterV1(s)

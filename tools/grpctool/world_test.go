@@ -85,12 +85,11 @@ type backend struct {
 }
 
 // names are the tools' names as the backend knows them.
-func names(method string) (string, bool) {
-	switch {
-	case strings.HasPrefix(method, "/everything.v1."):
-		return map[string]string{"Echo": "echo", "Repeat": "repeat", "GiveStruct": "give_struct", "FindThings": "find_things"}[method[strings.LastIndex(method, "/")+1:]], true
+func names(method string) string {
+	if !strings.HasPrefix(method, "/everything.v1.") {
+		return ""
 	}
-	return "", false
+	return map[string]string{"Echo": "echo", "Repeat": "repeat", "GiveStruct": "give_struct", "FindThings": "find_things"}[method[strings.LastIndex(method, "/")+1:]]
 }
 
 func (b *backend) start(t testing.TB) {
@@ -110,7 +109,7 @@ func (b *backend) start(t testing.TB) {
 	if b.tls != nil {
 		config = b.tls
 	}
-	b.server = grpc.NewServer(append(b.verifier.ServerOptions(names), grpc.Creds(credentials.NewTLS(config)))...)
+	b.server = grpc.NewServer(append(b.verifier.ServerOptions(names, "grpc.reflection.v1.ServerReflection"), grpc.Creds(credentials.NewTLS(config)))...)
 	b.register(linked)
 	if b.addr == "" {
 		b.addr = "127.0.0.1:0"
