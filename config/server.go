@@ -58,6 +58,13 @@ func (c *checker) server() {
 	if c.Server.HTTP != "" && c.Server.HTTP == c.Server.Listen && c.Server.HTTP != "127.0.0.1:0" {
 		c.bad(p.key("http"), "is the address that gRPC listens on", "take another port")
 	}
+	switch {
+	case !c.Server.MCP:
+	case c.Server.HTTP == "":
+		c.bad(p.key("mcp"), "has no listener", "say server.http, or remove it")
+	case !isLocal(c.Server.HTTP) && c.Server.HTTPTLS == nil:
+		c.bad(p.key("mcp"), "would take tokens over a network in the clear", "add server.http_tls, or listen on loopback")
+	}
 	if c.Identity.Workload.Source != "dev" {
 		return
 	}

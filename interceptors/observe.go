@@ -58,8 +58,8 @@ func simplyDenied(f *fault.Error) bool {
 	return ok && d.Err == nil
 }
 
-// toFault also understands the statuses that gRPC itself makes: of methods
-// that a service does not implement and of messages that cannot be decoded.
+// toFault also understands the statuses that gRPC itself makes: of methods without a
+// handler and of messages that cannot be decoded.
 func toFault(err error) *fault.Error {
 	f := fault.From(err)
 	if _, ours := errors.AsType[*fault.Error](err); ours || f.Reason != fault.Internal {
@@ -69,7 +69,7 @@ func toFault(err error) *fault.Error {
 	case codes.NotFound: // health, of a service that there is not
 		return fault.New(codes.NotFound, fault.NotFound, "there is no such service")
 	case codes.Unimplemented:
-		return fault.New(codes.Unimplemented, fault.Unimplemented, "this call is not implemented yet")
+		return fault.New(codes.Unimplemented, fault.Unimplemented, "this server does not have this call")
 	case codes.InvalidArgument:
 		return fault.New(codes.InvalidArgument, fault.ArgumentInvalid, "the request cannot be decoded").Because(err)
 	case codes.ResourceExhausted:
