@@ -28,6 +28,7 @@ const (
 	maxBody   = 1 << 20
 	agentTool = "agent-" // no tool's name has a -
 	maxWait   = 10 * time.Minute
+	maxAsk    = 5 * time.Second // for who it is; longer is busy
 )
 
 // New is the governed tools, and the agents as tools, for MCP clients (streamable
@@ -77,7 +78,9 @@ func (f *face) known(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), maxWait)
 		defer cancel()
-		_, err := f.admin.WhoAmI(carry(ctx, r.Header), &behalfv1.WhoAmIRequest{})
+		soon, enough := context.WithTimeout(ctx, maxAsk)
+		_, err := f.admin.WhoAmI(carry(soon, r.Header), &behalfv1.WhoAmIRequest{})
+		enough()
 		switch st := status.Convert(err); st.Code() {
 		case codes.OK:
 			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxWait)) // an agent takes longer than a page
