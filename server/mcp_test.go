@@ -9,6 +9,7 @@ import (
 
 	"github.com/behalf-dev/behalf/config"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	"github.com/behalf-dev/behalf/model/modeltest"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
@@ -86,6 +87,30 @@ func TestAnMCPClientUsesGovernedTools(t *testing.T) {
 	if len(refunds) == 0 || refunds[0].GetUser().GetSubject() != alice.subject {
 		t.Errorf("got %v, want alice's denial on record", refunds)
 	}
+}
+
+// TestManyMCPClientsDoNotWaitForEachOther, not even where one connection would carry
+// a single call.
+func TestManyMCPClientsDoNotWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	m, asked := modeltest.NewServer(t), make(chan struct{}, 1)
+	m.Handle("scripted", func(modeltest.Request) modeltest.Reply {
+		asked <- struct{}{}
+		return modeltest.Reply{Text: "so far so good", Chunks: 2, Fault: modeltest.Hang, FaultAfter: 1}
+	})
+	w := newWorld(t, setup{model: m, edit: func(c *config.Config) { withMCP(c); c.Server.Limits.StreamsPerConnection = 1 }})
+	ctx, cancel := context.WithCancel(t.Context())
+	ide, done := w.ide(alice), make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = ide.CallTool(ctx, &mcp.CallToolParams{Name: "agent-support", Arguments: map[string]any{"input": "hello"}})
+	}()
+	<-asked
+	if text, failed := use(t, w.ide(bob), "get_customer", map[string]any{"customer_id": "C-1001"}); failed || !strings.Contains(text, "C-1001") {
+		t.Errorf("got %s, %v, want bob's call while alice's agent works", text, failed)
+	}
+	cancel()
+	<-done
 }
 
 func TestTheMCPFaceAsksWhoComes(t *testing.T) {

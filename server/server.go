@@ -112,11 +112,7 @@ func New(c Config) (*Server, error) {
 	limits := c.Transport.withDefaults()
 	s := &Server{health: health.NewServer(), grace: limits.Shutdown, door: newDoor(limits, c.TLS)}
 	if c.IdentifyWeb != nil {
-		in, err := newInside()
-		if err != nil {
-			return nil, err
-		}
-		s.inside = in
+		s.inside = newInside(limits.Streams)
 	}
 	// The rules must exist before the server that enforces them, so the same
 	// services are registered once on a server that never listens.
