@@ -2,7 +2,7 @@
 // streamable HTTP or as a program that it starts (stdio).
 //
 // It is not a gate and has no policy: what it gives are tools.Tool, and everything
-// that holds for those holds for these. It is not wired to a config file.
+// that holds for those holds for these.
 //
 // The main types, in the order in which a program meets them:
 //

@@ -16,8 +16,9 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// Tools gives the server's tools as they were accepted, with those that the
-// operator named and nobody has seen yet. A name that two have is an error.
+// Tools gives the server's tools as they were accepted, and a stand-in for each that
+// the operator named and that was not: nothing else that the server lists is here, not
+// even by name, or it could take another tool's. A name that two have is an error.
 func (s *Source) Tools() ([]tools.Tool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -38,9 +39,6 @@ func (s *Source) build() ([]tools.Tool, error) {
 			}
 			t, hash = s.c.tool(d), d.hash
 		}
-		if t.Name == "" {
-			continue // listed under a name that is none: on record, see Offers
-		}
 		if other, clash := taken[t.Name]; clash {
 			problems = append(problems, fmt.Errorf("tools %q and %q of the MCP server %q are both called %q: give one of them a name", tools.Clean(other, 64), tools.Clean(own, 64), s.c.Name, t.Name))
 		}
@@ -57,8 +55,8 @@ func (s *Source) build() ([]tools.Tool, error) {
 	return out, nil
 }
 
-// names are those that the operator, the accepted tools and the server have. What
-// was accepted, is not listed any more and is named by nobody is gone.
+// names are those of the operator and of the accepted tools. What was accepted, is
+// not listed any more and is named by nobody is gone.
 func (s *Source) names() []string {
 	all := slices.Collect(maps.Keys(s.c.Tools))
 	for own := range s.pins {
@@ -66,7 +64,6 @@ func (s *Source) names() []string {
 			all = append(all, own)
 		}
 	}
-	all = slices.AppendSeq(all, maps.Keys(s.listed))
 	slices.Sort(all)
 	return slices.Compact(all)
 }
@@ -82,62 +79,6 @@ func (s *Source) signature() string {
 		sb.WriteString(all[i].Hash())
 	}
 	return sb.String()
-}
-
-// Offer is a tool that waits to be accepted, or that cannot be. Its texts are the
-// server's, cleaned for a terminal.
-type Offer struct {
-	Tool        string // the server's own name
-	Hash        string // of the definition: what Accept takes
-	Changed     bool   // another definition was accepted before
-	Flaw        string // why it cannot be accepted; empty: it can
-	Description string
-	Schema      string
-	Was         string // the description that was accepted
-}
-
-// Offers are the tools that are not in use as the server has them now.
-func (s *Source) Offers() []Offer {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var out []Offer
-	for _, own := range slices.Sorted(maps.Keys(s.listed)) {
-		d, p := s.listed[own], s.pins[own]
-		if p.Hash == d.hash && d.flaw == "" {
-			continue
-		}
-		out = append(out, Offer{
-			Tool: tools.Clean(own, 4*maxName), Hash: d.hash, Changed: p.Hash != "" && p.Hash != d.hash, Flaw: tools.Clean(d.flaw, 512),
-			Description: tools.Clean(d.Description, maxDescription), Schema: tools.Clean(string(d.Input), 64<<10), Was: tools.Clean(p.Description, maxDescription),
-		})
-	}
-	return out
-}
-
-// Accept takes a tool into use as the server has it now. The hash, or its first 12
-// characters or more, says which definition the operator has read; empty: whichever
-// it is.
-func (s *Source) Accept(tool, hash string) error {
-	s.mu.Lock()
-	d := s.listed[tool]
-	s.mu.Unlock()
-	switch {
-	case d == nil:
-		return fault.New(codes.NotFound, fault.NotFound, "the server has no such tool now; see the list of what it offers")
-	case hash != "" && (len(hash) < 12 || !strings.HasPrefix(d.hash, hash)):
-		return fault.New(codes.Aborted, fault.ToolUnavailable, "the tool is not what you have read; read it again")
-	case d.flaw != "":
-		return fault.New(codes.FailedPrecondition, fault.ToolUnavailable, "the tool cannot be governed: "+tools.Clean(d.flaw, 512))
-	}
-	p := d.pin(s.c.Now())
-	if err := s.c.Pins.Save(s.c.Name, tool, p); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	s.pins[tool] = p
-	s.mu.Unlock()
-	s.tell()
-	return nil
 }
 
 // list reads what the server has, and what was accepted of it since.
@@ -159,11 +100,33 @@ func (s *Source) list(ctx context.Context, next lister) error {
 		}
 	}
 	s.mu.Lock()
-	s.pins, s.listed = pins, found
+	s.pins, s.listed, s.read = pins, found, true
 	s.mu.Unlock()
 	s.note(ctx)
 	s.tell()
 	return nil
+}
+
+// reread takes what was accepted elsewhere until ctx ends. A file that cannot be read
+// accepts nothing.
+func (s *Source) reread(ctx context.Context) {
+	for pause(ctx, s.c.Limits.Reread) {
+		pins, err := s.c.Pins.Load(s.c.Name)
+		s.mu.Lock()
+		same := maps.EqualFunc(pins, s.pins, func(a, b Pin) bool { return a.Hash == b.Hash })
+		if !same {
+			s.pins = pins
+		}
+		s.mu.Unlock()
+		if same {
+			continue
+		}
+		if err != nil {
+			s.c.Logger.WarnContext(ctx, "what was accepted of an MCP server cannot be read, so nothing is", slog.String("server", s.c.Name), slog.Any("cause", err))
+		}
+		s.note(ctx)
+		s.tell()
+	}
 }
 
 // trust accepts what was never seen, into pins that nobody else has yet.
@@ -181,13 +144,8 @@ func (s *Source) trust(pins map[string]Pin, found map[string]*definition) error 
 	return nil
 }
 
-// note tells the operator what waits.
-func (s *Source) note(ctx context.Context) {
-	for _, o := range s.Offers() {
-		s.c.Logger.WarnContext(ctx, "a tool of an MCP server is not in use", slog.String("server", s.c.Name), slog.String("tool", o.Tool),
-			slog.String("hash", o.Hash), slog.Bool("changed", o.Changed), slog.String("why", o.Flaw))
-	}
-}
+// review is what an operator types to see what waits.
+const review = "behalf tools review "
 
 // usable is why a tool cannot be called now: what is behind it must be what was
 // accepted, and what the model was shown. The texts are ours alone.
@@ -195,7 +153,7 @@ func (s *Source) usable(own, hash, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d, accepted := s.listed[own], s.pins[own].Hash
-	order := "behalf tools accept " + name
+	order := review + s.c.Name + "/" + name
 	switch {
 	case s.listed == nil:
 		return unavailable("the tool's server cannot be reached now")
@@ -204,9 +162,9 @@ func (s *Source) usable(own, hash, name string) error {
 	case d.flaw != "":
 		return unavailable("the tool's server describes it in a way that cannot be governed; the log of the service says why")
 	case accepted == "":
-		return unavailable("the tool is new and was not accepted yet: an operator must read it and type `" + order + "`")
+		return unavailable("the tool is new and was not accepted yet: an operator must read and accept it: `" + order + "`")
 	case accepted != d.hash:
-		return unavailable("the tool's description or schema has changed since it was accepted: an operator must read it and type `" + order + "`")
+		return unavailable("the tool's description or schema has changed since it was accepted: an operator must read and accept it: `" + order + "`")
 	case accepted != hash:
 		return unavailable("the tool was accepted anew and is not in use yet: an operator must type `behalf reload`")
 	}

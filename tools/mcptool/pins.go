@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"sync"
 	"time"
@@ -31,10 +32,16 @@ type Pins interface {
 	Save(server, tool string, p Pin) error
 }
 
-// FilePins keeps pins in a JSON file, 0600, which people may read.
+// FilePins keeps pins in a JSON file that people read, review and keep with the
+// config. Nothing in it is secret: the service may run as somebody else than who
+// accepts. Of two processes that save at once one may lose what it saved, which is
+// then not accepted.
 type FilePins struct {
 	path string
+
 	mu   sync.Mutex
+	last os.FileInfo // of what was read
+	all  map[string]map[string]Pin
 }
 
 // NewFilePins names the file. It need not be there.
@@ -55,7 +62,7 @@ func (f *FilePins) Load(server string) (map[string]Pin, error) {
 	if all[server] == nil {
 		return map[string]Pin{}, nil
 	}
-	return all[server], nil
+	return maps.Clone(all[server]), nil
 }
 
 // Save implements Pins.
@@ -66,6 +73,7 @@ func (f *FilePins) Save(server, tool string, p Pin) error {
 	if err != nil {
 		return err
 	}
+	f.all, f.last = nil, nil // read it again: what follows may fail
 	if all[server] == nil {
 		all[server] = map[string]Pin{}
 	}
@@ -86,9 +94,21 @@ func (f *FilePins) read() (map[string]map[string]Pin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read accepted tools: %w", err)
 	}
-	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 || info.Size() > maxPins {
-		return nil, fmt.Errorf("read accepted tools: %s must be a file with the mode 0600, of at most %d bytes", f.path, maxPins)
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o022 != 0 || info.Size() > maxPins {
+		return nil, fmt.Errorf("read accepted tools: %s must be a file of at most %d bytes that only its owner may change: chmod go-w", f.path, maxPins)
 	}
+	if f.last != nil && os.SameFile(f.last, info) && f.last.ModTime().Equal(info.ModTime()) && f.last.Size() == info.Size() {
+		return f.all, nil
+	}
+	all, err := f.parse()
+	if err == nil {
+		f.last, f.all = info, all
+	}
+	return all, err
+}
+
+// parse holds each tool against its hash.
+func (f *FilePins) parse() (map[string]map[string]Pin, error) {
 	text, err := os.ReadFile(f.path)
 	if err != nil {
 		return nil, fmt.Errorf("read accepted tools: %w", err)
@@ -112,5 +132,5 @@ func (f *FilePins) write(text []byte) error {
 	if err := whole.Replace(f.path, text); err != nil {
 		return fmt.Errorf("accepted tools: %w", err)
 	}
-	return nil
+	return os.Chmod(f.path, 0o644) //nolint:gosec // the service reads it, whoever accepts
 }

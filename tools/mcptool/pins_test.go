@@ -4,8 +4,10 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/tools/mcptool"
@@ -16,18 +18,25 @@ func ok(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) { re
 
 func TestAToolThatWasNeverSeenWaitsUntilItIsAccepted(t *testing.T) {
 	c := serve(t, newBackend().handler(nil))
-	c.TrustOnFirstUse = false
+	c.TrustOnFirstUse, c.Tools = false, map[string]mcptool.Known{"sayHello": {}}
 	w := newWorld(t, c).open("say_hello")
+	w.until("it is read", w.source.Read)
 
 	reason, got := w.fails("say_hello", `{}`)
 
 	if reason != fault.ToolUnavailable {
 		t.Errorf("got %s", reason)
 	}
-	want(t, got, "`behalf tools accept say_hello`")
+	want(t, got, "`behalf tools review ext/say_hello`")
 	without(t, w.tool("say_hello").Description, "Greets")
+	if w.has("get_order") {
+		t.Error("a tool that nobody named or accepted is there, if only by its name")
+	}
+	if got := w.source.Waiting(); len(got) != 2 || !strings.Contains(string(got["get_order"]), "properties") {
+		t.Errorf("got %s, want both with what they take", got)
+	}
 	offers := w.source.Offers()
-	if len(offers) != 2 || offers[1].Tool != "sayHello" || offers[1].Changed || offers[1].Description != "Greets." {
+	if len(offers) != 2 || offers[1].Own != "sayHello" || offers[1].Tool != "say_hello" || offers[1].Changed || is(offers[1], "description") != "Greets." {
 		t.Fatalf("got the offers %+v", offers)
 	}
 	if err := w.source.Accept("sayHello", strings.Repeat("0", 64)); err == nil {
@@ -65,13 +74,13 @@ func TestAChangedToolIsRefusedUntilItIsAccepted(t *testing.T) {
 			if reason != fault.ToolUnavailable {
 				t.Errorf("got %s", reason)
 			}
-			want(t, got, "`behalf tools accept it`")
+			want(t, got, "`behalf tools review ext/it`")
 			without(t, got, "assword")
 			if after := jsonOf(w.tool("it").Descriptor); after != before {
 				t.Errorf("got %s, want what was accepted: %s", after, before)
 			}
 			without(t, w.logs.String(), "assword")
-			if o := w.source.Offers()[0]; !o.Changed || o.Was != "Was." {
+			if o := w.source.Offers()[0]; !o.Changed || !slices.Equal(o.Parts[1].Was, []string{"Was."}) {
 				t.Errorf("got the offer %+v", o)
 			}
 			if err := w.source.Accept("it", ""); err != nil {
@@ -97,7 +106,7 @@ func TestPinsOutliveTheProcessAndSayWhatWasAccepted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info.Mode().Perm() != 0o600 {
+	if info.Mode().Perm() != 0o644 {
 		t.Errorf("got the mode %v", info.Mode())
 	}
 	textOf, err := os.ReadFile(path)
@@ -117,11 +126,77 @@ func TestPinsOutliveTheProcessAndSayWhatWasAccepted(t *testing.T) {
 	}
 }
 
+func TestWhatIsAcceptedElsewhereIsTakenWithoutARestart(t *testing.T) {
+	c := serve(t, newBackend().handler(nil))
+	c.TrustOnFirstUse, c.Tools, c.Limits = false, map[string]mcptool.Known{"sayHello": {}}, quick()
+	c.Limits.Reread = time.Millisecond
+	path := filepath.Join(t.TempDir(), "pins.json")
+	c.Pins = mcptool.NewFilePins(path)
+	w := newWorld(t, c)
+	w.until("it is read", w.source.Read)
+
+	other := c
+	other.Name, other.Pins = "ext", mcptool.NewFilePins(path) // of another process
+	operator, err := mcptool.New(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := operator.Look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := operator.Accept("sayHello", operator.Offers()[1].Hash); err != nil {
+		t.Fatal(err)
+	}
+
+	w.until("it is taken", func() bool { return w.tool("say_hello").Description == "Greets." })
+	w.build()
+	w.bob("say_hello", `{"name":"bob"}`)
+	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.until("nothing is accepted", func() bool { return w.tool("say_hello").Description != "Greets." })
+	if reason, _ := w.fails("say_hello", `{"name":"bob"}`); reason != fault.ToolUnavailable {
+		t.Errorf("got %s", reason)
+	}
+}
+
+func TestAnOperatorSeesWhatHides(t *testing.T) {
+	b := newBackend()
+	b.raw("it", "Fine.\x1b[2J\u202e\u200b\U000e0041\ufe0f\u3164\nSecond.", `{"type":"object","description":"\u001b[31m"}`, ok)
+	c := serve(t, b.handler(nil))
+	c.TrustOnFirstUse = false
+	c.Name, c.Pins = "ext", mcptool.NewFilePins(filepath.Join(t.TempDir(), "pins.json"))
+	s, err := mcptool.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	o := s.Offers()[1]
+
+	if got, want := is(o, "description"), `Fine.\u{001b}[2J\u{202e}\u{200b}\u{e0041}\u{fe0f}\u{3164}|Second.`; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	without(t, is(o, "arguments"), "\x1b")
+}
+
+// is is a part of an offer as it is now.
+func is(o mcptool.Offer, part string) string {
+	for _, p := range o.Parts {
+		if p.Name == part {
+			return strings.Join(p.Is, "|")
+		}
+	}
+	return ""
+}
+
 func TestAFileOfPinsThatOthersChangedIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pins.json")
 	pins := mcptool.NewFilePins(path)
 	for name, change := range map[string]func() error{
-		"mode": func() error { return os.Chmod(path, 0o644) },
+		"mode": func() error { return os.Chmod(path, 0o664) },
 		"content": func() error {
 			return os.WriteFile(path, []byte(`{"ext":{"it":{"hash":"00","description":"Evil.","input_schema":{"type":"object"}}}}`), 0o600)
 		},

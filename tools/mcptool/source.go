@@ -63,6 +63,7 @@ type Limits struct {
 	Call       time.Duration // one call, default 1 min; the gate's own limit holds too
 	Connect    time.Duration // a handshake, or one page of a list; default 10 s
 	Refresh    time.Duration // how often the list is read again unasked; default 1 min
+	Reread     time.Duration // how often to look what was accepted elsewhere; default 2 s
 	Relist     time.Duration // between two lists because the server says so; default 5 s
 	Backoff    time.Duration // after a loss; doubles up to a minute; default 1 s
 	Idle       time.Duration // after which a person's session is closed; default 5 min
@@ -76,6 +77,7 @@ func (l Limits) orDefaults() Limits {
 	l.Call = cmp.Or(max(l.Call, 0), time.Minute)
 	l.Connect = cmp.Or(max(l.Connect, 0), 10*time.Second)
 	l.Refresh = cmp.Or(max(l.Refresh, 0), time.Minute)
+	l.Reread = cmp.Or(max(l.Reread, 0), 2*time.Second)
 	l.Relist = cmp.Or(max(l.Relist, 0), 5*time.Second)
 	l.Backoff = cmp.Or(max(l.Backoff, 0), time.Second)
 	l.Idle = cmp.Or(max(l.Idle, 0), 5*time.Minute)
@@ -96,7 +98,9 @@ type Source struct {
 
 	mu     sync.Mutex
 	listed map[string]*definition // as the server has them now; nil: it is not known
+	read   bool                   // it was known once
 	pins   map[string]Pin         // what was accepted
+	told   map[string]bool        // the offers that the operator was told of
 	shown  string                 // what Tools gave when it was last different
 }
 
@@ -166,6 +170,9 @@ func (s *Source) Changed() <-chan struct{} { return s.changed }
 // Run keeps the server connected and its list read until ctx ends. A server that
 // is not there is no error: its tools are unavailable until it is back.
 func (s *Source) Run(ctx context.Context) error {
+	var group sync.WaitGroup
+	defer group.Wait()
+	group.Go(func() { s.reread(ctx) }) // ends with ctx, as Run does
 	defer s.server.close()
 	defer s.lost(context.WithoutCancel(ctx), nil)
 	for wait := s.c.Limits.Backoff; ctx.Err() == nil; {
@@ -181,6 +188,27 @@ func (s *Source) Run(ctx context.Context) error {
 		wait = min(2*wait, time.Minute)
 	}
 	return nil
+}
+
+// Look reads the list once, and keeps nothing open. It is for who only wants to see
+// what waits, instead of Run.
+func (s *Source) Look(ctx context.Context) error {
+	defer s.server.close()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var listed error
+	err := s.server.follow(ctx, s.heard, func(ctx context.Context, next lister) error {
+		defer stop()
+		listed = s.list(ctx, next)
+		return listed
+	})
+	switch {
+	case s.Read():
+		return nil
+	case listed != nil:
+		return listed
+	}
+	return cmp.Or(err, ctx.Err())
 }
 
 func (s *Source) lost(ctx context.Context, err error) {

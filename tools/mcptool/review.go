@@ -1,0 +1,209 @@
+package mcptool
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/tools"
+	"google.golang.org/grpc/codes"
+)
+
+// Offer is a tool that waits to be accepted, or that cannot be. All texts are fit for
+// a terminal, and hide nothing: what has no shape is written as its number.
+type Offer struct {
+	Tool    string // the name that it has here, or would have; empty: it can have none
+	Own     string // the server's name
+	Hash    string // of the definition: what Accept takes
+	Changed bool   // another definition was accepted before
+	Flaw    string // why it cannot be accepted; empty: it can
+	Parts   []Part // what a model reads of it, and what is held against it
+}
+
+// Part of a definition: lines as they are, and as they were accepted.
+type Part struct {
+	Name    string // title, description, arguments, result, annotations
+	Is, Was []string
+}
+
+// Offers are the tools that are not in use as the server has them now.
+func (s *Source) Offers() []Offer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []Offer
+	for _, own := range slices.Sorted(maps.Keys(s.listed)) {
+		d, p := s.listed[own], s.pins[own]
+		if p.Hash == d.hash && d.flaw == "" {
+			continue
+		}
+		out = append(out, Offer{
+			Tool: s.c.named(own).Name, Own: visible(tools.Clean(own, 4*maxName)), Hash: d.hash, Changed: p.Hash != "" && p.Hash != d.hash,
+			Flaw: tools.Clean(d.flaw, 512), Parts: parts(d, p),
+		})
+	}
+	return out
+}
+
+func parts(d *definition, p Pin) []Part {
+	return []Part{
+		{"title", readable(d.Title), readable(p.Title)},
+		{"description", readable(d.Description), readable(p.Description)},
+		{"arguments", indented(d.Input), indented(p.Input)},
+		{"result", indented(d.Output), indented(p.Output)},
+		{"annotations", indented(d.Annotations), indented(p.Annotations)},
+	}
+}
+
+func indented(raw json.RawMessage) []string {
+	var out bytes.Buffer
+	if json.Indent(&out, raw, "", "  ") != nil {
+		return readable(string(raw))
+	}
+	return readable(out.String())
+}
+
+// readable bounds a text, of which a flawed definition may have megabytes.
+func readable(text string) (out []string) {
+	const most = 64 << 10
+	cut := len(text) > most
+	if cut {
+		text = strings.ToValidUTF8(text[:most], "")
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		if line = visible(line); line != "" || len(out) > 0 {
+			out = append(out, line)
+		}
+	}
+	if cut {
+		out = append(out, "…")
+	}
+	return out
+}
+
+// visible writes what nobody would see as its number: a model reads it all the same.
+func visible(line string) string {
+	var b strings.Builder
+	for _, r := range line {
+		if unicode.IsPrint(r) && !unicode.In(r, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) {
+			b.WriteRune(r)
+			continue
+		}
+		fmt.Fprintf(&b, `\u{%04x}`, r)
+	}
+	return b.String()
+}
+
+// Accept takes a tool into use as the server has it now, by the name that it has here
+// or by the server's. The hash, or its first 12
+// characters or more, says which definition the operator has read; empty: whichever
+// it is.
+func (s *Source) Accept(tool, hash string) error {
+	tool, d := s.find(tool)
+	switch {
+	case d == nil:
+		return fault.New(codes.NotFound, fault.NotFound, "the server has no such tool now; see the list of what it offers")
+	case hash != "" && (len(hash) < 12 || !strings.HasPrefix(d.hash, hash)):
+		return fault.New(codes.Aborted, fault.ToolUnavailable, "the tool is not what you have read; read it again")
+	case d.flaw != "":
+		return fault.New(codes.FailedPrecondition, fault.ToolUnavailable, "the tool cannot be governed: "+tools.Clean(d.flaw, 512))
+	}
+	p := d.pin(s.c.Now())
+	if err := s.c.Pins.Save(s.c.Name, tool, p); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.pins = maps.Clone(s.pins)
+	if s.pins == nil {
+		s.pins = map[string]Pin{}
+	}
+	s.pins[tool] = p
+	s.mu.Unlock()
+	s.tell()
+	return nil
+}
+
+// find is a listed tool by either name.
+func (s *Source) find(name string) (own string, _ *definition) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.listed[name]; d != nil {
+		return name, d
+	}
+	var found *definition
+	for other, d := range s.listed {
+		if s.c.named(other).Name != name {
+			continue
+		}
+		if found != nil {
+			return name, nil // the server's names tell them apart
+		}
+		own, found = other, d
+	}
+	return own, found
+}
+
+// Read reports whether the server has said which tools it has, now or before.
+func (s *Source) Read() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.read
+}
+
+// Waiting are the tools that cannot be called because they were never accepted, by the
+// names that they would have: with the schemas of their arguments as they are offered,
+// against which policies can be held, or nil where the server does not list them.
+func (s *Source) Waiting() map[string]json.RawMessage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[string]json.RawMessage{}
+	all := slices.AppendSeq(slices.Collect(maps.Keys(s.c.Tools)), maps.Keys(s.listed))
+	for _, own := range all {
+		d, name := s.listed[own], s.c.named(own).Name
+		if _, accepted := s.pins[own]; accepted || name == "" || d != nil && d.flaw != "" {
+			continue
+		}
+		if out[name] = nil; d != nil {
+			out[name] = d.Input
+		}
+	}
+	return out
+}
+
+// Notes are what the operator says of tools that the server does not list.
+func (s *Source) Notes() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []string
+	for _, own := range slices.Sorted(maps.Keys(s.c.Tools)) {
+		if s.listed != nil && s.listed[own] == nil {
+			out = append(out, fmt.Sprintf("the server lists no tool %q", own))
+		}
+	}
+	return out
+}
+
+// note tells the operator what waits, once.
+func (s *Source) note(ctx context.Context) {
+	offers := s.Offers()
+	s.mu.Lock()
+	told := s.told
+	s.told = map[string]bool{}
+	for _, o := range offers {
+		s.told[o.Tool+o.Hash] = true
+	}
+	s.mu.Unlock()
+	for _, o := range offers {
+		if told[o.Tool+o.Hash] {
+			continue
+		}
+		s.c.Logger.WarnContext(ctx, "a tool of an MCP server is not in use", slog.String("server", s.c.Name), slog.String("tool", o.Tool),
+			slog.String("hash", o.Hash), slog.Bool("changed", o.Changed), slog.String("why", o.Flaw), slog.String("type", review+s.c.Name))
+	}
+}
