@@ -20,6 +20,7 @@ import (
 	"github.com/behalf-dev/behalf/server"
 	"github.com/behalf-dev/behalf/store"
 	"github.com/behalf-dev/behalf/tools"
+	"github.com/behalf-dev/behalf/tools/mcptool"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -47,8 +48,9 @@ type Server struct {
 	closeLog  func()
 	tokens    *tools.Tokens // of calls to backends
 	backends  *backends
-	set       *policy.Set     // as it was loaded at the start
-	svids     identity.Source // of our own certificate
+	pinFiles  map[string]*mcptool.FilePins // what was accepted of MCP servers
+	set       *policy.Set                  // as it was loaded at the start
+	svids     identity.Source              // of our own certificate
 
 	witness     *audit.Witness
 	journal     *store.Journal // nil: no tenant has one

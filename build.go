@@ -35,7 +35,7 @@ func (s *Server) builtins() (list []tools.Tool, problems []error) {
 			continue
 		}
 		found, err := s.toolset(name, s.cfg.Tools[name], brought)
-		if found == nil {
+		if found == nil || !s.complete(name) {
 			s.absent = append(s.absent, name)
 		}
 		for _, t := range found {
@@ -53,8 +53,8 @@ func (s *Server) toolset(name string, section config.Toolset, brought map[string
 	if callee := section.Callee(); callee != "" {
 		return []tools.Tool{tools.Nested(name, cmp.Or(section.Description, s.description(callee)))}, nil
 	}
-	if section.GRPC != nil {
-		return s.grpcTools(name)
+	if section.GRPC != nil || section.MCP != nil {
+		return s.sourceTools(name)
 	}
 	functions, ok := s.opt.tools[section.Builtin]
 	if section.Builtin == config.BuiltinMemory {
@@ -94,7 +94,7 @@ func (s *Server) known() map[string][]string {
 
 // checkTools finds agents that name tools which nobody offers.
 func (s *Server) checkTools() error {
-	if list := s.cfg.CheckTools(s.known()); len(list) > 0 {
+	if list := s.cfg.CheckTools(s.nameable()); len(list) > 0 {
 		return &config.Problems{List: list}
 	}
 	return nil
@@ -143,7 +143,7 @@ func (s *Server) loadPolicies() (*policy.Set, error) {
 		load = policy.Load
 	}
 	return load(policy.Config{
-		Dir: s.cfg.Policy.Dir, Covered: s.cfg.Policy.RequireCoverage, Tools: s.registry.Schemas(), Absent: s.absent, Actions: slices.Sorted(maps.Keys(actions)), Resources: actions,
+		Dir: s.cfg.Policy.Dir, Covered: s.cfg.Policy.RequireCoverage, Tools: s.schemas(), Absent: s.absent, Actions: slices.Sorted(maps.Keys(actions)), Resources: actions,
 		Agents: namesOf(s.cfg, "agents", s.cfg.Agents), GroupChats: namesOf(s.cfg, "group_chats", s.cfg.GroupChats),
 	})
 }

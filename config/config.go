@@ -116,6 +116,11 @@ func (c *Config) defaults(w World) {
 	if c.Identity.Workload.Source == "dev" {
 		set(&c.Identity.Workload.Dir, resolve(w.Dir, ".behalf"))
 	}
+	for _, t := range c.Tools {
+		if t.MCP != nil {
+			set(&t.MCP.Pins, resolve(w.Dir, "tools.lock"))
+		}
+	}
 	for name, a := range c.Agents {
 		set(&a.Kind, KindAssistant)
 		c.Agents[name] = a

@@ -28,7 +28,7 @@ func world(files map[string]fs.FileMode) World {
 func exampleWorld() World {
 	w := world(map[string]fs.FileMode{
 		"tls/http.crt": 0o644, "tls/http.key": 0o600, "desk.yaml": 0o644,
-		"prompts/billing.txt": 0o644, "audit.key": 0o600, "crm.binpb": 0o644,
+		"prompts/billing.txt": 0o644, "audit.key": 0o600, "crm.binpb": 0o644, "data": fs.ModeDir | 0o755,
 	})
 	w.Env = func(name string) (string, bool) { return "value of " + name, true }
 	return w
@@ -75,26 +75,10 @@ func TestTheExampleLoads(t *testing.T) {
 	}
 }
 
-func TestTheExampleShowsWhatIsNotAvailableYet(t *testing.T) {
-	text := strings.ReplaceAll(example(t), "\n#-", "\n")
-
-	_, err := Parse("config.example.yaml", []byte(text), exampleWorld())
-
-	list := problems(t, err)
-	for _, p := range list {
-		if !strings.Contains(p.Message, later) {
-			t.Errorf("got %v, want only what is not available yet", p)
-		}
-	}
-	if got, want := len(list), 2; got != want {
-		t.Errorf("got %d problems, want %d: 2 toolsets\n%v", got, want, err)
-	}
-}
-
 func TestTheExampleHasEveryKey(t *testing.T) {
 	text := example(t)
 	walk(reflect.TypeFor[Config](), "", map[reflect.Type]bool{}, func(section, key string) {
-		if !strings.Contains(text, " "+key+":") && !strings.Contains(text, "\n"+key+":") && !strings.Contains(text, "#-"+key+":") {
+		if !strings.Contains(text, " "+key+":") && !strings.Contains(text, "\n"+key+":") {
 			t.Errorf("config.example.yaml does not show %s, a key of %s", key, section)
 		}
 	})

@@ -54,6 +54,11 @@ func (c *Config) Notes() []Problem {
 			note(place("group_chats").key(name), "has no termination and no max_turns, so it goes on for the "+strconv.Itoa(c.Runs.MaxTurns)+" turns of any run", "say when it is done, or how long it may take")
 		}
 	}
+	for _, name := range names(c.Tools) {
+		if m := c.Tools[name].MCP; m != nil && m.TrustOnFirstUse {
+			note(place("tools").key(name).key("mcp").key("trust_on_first_use"), "whatever the server offers first is taken, and nobody has read it", "remove it, and type `behalf tools review "+name+"`")
+		}
+	}
 	ways := map[string]bool{} // whom a participant of any chat can hand off to
 	for name := range c.GroupChats {
 		g := c.GroupChats[name]

@@ -48,11 +48,18 @@ type GRPC struct {
 // MCP is a Model Context Protocol server: exactly one of URL and Command.
 type MCP struct {
 	URL      string            `yaml:"url" is:"https"`
-	Command  []string          `yaml:"command"`
-	Env      map[string]Secret `yaml:"env" is:"open"` // all that the command gets; may be literal
 	Headers  map[string]Secret `yaml:"headers"`
-	Audience string            `yaml:"audience"`
-	Timeout  time.Duration     `yaml:"timeout" range:"100ms..1h"`
+	Audience string            `yaml:"audience"`                           // of the per-call token; absent: calls carry none
+	ServerID string            `yaml:"server_id" is:"spiffe"`              // whom to expect there
+	Chain    string            `yaml:"chain" enum:"full|outermost|hashed"` // how much of the chain of agents it learns; absent: full
+
+	Command []string          `yaml:"command"`
+	Env     map[string]Secret `yaml:"env" is:"open"` // all that the command gets; may be literal
+	Dir     string            `yaml:"dir" is:"dir"`  // where it runs; absent: where we do
+
+	Timeout         time.Duration `yaml:"timeout" range:"100ms..1h"`
+	Pins            string        `yaml:"pins" is:"path"`     // the file of what was accepted
+	TrustOnFirstUse bool          `yaml:"trust_on_first_use"` // takes unread what was never seen
 }
 
 // Tool is what a backend does not say about one of its tools.
@@ -112,18 +119,40 @@ func (c *checker) grpc(p place, g *GRPC) {
 }
 
 func (c *checker) mcp(p place, m *MCP) {
-	c.bad(p, later+"MCP tool sources", "remove it, or write the tools in Go: builtin")
+	if m == nil {
+		return
+	}
 	switch c.exactlyOne(p, "url", "command") {
 	case "url":
-		if m != nil && len(m.Env) > 0 {
-			c.bad(p.key("env"), "belongs to command", "remove it")
-		}
+		c.belong(p, "command", "env", "dir")
+		c.mcpURL(p, m)
 	case "command":
-		if m != nil && len(m.Command) == 0 {
+		if len(m.Command) == 0 || m.Command[0] == "" {
 			c.bad(p.key("command"), "is empty", "write the program and its arguments")
 		}
-		if m != nil && len(m.Headers) > 0 {
-			c.bad(p.key("headers"), "belongs to url", "remove it")
+		c.belong(p, "url", "headers", "audience", "server_id", "chain")
+	}
+}
+
+func (c *checker) mcpURL(p place, m *MCP) {
+	if strings.HasPrefix(m.URL, "http://") && m.ServerID != "" {
+		c.bad(p.key("server_id"), "needs https: http asks nobody who they are", "write https, or remove it")
+	}
+	if m.Audience == "" && m.Chain != "" {
+		c.bad(p.key("chain"), "is of the per-call token, and there is none", "add audience, or remove it")
+	}
+	for _, name := range names(m.Headers) {
+		if m.Audience != "" && strings.EqualFold(name, "authorization") {
+			c.bad(p.key("headers").key(name), "is where the per-call token goes, because there is an audience", "remove one of the two")
+		}
+	}
+}
+
+// belong reports keys that mean something beside another one only.
+func (c *checker) belong(p place, to string, keys ...string) {
+	for _, key := range keys {
+		if c.said(p.key(key)) {
+			c.bad(p.key(key), "belongs to "+to, "remove it")
 		}
 	}
 }

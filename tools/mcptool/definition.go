@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/behalf-dev/behalf/policy/arguments"
 	"github.com/behalf-dev/behalf/tools"
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -96,6 +97,9 @@ func (c *Config) examine(d *definition) string {
 	t.Call = func(context.Context, json.RawMessage) (json.RawMessage, error) { return nil, errors.New("not called") }
 	if _, err := tools.NewRegistry(t); err != nil {
 		return err.Error()
+	}
+	if _, err := arguments.TypeOf(d.Input); err != nil {
+		return "policies cannot be held against its arguments: " + err.Error()
 	}
 	if d.Output != nil {
 		if _, err := tools.CompileResult(d.Output); err != nil {
