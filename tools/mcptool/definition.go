@@ -205,18 +205,6 @@ func (c *Config) named(own string) tools.Tool {
 	}}
 }
 
-// placeholder stands for a tool of which nothing was accepted: it has our words
-// only, and its call says why it is not there.
-func (c *Config) placeholder(own string) tools.Tool {
-	t := c.named(own)
-	t.Description = "Not available: the operator has not accepted this tool yet."
-	if k := c.Tools[own]; k.Description != "" {
-		t.Description = k.Description
-	}
-	t.Owners, t.Schema = nil, json.RawMessage(`{"type":"object"}`)
-	return t
-}
-
 // page of a session's list.
 func (s *session) page(limit time.Duration) lister {
 	return func(ctx context.Context, cursor string) (json.RawMessage, error) {

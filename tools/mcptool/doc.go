@@ -24,9 +24,9 @@
 // # What a server may say
 //
 // A server's words reach a model only as they were accepted: name, description,
-// schemas and annotations have one hash. What was never accepted, or is different
-// now, is TOOL_UNAVAILABLE with what an operator must type, and none of its text is
-// shown. What the server says of a tool's effect decides nothing.
+// schemas and annotations have one hash. What was never accepted is no tool. What is
+// different now is TOOL_UNAVAILABLE with what an operator must type, and none of its
+// other text is shown. What the server says of a tool's effect decides nothing.
 //
 // A result with structured content is that content, held to the output schema that
 // was accepted; any other is {"content":[…]}, in which text is text and everything

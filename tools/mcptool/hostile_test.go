@@ -80,24 +80,12 @@ func TestAServerThatLiesInItsListIsHeldToWhatCanBeGoverned(t *testing.T) {
 	list = append(list, `{"name":"long_words","description":"`+strings.Repeat("x", 20<<10)+`","inputSchema":{"type":"object"}}`)
 	list = append(list, `{"name":"!!!","description":"No name.","inputSchema":{"type":"object"}}`)
 	l.tools = strings.Join(list, ",")
-	c := serve(t, l)
-	c.Tools = map[string]mcptool.Known{}
-	for name := range bad {
-		c.Tools[name] = mcptool.Known{}
-	}
-	w := newWorld(t, c).open("good")
+	w := newWorld(t, serve(t, l)).open("good")
 
 	w.bob("good", `{}`)
 
-	if w.has("long_words") {
-		t.Error("a tool that nobody named or accepted is there")
-	}
-	for name := range bad {
-		reason, got := w.fails(name, `{}`)
-		if reason != fault.ToolUnavailable {
-			t.Errorf("%s: got %s", name, got)
-		}
-		without(t, w.tool(name).Description, "Bad.")
+	if got := w.all(); len(got) != 1 {
+		t.Errorf("got %v, want the good one alone", got)
 	}
 	if got := len(w.source.Offers()); got != len(list)-1 {
 		t.Errorf("got %d offers, want %d with what is wrong", got, len(list)-1)

@@ -16,9 +16,9 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// Tools gives the server's tools as they were accepted, and a stand-in for each that
-// the operator named and that was not: nothing else that the server lists is here, not
-// even by name, or it could take another tool's. A name that two have is an error.
+// Tools gives the server's tools as they were accepted. Nothing else that it lists is
+// here, not even by name, or it could take another tool's. A name that two have is an
+// error.
 func (s *Source) Tools() ([]tools.Tool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -29,23 +29,20 @@ func (s *Source) build() ([]tools.Tool, error) {
 	var out []tools.Tool
 	var problems []error
 	taken := map[string]string{}
-	for _, own := range s.names() {
-		t, hash := s.c.placeholder(own), ""
-		if p, ok := s.pins[own]; ok {
-			d, err := p.definition(own)
-			if err != nil {
-				problems = append(problems, err)
-				continue
-			}
-			t, hash = s.c.tool(d), d.hash
+	for _, own := range s.inUse() {
+		d, err := s.pins[own].definition(own)
+		if err != nil {
+			problems = append(problems, err)
+			continue
 		}
+		t := s.c.tool(d)
 		if other, clash := taken[t.Name]; clash {
 			problems = append(problems, fmt.Errorf("tools %q and %q of the MCP server %q are both called %q: give one of them a name", tools.Clean(other, 64), tools.Clean(own, 64), s.c.Name, t.Name))
 		}
 		taken[t.Name] = own
 		result := t.Result
 		check := sync.OnceValues(func() (func(json.RawMessage) error, error) { return tools.CompileResult(result) })
-		c := called{source: s, own: own, hash: hash, name: t.Name, writes: t.Effect != tools.Read, check: check}
+		c := called{source: s, own: own, hash: d.hash, name: t.Name, writes: t.Effect != tools.Read, check: check}
 		t.Call = c.call
 		out = append(out, t)
 	}
@@ -55,17 +52,16 @@ func (s *Source) build() ([]tools.Tool, error) {
 	return out, nil
 }
 
-// names are those of the operator and of the accepted tools. What was accepted, is
-// not listed any more and is named by nobody is gone.
-func (s *Source) names() []string {
-	all := slices.Collect(maps.Keys(s.c.Tools))
+// inUse are the accepted tools, but for those that the server does not list any more.
+func (s *Source) inUse() []string {
+	var out []string
 	for own := range s.pins {
 		if s.listed == nil || s.listed[own] != nil {
-			all = append(all, own)
+			out = append(out, own)
 		}
 	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	slices.Sort(out)
+	return out
 }
 
 // signature says what Tools gives.

@@ -19,18 +19,11 @@ func ok(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) { re
 func TestAToolThatWasNeverSeenWaitsUntilItIsAccepted(t *testing.T) {
 	c := serve(t, newBackend().handler(nil))
 	c.TrustOnFirstUse, c.Tools = false, map[string]mcptool.Known{"sayHello": {}}
-	w := newWorld(t, c).open("say_hello")
+	w := newWorld(t, c)
 	w.until("it is read", w.source.Read)
 
-	reason, got := w.fails("say_hello", `{}`)
-
-	if reason != fault.ToolUnavailable {
-		t.Errorf("got %s", reason)
-	}
-	want(t, got, "`behalf tools review ext/say_hello`")
-	without(t, w.tool("say_hello").Description, "Greets")
-	if w.has("get_order") {
-		t.Error("a tool that nobody named or accepted is there, if only by its name")
+	if got := w.all(); len(got) > 0 {
+		t.Errorf("got %v, want nothing that nobody accepted, not even by its name", got)
 	}
 	if got := w.source.Waiting(); len(got) != 2 || !strings.Contains(string(got["get_order"]), "properties") {
 		t.Errorf("got %s, want both with what they take", got)
@@ -42,7 +35,7 @@ func TestAToolThatWasNeverSeenWaitsUntilItIsAccepted(t *testing.T) {
 	if err := w.source.Accept("sayHello", strings.Repeat("0", 64)); err == nil {
 		t.Error("accepted what nobody has read")
 	}
-	if err := w.source.Accept("sayHello", offers[1].Hash[:12]); err != nil {
+	if err := w.source.Accept("sayHello", offers[1].Hash[:32]); err != nil {
 		t.Fatal(err)
 	}
 	w.build()
@@ -148,13 +141,13 @@ func TestWhatIsAcceptedElsewhereIsTakenWithoutARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	w.until("it is taken", func() bool { return w.tool("say_hello").Description == "Greets." })
+	w.until("it is taken", func() bool { return w.has("say_hello") })
 	w.build()
 	w.bob("say_hello", `{"name":"bob"}`)
 	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w.until("nothing is accepted", func() bool { return w.tool("say_hello").Description != "Greets." })
+	w.until("nothing is accepted", func() bool { return !w.has("say_hello") })
 	if reason, _ := w.fails("say_hello", `{"name":"bob"}`); reason != fault.ToolUnavailable {
 		t.Errorf("got %s", reason)
 	}

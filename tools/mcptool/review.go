@@ -69,17 +69,19 @@ func indented(raw json.RawMessage) []string {
 	return readable(out.String())
 }
 
-// readable bounds a text, of which a flawed definition may have megabytes.
+// readable bounds a text, of which a flawed definition may have megabytes. One that can
+// be accepted is never cut.
 func readable(text string) (out []string) {
-	const most = 64 << 10
+	const most = 1 << 20
+	if text == "" {
+		return nil
+	}
 	cut := len(text) > most
 	if cut {
 		text = strings.ToValidUTF8(text[:most], "")
 	}
 	for line := range strings.SplitSeq(text, "\n") {
-		if line = visible(line); line != "" || len(out) > 0 {
-			out = append(out, line)
-		}
+		out = append(out, visible(line))
 	}
 	if cut {
 		out = append(out, "…")
@@ -101,15 +103,15 @@ func visible(line string) string {
 }
 
 // Accept takes a tool into use as the server has it now, by the name that it has here
-// or by the server's. The hash, or its first 12
+// or by the server's. The hash, or its first 32
 // characters or more, says which definition the operator has read; empty: whichever
 // it is.
 func (s *Source) Accept(tool, hash string) error {
 	tool, d := s.find(tool)
 	switch {
 	case d == nil:
-		return fault.New(codes.NotFound, fault.NotFound, "the server has no such tool now; see the list of what it offers")
-	case hash != "" && (len(hash) < 12 || !strings.HasPrefix(d.hash, hash)):
+		return fault.New(codes.NotFound, fault.NotFound, "the server has no such tool now, or two of that name; see `behalf tools review`")
+	case hash != "" && (len(hash) < 32 || !strings.HasPrefix(d.hash, hash)):
 		return fault.New(codes.Aborted, fault.ToolUnavailable, "the tool is not what you have read; read it again")
 	case d.flaw != "":
 		return fault.New(codes.FailedPrecondition, fault.ToolUnavailable, "the tool cannot be governed: "+tools.Clean(d.flaw, 512))
@@ -156,20 +158,25 @@ func (s *Source) Read() bool {
 	return s.read
 }
 
-// Waiting are the tools that cannot be called because they were never accepted, by the
-// names that they would have: with the schemas of their arguments as they are offered,
-// against which policies can be held, or nil where the server does not list them.
+// Waiting are the tools that somebody may mean and nobody can call: those that the
+// operator names, the server lists or were accepted, by the names that they would have.
+// With them are the schemas of their arguments, against which policies can be held, or
+// nil where there is none to go by.
 func (s *Source) Waiting() map[string]json.RawMessage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := map[string]json.RawMessage{}
+	used, out := map[string]bool{}, map[string]json.RawMessage{}
+	for _, own := range s.inUse() {
+		used[s.c.named(own).Name] = true
+	}
 	all := slices.AppendSeq(slices.Collect(maps.Keys(s.c.Tools)), maps.Keys(s.listed))
-	for _, own := range all {
-		d, name := s.listed[own], s.c.named(own).Name
-		if _, accepted := s.pins[own]; accepted || name == "" || d != nil && d.flaw != "" {
+	for _, own := range slices.AppendSeq(all, maps.Keys(s.pins)) {
+		name := s.c.named(own).Name
+		if name == "" || used[name] {
 			continue
 		}
-		if out[name] = nil; d != nil {
+		out[name] = s.pins[own].Input
+		if d := s.listed[own]; out[name] == nil && d != nil && d.flaw == "" {
 			out[name] = d.Input
 		}
 	}
