@@ -167,7 +167,7 @@ func ceiling(s *behalfv1.Scopes) string {
 }
 
 func toolsCommand() *cobra.Command {
-	return own(look("tools", "List the tools that you may call",
+	c := own(look("tools", "List the tools that you may call; review and accept those of MCP servers",
 		func(c *cobra.Command, conn *grpc.ClientConn, _ *clientFlags) (*behalfv1.ListToolsResponse, error) {
 			return behalfv1.NewToolServiceClient(conn).ListTools(c.Context(), &behalfv1.ListToolsRequest{PageSize: limit(c)})
 		},
@@ -181,6 +181,8 @@ func toolsCommand() *cobra.Command {
 			}
 			return rows
 		}))
+	c.AddCommand(reviewCommand(), acceptCommand())
+	return c
 }
 
 func sessionsCommand() *cobra.Command {

@@ -16,7 +16,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"behalf": main})
+	testscript.Main(m, map[string]func(){"behalf": main, "mcpwiki": mcpWiki})
 }
 
 func TestScripts(t *testing.T) {
