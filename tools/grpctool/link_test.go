@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/calltoken"
 	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/identity/identitytest"
@@ -216,5 +217,32 @@ func TestACallOnAnotherConnectionThanTheDescriptorsCameFromIsNotMade(t *testing.
 
 	if fin := w.call("probe", `{}`); fin.Failed {
 		t.Errorf("got %s", fin.Result)
+	}
+}
+
+// TestTheFirstCallWaitsForTheFirstConnection holds that a backend whose tools a
+// descriptor set tells can be called at once.
+func TestTheFirstCallWaitsForTheFirstConnection(t *testing.T) {
+	w := newWorld(t)
+	w.backend.start(t)
+	src, err := grpctool.New(w.config(func(c *grpctool.Config) { c.DescriptorSet = everything }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.source = src
+	w.govern("")
+	called := make(chan agents.ToolCallFinished, 1)
+	go func() { called <- w.call("echo", `{"text":"a"}`) }() // ends with the call, which is received
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- src.Run(ctx) }() // ends with stop
+
+	if fin := <-called; fin.Failed {
+		t.Errorf("got %s, want the answer", fin.Result)
+	}
+
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

@@ -26,7 +26,7 @@ type Source struct {
 	mu     sync.Mutex
 	known  *catalogue // newest; nil: none yet
 	link   *link      // the connection in use; nil: none
-	moving bool       // a connection was lost and another one is being made
+	moving bool       // a connection is being made: the first, or one for another that was lost
 	turn   chan struct{}
 }
 
@@ -42,7 +42,7 @@ var ErrNotRead = errors.New("the backend's descriptors were not read yet")
 
 // New checks the config. It does not connect: Run does.
 func New(c Config) (*Source, error) {
-	s := &Source{c: &c, changed: make(chan struct{}, 1), again: make(chan struct{}, 1), turn: make(chan struct{})}
+	s := &Source{c: &c, changed: make(chan struct{}, 1), again: make(chan struct{}, 1), turn: make(chan struct{}), moving: true} // the first calls wait for the first connection
 	if err := s.c.complete(); err != nil {
 		return nil, err
 	}
