@@ -66,6 +66,7 @@ func desk(t *testing.T, dir string) (*behalf.Server, *identity.DevCA) {
 		t.Fatal(err)
 	}
 	cfg.Server.Listen, cfg.Server.HTTP = "127.0.0.1:0", ""
+	cfg.Tools["desk"] = config.Toolset{Builtin: "supportdesk"}
 	cfg.Store.DSN, cfg.Audit.Witness, cfg.Runs.Log = "sqlite://"+filepath.Join(dir, "behalf.db"), "", "memory"
 	ca, err := identity.NewDevCA(identity.DevCAConfig{})
 	if err != nil {

@@ -166,14 +166,24 @@ func (s *Server) sourceOf(name string) (source, error) {
 		s.backends = &backends{sources: map[string]source{}} // a check, which asks nobody
 	}
 	src := s.backends.sources[name]
-	if src != nil || s.backends.stop != nil || s.cfg.Tools[name].MCP == nil || s.cfg.Flawed() {
+	if src != nil || s.backends.stop != nil || s.cfg.Flawed() {
 		return src, nil
 	}
-	src, err := s.pinned(name, s.cfg.Tools[name])
-	if err != nil {
-		return nil, s.problem("tools."+name+".mcp", err.Error(), "see docs/configuration.md")
+	var err error
+	kind, t := ".mcp", s.cfg.Tools[name]
+	switch {
+	case t.MCP != nil:
+		src, err = s.pinned(name, t)
+	case t.GRPC != nil && t.GRPC.DescriptorSet != "":
+		kind = ".grpc"
+		src, err = s.grpcSource(name, t)
 	}
-	s.backends.sources[name] = src
+	if err != nil {
+		return nil, s.problem("tools."+name+kind, err.Error(), "see docs/configuration.md")
+	}
+	if src != nil {
+		s.backends.sources[name] = src
+	}
 	return src, nil
 }
 

@@ -28,7 +28,7 @@ deps .
 # comments, which reflection has not.
 generated() {
 	buf generate
-	buf build proto --path proto/crm --as-file-descriptor-set -o examples/crm/crm.binpb
+	buf build proto --path proto/crm --as-file-descriptor-set -o examples/supportdesk/crm.binpb
 	buf build tools/grpctool/testdata --as-file-descriptor-set -o tools/grpctool/testdata/everything.binpb
 }
 
@@ -63,7 +63,7 @@ breaking)
 	;;
 drift)
 	generated
-	git diff --exit-code -- gen examples/crm tools/grpctool/testdata
+	git diff --exit-code -- gen examples/supportdesk tools/grpctool/testdata
 	new=$(git ls-files --others --exclude-standard -- gen)
 	[ -z "$new" ] || { printf 'proto.sh: generated but not committed:\n%s\n' "$new" >&2; exit 1; }
 	;;

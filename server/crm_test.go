@@ -1,8 +1,8 @@
 package server_test
 
 import (
+	"crypto/x509"
 	"encoding/json"
-	"log/slog"
 	"net"
 	"os"
 	"strings"
@@ -10,9 +10,10 @@ import (
 
 	"github.com/behalf-dev/behalf/calltoken"
 	"github.com/behalf-dev/behalf/config"
+	"github.com/behalf-dev/behalf/examples/backend"
 	"github.com/behalf-dev/behalf/examples/crm"
+	"github.com/behalf-dev/behalf/examples/supportdesk"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
-	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/identity/identitytest"
 	"google.golang.org/grpc/codes"
 )
@@ -23,8 +24,12 @@ const tokenIssuer = "https://behalf.test"
 // known by the descriptor set, or by asking.
 func withCRM(t *testing.T, target string, ask bool) func(*config.Config) {
 	t.Helper()
+	set, err := supportdesk.Files.ReadFile("crm.binpb")
+	if err != nil {
+		t.Fatal(err)
+	}
 	file := t.TempDir() + "/crm.binpb"
-	if err := os.WriteFile(file, crm.Descriptors, 0o600); err != nil {
+	if err := os.WriteFile(file, set, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if ask {
@@ -64,10 +69,10 @@ func (w *world) crmBackend(l net.Listener) *logBuffer {
 		w.t.Fatal(err)
 	}
 	said := &logBuffer{}
-	s, err := crm.NewServer(crm.Config{
-		Source: identity.Source(identitytest.NewSource(w.t, w.acme, "/crm")), Client: "spiffe://" + acmeDomain + "/behalf", Tenant: "acme", Verifier: v,
-		Logger: slog.New(slog.NewTextHandler(said, nil)),
-	})
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(w.acme.AuthorityPEM())
+	own := identitytest.Issue(w.t, w.acme, "/crm")
+	s, err := crm.NewServer(crm.Config{TLS: backend.Mutual(own.Certificate, pool), Tenant: "acme", Verifier: v, Logger: backend.NewLog(said, "crm")})
 	if err != nil {
 		w.t.Fatal(err)
 	}

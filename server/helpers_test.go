@@ -172,6 +172,7 @@ func (w *world) config() *config.Config {
 	}
 	cfg.Server.Listen, cfg.Server.HTTP, cfg.Server.Reflection, cfg.Server.OperatorTenant = "127.0.0.1:0", "", true, "acme"
 	cfg.Store.DSN, cfg.Audit.Witness, cfg.Runs.Log = "sqlite://"+w.db(), w.path("state", "audit.witness"), "memory"
+	cfg.Tools["desk"] = config.Toolset{Builtin: "supportdesk"} // the desk's tools in process
 	if w.set.optional {
 		cfg.Server.ClientCertificate = "optional"
 	}

@@ -20,7 +20,7 @@ import (
 func demoCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "demo", Short: "See two people use the same agents with different results, and the proof of it", Args: cobra.NoArgs,
-		Long: "Starts everything in this process, in a temporary folder, and tells a story of five short chapters. It needs no key, no\nnetwork and no set-up. With OPENAI_API_KEY set (OPENAI_BASE_URL, OPENAI_MODEL) the agents think with that model.",
+		Long: "Starts everything in this process, in a temporary folder, and tells a story of six short chapters. It needs no key, no\nnetwork and no set-up. With OPENAI_API_KEY set (OPENAI_BASE_URL, OPENAI_MODEL) the agents think with that model.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			dir, err := os.MkdirTemp("", "behalf-demo-")
 			if err != nil {
@@ -38,6 +38,7 @@ func demoCommand() *cobra.Command {
 				l.pace = pace
 			}
 			d := &demo{local: l, out: c.OutOrStdout(), paint: paintFor(c.OutOrStdout())}
+			l.beside.out, l.beside.more = &d.theft, []grpc.ServerOption{grpc.ChainUnaryInterceptor(d.theft.overhear)}
 			return d.run(c.Context())
 		},
 	}
@@ -48,6 +49,7 @@ type demo struct {
 	*local
 	out   io.Writer
 	paint paint
+	theft theft
 }
 
 const question = "Customer C-1001 says the espresso machine of order O-5001 arrived broken. Please refund it."
@@ -94,11 +96,14 @@ func (d *demo) tell(ctx context.Context, s *behalf.Server) error {
 	}
 	defer func() { _ = conn.Close() }()
 	d.say("%s one support desk, two people, the same question.", d.paint.bold("behalf demo:"))
-	d.say("%s", d.paint.dim("Real mutual TLS on "+s.Addr()+", real signed tokens, a real audit log.\nModel: "+d.model+"."))
+	d.say("%s", d.paint.dim("Real mutual TLS on "+s.Addr()+", real signed tokens, a real audit log. All in this process;\n`go run ./examples/crm/cmd` is the customers' server as a program of its own. Model: "+d.model+"."))
 	for i, who := range []string{"alice", "bob"} {
 		if err := d.ask(ctx, conn, i+1, who); err != nil {
 			return err
 		}
+	}
+	if err := d.behind(ctx); err != nil {
+		return err
 	}
 	return d.query(ctx, conn)
 }
@@ -155,6 +160,6 @@ func (d *demo) query(ctx context.Context, conn *grpc.ClientConn) error {
 	if err != nil {
 		return err
 	}
-	d.chapter(3, "%s (%s) asks the audit log what was done for Alice:", p.Name, p.Roles[0])
+	d.chapter(4, "%s (%s) asks the audit log what was done for Alice:", p.Name, p.Roles[0])
 	return printAudit(ctx, conn, auditQuestion{query: &behalfv1.QueryAuditRequest{User: "alice"}}, d.out)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,7 +20,7 @@ import (
 )
 
 func devCommand() *cobra.Command {
-	dir, listen, http, example, verbose := ".behalf", "127.0.0.1:8443", "127.0.0.1:8080", "supportdesk", false
+	dir, listen, http, example, verbose, beside := ".behalf", "127.0.0.1:8443", "127.0.0.1:8080", "supportdesk", false, true
 	c := &cobra.Command{
 		Use: "dev", Short: "Start the support desk with a local authority and issuer, and stay up", Args: cobra.NoArgs,
 		Long: `Starts the support desk and stays up. Credentials, people, policies and data are in the folder given with --dir.
@@ -46,6 +47,7 @@ Delete the folder to begin anew. The authority and the issuer exist only here: n
 				l.pace = pace
 			}
 			l.cfg.Server.Listen, l.cfg.Server.HTTP = listen, http
+			l.elsewhere, l.beside.out = !beside, c.OutOrStdout()
 			err = l.serve(c.Context(), func(s *behalf.Server) error {
 				if err := l.save(s.Addr()); err != nil {
 					return err
@@ -61,7 +63,8 @@ Delete the folder to begin anew. The authority and the issuer exist only here: n
 	}
 	c.Flags().StringVar(&dir, "dir", dir, "folder for credentials, data and the editable desk")
 	c.Flags().StringVar(&listen, "listen", listen, "address of gRPC; port 0: any that is free")
-	c.Flags().StringVar(&http, "http", http, "address of health and metrics; empty: none")
+	c.Flags().StringVar(&http, "http", http, "address of health, metrics and keys; empty: none, or any that is free if backends need the keys")
+	c.Flags().BoolVar(&beside, "backends", beside, "start the example's backends too; false: they run elsewhere, where the config says")
 	c.Flags().StringVar(&example, "example", example, "what a new folder begins with: supportdesk or teams (four group chats)")
 	c.Flags().BoolVar(&verbose, "verbose", verbose, "log every call, not only what went wrong")
 	return c
@@ -89,20 +92,39 @@ func logLevel(verbose bool) slog.Level {
 	return slog.LevelWarn
 }
 
-// serve runs the local server until ctx ends; up is called when it listens.
+// serve runs the local server until ctx ends, and what is behind its tools for as
+// long as it needs them; up is called when it listens.
 func (l *local) serve(ctx context.Context, up func(*behalf.Server) error) error {
 	options, err := l.options()
 	if err != nil {
 		return err
 	}
+	if err := l.beside.open(ctx, l.elsewhere); err != nil {
+		return err
+	}
+	defer l.beside.close()
+	if l.cfg.Server.HTTP == "" && l.beside.used() {
+		l.cfg.Server.HTTP = "127.0.0.1:0" // the backends fetch the keys of call tokens there
+	}
 	s, err := behalf.New(ctx, l.cfg, options...)
 	if err != nil {
 		return err
 	}
-	if err := up(s); err != nil {
-		return err
+	own, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	ctx, lost := context.WithCancel(ctx)
+	defer lost()
+	done := make(chan error, 1)
+	go func() { // ends with stop, after the server, and is waited for below
+		defer lost()
+		done <- l.beside.serve(own, s.HTTPAddr())
+	}()
+	err = up(s)
+	if err == nil {
+		err = s.Run(ctx)
 	}
-	return s.Run(ctx)
+	stop()
+	return errors.Join(err, <-done)
 }
 
 // greet prints what to type next. Each command is one line that can be pasted
@@ -122,6 +144,7 @@ func (l *local) greet(out io.Writer, s *behalf.Server, dir string) {
 	if s.HTTPAddr() != "" {
 		say("  http     http://%[1]s/healthz and http://%[1]s/metrics", s.HTTPAddr())
 	}
+	l.beside.say(out)
 	say("  folder   %s: credentials, data, audit log; %s: agents, policies, people to edit\n", at, filepath.Join(at, "desk"))
 	who := l.people.People[0].Subject
 	say("%s\n", p.bold("Paste these into another terminal, in this folder. Talk, look at the record, prove it:"))
@@ -140,6 +163,7 @@ func (l *local) greet(out io.Writer, s *behalf.Server, dir string) {
 	if first.name != "" {
 		say("  rpc -d '%s' localhost:%s %s", l.request(first), port, first.method())
 	}
+	l.beside.try(out, p, port)
 	say("\n%s", p.dim("Ctrl-C stops it. Denied and failed calls are logged here; all calls with --verbose."))
 }
 
@@ -181,7 +205,7 @@ func inFile[T any](c *config.Config, section string, all map[string]T) []string 
 func (l *local) request(t target) string {
 	text, key := "Hello", "agent"
 	for _, tools := range l.cfg.Tools {
-		if tools.Builtin == "supportdesk" {
+		if tools.Builtin == "supportdesk" || isCRM(tools) {
 			text = "Please refund order O-5001 of customer C-1001"
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // prove verifies the log that the stopped server left, and a copy with one
 // flipped byte.
 func (d *demo) prove(ctx context.Context) error {
-	d.chapter(4, "An auditor verifies the log, without a server:")
+	d.chapter(5, "An auditor verifies the log, without a server:")
 	report, err := d.verify(ctx, d.database())
 	if err != nil {
 		return err
@@ -24,7 +24,7 @@ func (d *demo) prove(ctx context.Context) error {
 	if !report.OK() {
 		return errors.New("the audit log of the demo is not intact; this is a bug, please report it")
 	}
-	d.chapter(5, "Somebody with access to the disk changes one byte, in a copy:")
+	d.chapter(6, "Somebody with access to the disk changes one byte, in a copy:")
 	forged, err := d.forge(ctx)
 	if err != nil {
 		return err

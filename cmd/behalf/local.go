@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -22,15 +23,17 @@ import (
 // local is everything that demo and dev bring along and a production server
 // gets from elsewhere: a certificate authority, a token issuer and its people.
 type local struct {
-	dir    string
-	cfg    *config.Config
-	ca     *identity.DevCA
-	issuer *identity.DevIssuer
-	people people
-	client profile
-	log    *slog.Logger
-	model  string        // what answers, for a banner
-	pace   time.Duration // between the words of the offline model
+	dir       string
+	cfg       *config.Config
+	ca        *identity.DevCA
+	issuer    *identity.DevIssuer
+	people    people
+	client    profile
+	log       *slog.Logger
+	model     string        // what answers, for a banner
+	pace      time.Duration // between the words of the offline model
+	beside    backends      // behind its tools
+	elsewhere bool          // somebody else runs those
 }
 
 // pace is slow enough to see words come and fast enough not to wait for them.
@@ -56,6 +59,7 @@ func newLocal(dir, example string) (*local, error) {
 		return nil, err
 	}
 	l := &local{dir: dir, log: slog.Default()}
+	l.beside.l, l.beside.out = l, io.Discard
 	if l.cfg, _, err = load(filepath.Join(desk, "behalf.yaml"), stateIn(dir)); err != nil {
 		return nil, err
 	}

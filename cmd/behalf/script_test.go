@@ -21,6 +21,10 @@ func TestMain(m *testing.M) {
 
 func TestScripts(t *testing.T) {
 	plain := plainProgram(t)
+	descriptors, err := filepath.Abs("../../examples/supportdesk/crm.binpb")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -30,6 +34,7 @@ func TestScripts(t *testing.T) {
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("NO_COLOR", "1")
+			e.Setenv("DESCRIPTORS", descriptors)
 			if plain != "" && !strings.HasSuffix(e.WorkDir, "script-demo") {
 				e.Setenv("PATH", plain+string(os.PathListSeparator)+e.Getenv("PATH"))
 			}

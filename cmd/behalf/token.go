@@ -59,6 +59,16 @@ func (p people) withRoles() string {
 	return strings.Join(out, ", ")
 }
 
+// staff are all but customers.
+func (p people) staff() (all []string) {
+	for _, q := range p.People {
+		if !slices.Contains(q.Roles, "customer") {
+			all = append(all, q.Subject)
+		}
+	}
+	return all
+}
+
 // auditor is who most likely may read the audit log: of those with its scope the
 // one with the least beside it. Empty: nobody has it.
 func (p people) auditor() string {

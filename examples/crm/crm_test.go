@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"log/slog"
 	"net"
@@ -16,7 +17,9 @@ import (
 	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/calltoken"
+	"github.com/behalf-dev/behalf/examples/backend"
 	"github.com/behalf-dev/behalf/examples/crm"
+	"github.com/behalf-dev/behalf/examples/supportdesk"
 	"github.com/behalf-dev/behalf/fault"
 	crmv1 "github.com/behalf-dev/behalf/gen/crm/v1"
 	"github.com/behalf-dev/behalf/identity"
@@ -76,23 +79,12 @@ func newPlace(t testing.TB) *place {
 	if err != nil {
 		t.Fatal(err)
 	}
-	logger := slog.New(slog.NewTextHandler(p.log, nil))
+	logger := backend.NewLog(p.log, "crm")
 	v, err := calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: issuer, Audience: "crm", JWKS: jwks, Clients: []string{p.client()}, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := crm.NewServer(crm.Config{Source: identitytest.NewSource(t, p.ca, "/crm"), Client: p.client(), Tenant: "acme", Verifier: v, Logger: logger})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }() // ends with Stop
-	t.Cleanup(func() { s.Stop(); <-done })
-	p.addr = l.Addr().String()
+	p.serve(v, logger)
 	if p.tls, err = p.tlsOf(p.own); err != nil {
 		t.Fatal(err)
 	}
@@ -200,12 +192,12 @@ func (p *place) call(ctx context.Context, tool, args string) agents.ToolCallFini
 func TestAPersonUsesTheBackendThroughTheGate(t *testing.T) {
 	p := newPlace(t)
 	p.govern(nil)
-	alice := p.as("alice", "crm.read", "orders.refund")
+	alice := p.as("alice", "crm.read", "orders.read", "orders.refund")
 
-	if fin := p.call(alice, "get_customer", `{"customer_id":"alice"}`); fin.Failed || !strings.Contains(fin.Result, `"name":"Alice"`) || strings.Contains(fin.Result, "pays late") {
+	if fin := p.call(alice, "get_customer", `{"customer_id":"alice"}`); fin.Failed || !strings.Contains(fin.Result, `"name":"Alice"`) || strings.Contains(fin.Result, "works here") {
 		t.Errorf("got %s, want Alice without what is said of her", fin.Result)
 	}
-	if fin := p.call(alice, "list_orders", `{"customer_id":"alice","limit":1}`); fin.Failed || !strings.Contains(fin.Result, `"order_id":"O-5002"`) || strings.Contains(fin.Result, "O-5001") {
+	if fin := p.call(alice, "list_orders", `{"customer_id":"alice","limit":1}`); fin.Failed || !strings.Contains(fin.Result, `"order_id":"O-5005"`) || strings.Contains(fin.Result, "O-5004") {
 		t.Errorf("got %s, want the newest order", fin.Result)
 	}
 	var invoices []struct {
@@ -214,13 +206,13 @@ func TestAPersonUsesTheBackendThroughTheGate(t *testing.T) {
 	if fin := p.call(alice, "stream_invoices", `{"customer_id":"alice"}`); json.Unmarshal([]byte(fin.Result), &invoices) != nil || len(invoices) != 2 || invoices[0].Due != "74900" {
 		t.Errorf("got %s, want two invoices", fin.Result)
 	}
-	if fin := p.call(alice, "refund_order", `{"customer_id":"alice","order_id":"O-5002","amount_cents":"400"}`); fin.Failed || !strings.Contains(fin.Result, `"refunded_cents":"400"`) {
+	if fin := p.call(alice, "refund_order", `{"customer_id":"alice","order_id":"O-5005","amount_cents":"400"}`); fin.Failed || !strings.Contains(fin.Result, `"left_cents":"1500"`) {
 		t.Errorf("got %s, want it paid back", fin.Result)
 	}
-	if fin := p.call(alice, "refund_order", `{"customer_id":"alice","order_id":"O-5002","amount_cents":1501}`); !fin.Failed || !strings.Contains(fin.Result, "no more than is left") {
+	if fin := p.call(alice, "refund_order", `{"customer_id":"alice","order_id":"O-5005","amount_cents":1501}`); !fin.Failed || !strings.Contains(fin.Result, "no more than is left") {
 		t.Errorf("got %s, want the backend's own refusal", fin.Result)
 	}
-	for _, want := range []string{`tool=get_customer person=alice agent=support`, `tool=refund_order person=alice agent=support`, `decision=run_1/7`} {
+	for _, want := range []string{`get_customer for alice through support, customer alice, decision run_1/7`, `refund_order for alice through support`} {
 		if !strings.Contains(p.log.String(), want) {
 			t.Errorf("got the backend's log %q, want %q", p.log, want)
 		}
@@ -238,9 +230,9 @@ func TestTheGateRefusesBeforeTheBackendIsAsked(t *testing.T) {
 		{p.as("alice", "crm.read"), "get_customer", `{"customer_id":"bob"}`, fault.OwnerMismatch},
 		{p.as("alice", "crm.read"), "get_customer", `{}`, fault.ArgumentInvalid},
 		{p.as("alice"), "get_customer", `{"customer_id":"alice"}`, fault.ScopeMissing},
-		{p.as("alice", "crm.read"), "refund_order", `{"customer_id":"alice","order_id":"O-5001","amount_cents":1}`, fault.ScopeMissing},
-		{p.as("alice", "orders.refund"), "refund_order", `{"customer_id":"alice","order_id":"O-5001","amount_cents":5001}`, fault.PolicyDenied},
-		{p.as("alice", "orders.refund"), "refund_order", `{"customer_id":"alice","order_id":"O-5001","amount_cents":"5001"}`, fault.PolicyDenied},
+		{p.as("alice", "crm.read"), "refund_order", `{"customer_id":"alice","order_id":"O-5004","amount_cents":1}`, fault.ScopeMissing},
+		{p.as("alice", "orders.refund"), "refund_order", `{"customer_id":"alice","order_id":"O-5004","amount_cents":5001}`, fault.PolicyDenied},
+		{p.as("alice", "orders.refund"), "refund_order", `{"customer_id":"alice","order_id":"O-5004","amount_cents":"5001"}`, fault.PolicyDenied},
 	} {
 		if fin := p.call(c.who, c.tool, c.args); fin.Reason != string(c.reason) {
 			t.Errorf("%s %s: got %s, want %s", c.tool, c.args, fin.Result, c.reason)
@@ -253,7 +245,11 @@ func TestTheGateRefusesBeforeTheBackendIsAsked(t *testing.T) {
 
 func TestTheDescriptorSetHasTheComments(t *testing.T) {
 	p := newPlace(t)
-	p.govern(func(c *grpctool.Config) { c.DescriptorSet = crm.Descriptors })
+	set, err := supportdesk.Files.ReadFile("crm.binpb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.govern(func(c *grpctool.Config) { c.DescriptorSet = set })
 
 	d, ok := p.reg.Descriptor("refund_order")
 	if !ok || d.Description != "Refunds an order of a customer, in part or in whole. It cannot be undone." || d.Risk != "high" || d.Effect != tools.Write || d.Scopes[0] != "orders.refund" || d.Owners["customer_id"] != tools.OwnerSubject {
@@ -262,15 +258,42 @@ func TestTheDescriptorSetHasTheComments(t *testing.T) {
 	if d, _ = p.reg.Descriptor("get_customer"); d.Effect != tools.Read || !strings.Contains(string(d.Schema), "Whose record it is") {
 		t.Errorf("got %+v, want what the proto file says", d)
 	}
-	if fin := p.call(p.as("bob", "crm.read"), "get_customer", `{"customer_id":"bob"}`); fin.Failed {
+	if fin := p.call(p.as("C-1001", "crm.read"), "get_customer", `{"customer_id":"C-1001"}`); fin.Failed {
 		t.Errorf("got %s", fin.Result)
+	}
+}
+
+// TestStaffSeeAnyCustomer holds that who is not staff of the backend's own list sees
+// themselves only, whatever behalf allowed.
+func TestStaffSeeAnyCustomer(t *testing.T) {
+	p := newPlace(t)
+	svid := identitytest.Issue(t, p.ca, "/behalf")
+	conn := p.connect(svid)
+	q := &crmv1.GetCustomerRequest{CustomerId: "alice"}
+	sent, err := proto.Marshal(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for subject, want := range map[string]codes.Code{"carol": codes.OK, "alice": codes.OK, "C-1001": codes.PermissionDenied} {
+		c := p.good(svid, sent)
+		c.Subject = subject
+		token, err := p.keys.Mint(c, calltoken.TypeCall, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.ask(conn, token.Reveal(), q); status.Code(err) != want {
+			t.Errorf("%s: got %v, want %v", subject, err, want)
+		}
+	}
+	if !strings.Contains(p.log.String(), "crm: refused get_customer for C-1001 through support, customer alice") {
+		t.Errorf("got the log %q, want the refusal", p.log)
 	}
 }
 
 // good are the claims of a token for one call of get_customer.
 func (p *place) good(svid *identity.SVID, sent []byte) calltoken.Claims {
 	return calltoken.Claims{
-		Issuer: issuer, Subject: "alice", Actor: calltoken.Chain(p.client(), []calltoken.Actor{{Subject: "support"}}), ClientID: p.client(), Audience: "crm",
+		Issuer: issuer, Subject: "alice", Actor: calltoken.Chain(p.client(), []calltoken.Actor{{Subject: "support", Profile: "agent"}}), ClientID: p.client(), Audience: "crm",
 		Scope: "crm.read", Tenant: "acme", Transaction: "t", Tool: "get_customer", ToolVersion: "v", Arguments: calltoken.Digest(sent),
 		Decision: calltoken.Decision{ID: "run_1/7"}, Confirmation: calltoken.Confirmation{Thumbprint: svid.Thumbprint},
 	}
@@ -379,12 +402,20 @@ func TestAnExpiredTokenIsRefused(t *testing.T) {
 // reserve serves another backend that knows other keys.
 func (p *place) reserve(jwks []byte) {
 	p.t.Helper()
-	logger := slog.New(slog.NewTextHandler(p.log, nil))
+	logger := backend.NewLog(p.log, "crm")
 	v, err := calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: issuer, Audience: "crm", JWKS: jwks, Logger: logger})
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	s, err := crm.NewServer(crm.Config{Source: identitytest.NewSource(p.t, p.ca, "/crm"), Client: p.client(), Tenant: "acme", Verifier: v, Logger: logger})
+	p.serve(v, logger)
+}
+
+func (p *place) serve(v *calltoken.Verifier, logger *slog.Logger) {
+	p.t.Helper()
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(p.ca.AuthorityPEM())
+	own := identitytest.Issue(p.t, p.ca, "/crm")
+	s, err := crm.NewServer(crm.Config{TLS: backend.Mutual(own.Certificate, pool), Tenant: "acme", Verifier: v, Staff: []string{"carol"}, Logger: logger})
 	if err != nil {
 		p.t.Fatal(err)
 	}

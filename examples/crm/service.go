@@ -2,6 +2,7 @@ package crm
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -16,30 +17,39 @@ import (
 type service struct {
 	crmv1.UnimplementedCustomersServiceServer
 
-	c    Config
-	mu   sync.Mutex // guards what is in the records
-	data map[string]*record
+	c       Config
+	mu      sync.Mutex // guards what is in the records, and the number
+	data    map[string]*record
+	refunds int
 }
 
 // record is all that is known of a customer.
 type record struct {
-	customer *crmv1.Customer
+	customer *crmv1.GetCustomerResponse
 	orders   []*crmv1.Order // newest first
 }
 
 func samples() map[string]*record {
-	since := timestamppb.New(time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC))
-	of := func(id, name, notes string, orders ...*crmv1.Order) *record {
-		for _, o := range orders {
-			o.CustomerId = id
-		}
-		return &record{&crmv1.Customer{CustomerId: id, Name: name, Email: id + "@acme.example", Since: since, Notes: notes}, orders}
-	}
+	const shipped, delivered = crmv1.OrderState_ORDER_STATE_SHIPPED, crmv1.OrderState_ORDER_STATE_DELIVERED
 	return map[string]*record{
-		"alice": of("alice", "Alice", "pays late", &crmv1.Order{OrderId: "O-5002", TotalCents: 1_900, State: crmv1.OrderState_ORDER_STATE_SHIPPED},
-			&crmv1.Order{OrderId: "O-5001", TotalCents: 74_900, State: crmv1.OrderState_ORDER_STATE_DELIVERED}),
-		"bob": of("bob", "Bob", "buys everything", &crmv1.Order{OrderId: "O-5003", TotalCents: 12_900, State: crmv1.OrderState_ORDER_STATE_PAID}),
+		"C-1001": newRecord(&crmv1.GetCustomerResponse{CustomerId: "C-1001", Name: "Ines Moreau", Email: "ines@customer.example", Ssn: "078-05-1120", Tier: "gold", Notes: "buys everything"},
+			&crmv1.Order{OrderId: "O-5002", Item: "milk jug", TotalCents: 1_900, State: delivered},
+			&crmv1.Order{OrderId: "O-5001", Item: "espresso machine", TotalCents: 74_900, State: delivered}),
+		"C-1002": newRecord(&crmv1.GetCustomerResponse{CustomerId: "C-1002", Name: "Tom Baker", Email: "tom@customer.example", Ssn: "219-09-9999", Tier: "standard", Notes: "pays late"},
+			&crmv1.Order{OrderId: "O-5003", Item: "grinder", TotalCents: 12_900, State: shipped}),
+		// Of the staff too one buys something, for herself.
+		"alice": newRecord(&crmv1.GetCustomerResponse{CustomerId: "alice", Name: "Alice", Email: "alice@acme.example", Ssn: "457-55-5462", Tier: "standard", Notes: "works here"},
+			&crmv1.Order{OrderId: "O-5005", Item: "mug", TotalCents: 1_900, State: shipped},
+			&crmv1.Order{OrderId: "O-5004", Item: "kettle", TotalCents: 74_900, State: delivered}),
 	}
+}
+
+func newRecord(c *crmv1.GetCustomerResponse, orders ...*crmv1.Order) *record {
+	c.Since = timestamppb.New(time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC))
+	for _, o := range orders {
+		o.CustomerId = c.GetCustomerId()
+	}
+	return &record{c, orders}
 }
 
 // record finds a customer whom the caller may see.
@@ -59,11 +69,11 @@ func (s *service) GetCustomer(ctx context.Context, q *crmv1.GetCustomerRequest) 
 	if err != nil {
 		return nil, err
 	}
-	return &crmv1.GetCustomerResponse{Customer: r.customer}, nil
+	return r.customer, nil
 }
 
 func (s *service) ListOrders(ctx context.Context, q *crmv1.ListOrdersRequest) (*crmv1.ListOrdersResponse, error) {
-	r, err := s.record(ctx, "list_orders", q.GetCustomerId(), "crm.read")
+	r, err := s.record(ctx, "list_orders", q.GetCustomerId(), "orders.read")
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +90,7 @@ func (s *service) ListOrders(ctx context.Context, q *crmv1.ListOrdersRequest) (*
 }
 
 func (s *service) StreamInvoices(q *crmv1.StreamInvoicesRequest, stream grpc.ServerStreamingServer[crmv1.StreamInvoicesResponse]) error {
-	r, err := s.record(stream.Context(), "stream_invoices", q.GetCustomerId(), "crm.read")
+	r, err := s.record(stream.Context(), "stream_invoices", q.GetCustomerId(), "orders.read")
 	if err != nil {
 		return err
 	}
@@ -115,11 +125,18 @@ func (s *service) RefundOrder(ctx context.Context, q *crmv1.RefundOrderRequest) 
 		if o.GetOrderId() != q.GetOrderId() {
 			continue
 		}
-		if n := q.GetAmountCents(); n <= 0 || n > o.GetTotalCents()-o.GetRefundedCents() {
-			return nil, status.Error(codes.FailedPrecondition, "the amount must be more than 0 and no more than is left of the order")
-		}
-		o.RefundedCents += q.GetAmountCents()
-		return &crmv1.RefundOrderResponse{Order: proto.CloneOf(o)}, nil
+		return s.refund(o, q.GetAmountCents())
 	}
 	return nil, status.Error(codes.NotFound, "the customer has no such order")
+}
+
+// refund is for whoever holds the lock.
+func (s *service) refund(o *crmv1.Order, cents int64) (*crmv1.RefundOrderResponse, error) {
+	left := o.GetTotalCents() - o.GetRefundedCents()
+	if cents <= 0 || cents > left {
+		return nil, status.Error(codes.FailedPrecondition, "the amount must be more than 0 and no more than is left of the order")
+	}
+	o.RefundedCents += cents
+	s.refunds++
+	return &crmv1.RefundOrderResponse{RefundId: fmt.Sprintf("R-%04d", s.refunds), OrderId: o.GetOrderId(), AmountCents: cents, LeftCents: left - cents}, nil
 }

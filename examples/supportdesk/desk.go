@@ -13,14 +13,15 @@ import (
 	"github.com/behalf-dev/behalf/tools"
 )
 
-// Files holds the desk's config, policies, people, rules and sample data.
+// Files holds the desk's config, policies, people and rules, what is known of the
+// customers' backend, and sample data.
 //
-//go:embed behalf.yaml desk.yaml people.yaml policies data
+//go:embed behalf.yaml desk.yaml people.yaml crm.binpb policies data
 var Files embed.FS
 
-// Customer is a person who bought something.
+// Customer is a person who bought something, as the customers' backend has it.
 type Customer struct {
-	ID    string `json:"id"`
+	ID    string `json:"customer_id"`
 	Name  string `json:"name"`
 	Email string `json:"email"`
 	SSN   string `json:"ssn"`
@@ -48,6 +49,7 @@ type customerArgs struct {
 }
 
 type refundArgs struct {
+	CustomerID  string `json:"customer_id,omitempty" jsonschema:"whose order it is"`
 	OrderID     string `json:"order_id" jsonschema:"the order's id, for example O-5001"`
 	AmountCents int64  `json:"amount_cents" jsonschema:"how much to pay back, in cents"`
 	Reason      string `json:"reason" jsonschema:"why, in a few words"`
@@ -126,7 +128,7 @@ func (d *Desk) refund(_ context.Context, in refundArgs) (Refund, error) {
 	defer d.mu.Unlock()
 	o, ok := d.orders[in.OrderID]
 	switch {
-	case !ok:
+	case !ok || in.CustomerID != "" && in.CustomerID != o.CustomerID:
 		return Refund{}, errors.New("no such order")
 	case o.Status == "refunded":
 		return Refund{}, errors.New("this order was refunded before")

@@ -1,7 +1,10 @@
-// Command cmd serves the example backend of package crm:
+// Command cmd serves the example backend of package crm beside `behalf dev`, whose
+// authority made its certificate:
 //
-//	go run ./examples/crm/cmd -dir .behalf/ca -issuer https://behalf.example -jwks http://127.0.0.1:8080/.well-known/jwks.json
+//	behalf dev --backends=false
+//	go run ./examples/crm/cmd
 //
-// It is not for production: its SVID comes from a development CA, and its customers
-// live in memory. It logs for whom each call is made, and through which agent.
+// It links nothing of behalf but the verifier, and is what a backend of another team
+// would be. It logs for whom each call is made and through which agents, and why it
+// refused one. It is not for production: its customers live in memory.
 package main

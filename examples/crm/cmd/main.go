@@ -4,29 +4,35 @@ import (
 	"context"
 	"flag"
 	"log"
-	"log/slog"
 	"net"
 	"os"
 	"os/signal"
+	"strings"
+	"syscall"
 
 	"github.com/behalf-dev/behalf/calltoken"
+	"github.com/behalf-dev/behalf/examples/backend"
 	"github.com/behalf-dev/behalf/examples/crm"
-	"github.com/behalf-dev/behalf/identity"
 	"golang.org/x/sync/errgroup"
 )
 
-type options struct{ listen, dir, domain, client, tenant, issuer, audience, jwks string }
+type options struct {
+	listen, client, tenant, staff, issuer, audience, jwks string
+	files                                                 backend.Files
+}
 
 func main() {
 	var o options
 	flag.StringVar(&o.listen, "listen", "127.0.0.1:9443", "address to listen on")
-	flag.StringVar(&o.dir, "dir", ".behalf/ca", "directory of the development CA, which behalf uses too")
-	flag.StringVar(&o.domain, "trust-domain", "dev.behalf", "trust domain of that CA")
+	flag.StringVar(&o.files.Cert, "cert", ".behalf/svid-crm.pem", "our certificate")
+	flag.StringVar(&o.files.Key, "key", ".behalf/svid-crm.key", "its key")
+	flag.StringVar(&o.files.CA, "ca", ".behalf/ca.pem", "authority of those who may connect")
 	flag.StringVar(&o.client, "client", "spiffe://dev.behalf/behalf", "SPIFFE ID that may call")
 	flag.StringVar(&o.tenant, "tenant", "acme", "tenant whose customers these are")
-	flag.StringVar(&o.issuer, "issuer", "", "issuer of the call tokens, as behalf's config has it")
+	flag.StringVar(&o.staff, "staff", "alice,bob,dave", "who may see any customer")
+	flag.StringVar(&o.issuer, "issuer", "http://127.0.0.1:8080", "issuer of the call tokens, as behalf has it")
 	flag.StringVar(&o.audience, "audience", "crm", "whom the tokens are for")
-	flag.StringVar(&o.jwks, "jwks", "", "URL of behalf's keys; absent: below the issuer")
+	flag.StringVar(&o.jwks, "jwks", "", "file with behalf's keys; absent: they are fetched below the issuer")
 	flag.Parse()
 	if err := serve(o); err != nil {
 		log.Fatal(err)
@@ -34,30 +40,29 @@ func main() {
 }
 
 func serve(o options) error {
-	logger := slog.New(slog.NewTextHandler(os.Stdout, nil))
-	ca, err := identity.NewDevCA(identity.DevCAConfig{Dir: o.dir, TrustDomain: o.domain, Path: "/crm"})
+	logger := backend.NewLog(os.Stdout, "crm")
+	mutual, err := backend.TLS(o.files)
 	if err != nil {
 		return err
 	}
-	v, err := calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: o.issuer, Audience: o.audience, JWKSURL: o.jwks, Clients: []string{o.client}, Logger: logger})
+	v, err := calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: o.issuer, Audience: o.audience, JWKSFile: o.jwks, Clients: []string{o.client}, Logger: logger})
 	if err != nil {
 		return err
 	}
-	server, err := crm.NewServer(crm.Config{Source: ca, Client: o.client, Tenant: o.tenant, Verifier: v, Logger: logger})
+	server, err := crm.NewServer(crm.Config{TLS: mutual, Tenant: o.tenant, Verifier: v, Staff: strings.Split(o.staff, ","), Logger: logger})
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)
 	if err != nil {
 		return err
 	}
-	logger.Info("serving customers", slog.String("address", l.Addr().String()), slog.String("id", "spiffe://"+o.domain+"/crm"))
+	logger.Info("serving customers on " + l.Addr().String())
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return server.Serve(l) })
 	g.Go(func() error { return v.Run(ctx) })
-	g.Go(func() error { return ca.Run(ctx) })
 	g.Go(func() error { <-ctx.Done(); server.Stop(); return nil })
 	return g.Wait()
 }

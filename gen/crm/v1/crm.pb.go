@@ -130,11 +130,23 @@ func (x *GetCustomerRequest) GetCustomerId() string {
 	return ""
 }
 
-// GetCustomerResponse has the customer.
+// GetCustomerResponse is the customer.
 type GetCustomerResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The customer.
-	Customer      *Customer `protobuf:"bytes,1,opt,name=customer,proto3" json:"customer,omitempty"`
+	// The customer's id.
+	CustomerId string `protobuf:"bytes,1,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"`
+	// The name in full.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Where invoices go.
+	Email string `protobuf:"bytes,3,opt,name=email,proto3" json:"email,omitempty"`
+	// Social security number. Policies say who reads it.
+	Ssn string `protobuf:"bytes,4,opt,name=ssn,proto3" json:"ssn,omitempty"`
+	// How good a customer it is: standard or gold.
+	Tier string `protobuf:"bytes,5,opt,name=tier,proto3" json:"tier,omitempty"`
+	// Since when.
+	Since *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`
+	// What the sales people think of them, which no agent needs.
+	Notes         string `protobuf:"bytes,7,opt,name=notes,proto3" json:"notes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -169,89 +181,49 @@ func (*GetCustomerResponse) Descriptor() ([]byte, []int) {
 	return file_crm_v1_crm_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *GetCustomerResponse) GetCustomer() *Customer {
-	if x != nil {
-		return x.Customer
-	}
-	return nil
-}
-
-// Customer is a person who buys.
-type Customer struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The customer's id.
-	CustomerId string `protobuf:"bytes,1,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"`
-	// The name in full.
-	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// Where invoices go.
-	Email string `protobuf:"bytes,3,opt,name=email,proto3" json:"email,omitempty"`
-	// Since when.
-	Since *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
-	// What the sales people think of them, which no agent needs.
-	Notes         string `protobuf:"bytes,5,opt,name=notes,proto3" json:"notes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Customer) Reset() {
-	*x = Customer{}
-	mi := &file_crm_v1_crm_proto_msgTypes[2]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Customer) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Customer) ProtoMessage() {}
-
-func (x *Customer) ProtoReflect() protoreflect.Message {
-	mi := &file_crm_v1_crm_proto_msgTypes[2]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Customer.ProtoReflect.Descriptor instead.
-func (*Customer) Descriptor() ([]byte, []int) {
-	return file_crm_v1_crm_proto_rawDescGZIP(), []int{2}
-}
-
-func (x *Customer) GetCustomerId() string {
+func (x *GetCustomerResponse) GetCustomerId() string {
 	if x != nil {
 		return x.CustomerId
 	}
 	return ""
 }
 
-func (x *Customer) GetName() string {
+func (x *GetCustomerResponse) GetName() string {
 	if x != nil {
 		return x.Name
 	}
 	return ""
 }
 
-func (x *Customer) GetEmail() string {
+func (x *GetCustomerResponse) GetEmail() string {
 	if x != nil {
 		return x.Email
 	}
 	return ""
 }
 
-func (x *Customer) GetSince() *timestamppb.Timestamp {
+func (x *GetCustomerResponse) GetSsn() string {
+	if x != nil {
+		return x.Ssn
+	}
+	return ""
+}
+
+func (x *GetCustomerResponse) GetTier() string {
+	if x != nil {
+		return x.Tier
+	}
+	return ""
+}
+
+func (x *GetCustomerResponse) GetSince() *timestamppb.Timestamp {
 	if x != nil {
 		return x.Since
 	}
 	return nil
 }
 
-func (x *Customer) GetNotes() string {
+func (x *GetCustomerResponse) GetNotes() string {
 	if x != nil {
 		return x.Notes
 	}
@@ -271,7 +243,7 @@ type ListOrdersRequest struct {
 
 func (x *ListOrdersRequest) Reset() {
 	*x = ListOrdersRequest{}
-	mi := &file_crm_v1_crm_proto_msgTypes[3]
+	mi := &file_crm_v1_crm_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -283,7 +255,7 @@ func (x *ListOrdersRequest) String() string {
 func (*ListOrdersRequest) ProtoMessage() {}
 
 func (x *ListOrdersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crm_v1_crm_proto_msgTypes[3]
+	mi := &file_crm_v1_crm_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -296,7 +268,7 @@ func (x *ListOrdersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOrdersRequest.ProtoReflect.Descriptor instead.
 func (*ListOrdersRequest) Descriptor() ([]byte, []int) {
-	return file_crm_v1_crm_proto_rawDescGZIP(), []int{3}
+	return file_crm_v1_crm_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ListOrdersRequest) GetCustomerId() string {
@@ -324,7 +296,7 @@ type ListOrdersResponse struct {
 
 func (x *ListOrdersResponse) Reset() {
 	*x = ListOrdersResponse{}
-	mi := &file_crm_v1_crm_proto_msgTypes[4]
+	mi := &file_crm_v1_crm_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -336,7 +308,7 @@ func (x *ListOrdersResponse) String() string {
 func (*ListOrdersResponse) ProtoMessage() {}
 
 func (x *ListOrdersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crm_v1_crm_proto_msgTypes[4]
+	mi := &file_crm_v1_crm_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -349,7 +321,7 @@ func (x *ListOrdersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOrdersResponse.ProtoReflect.Descriptor instead.
 func (*ListOrdersResponse) Descriptor() ([]byte, []int) {
-	return file_crm_v1_crm_proto_rawDescGZIP(), []int{4}
+	return file_crm_v1_crm_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ListOrdersResponse) GetOrders() []*Order {
@@ -366,19 +338,21 @@ type Order struct {
 	OrderId string `protobuf:"bytes,1,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
 	// The customer's id.
 	CustomerId string `protobuf:"bytes,2,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"`
+	// What was bought.
+	Item string `protobuf:"bytes,3,opt,name=item,proto3" json:"item,omitempty"`
 	// What it cost, in cents.
-	TotalCents int64 `protobuf:"varint,3,opt,name=total_cents,json=totalCents,proto3" json:"total_cents,omitempty"`
+	TotalCents int64 `protobuf:"varint,4,opt,name=total_cents,json=totalCents,proto3" json:"total_cents,omitempty"`
 	// What was given back, in cents.
-	RefundedCents int64 `protobuf:"varint,4,opt,name=refunded_cents,json=refundedCents,proto3" json:"refunded_cents,omitempty"`
+	RefundedCents int64 `protobuf:"varint,5,opt,name=refunded_cents,json=refundedCents,proto3" json:"refunded_cents,omitempty"`
 	// Where it is.
-	State         OrderState `protobuf:"varint,5,opt,name=state,proto3,enum=crm.v1.OrderState" json:"state,omitempty"`
+	State         OrderState `protobuf:"varint,6,opt,name=state,proto3,enum=crm.v1.OrderState" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_crm_v1_crm_proto_msgTypes[5]
+	mi := &file_crm_v1_crm_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -390,7 +364,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_crm_v1_crm_proto_msgTypes[5]
+	mi := &file_crm_v1_crm_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -403,7 +377,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_crm_v1_crm_proto_rawDescGZIP(), []int{5}
+	return file_crm_v1_crm_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Order) GetOrderId() string {
@@ -416,6 +390,13 @@ func (x *Order) GetOrderId() string {
 func (x *Order) GetCustomerId() string {
 	if x != nil {
 		return x.CustomerId
+	}
+	return ""
+}
+
+func (x *Order) GetItem() string {
+	if x != nil {
+		return x.Item
 	}
 	return ""
 }
@@ -452,7 +433,7 @@ type StreamInvoicesRequest struct {
 
 func (x *StreamInvoicesRequest) Reset() {
 	*x = StreamInvoicesRequest{}
-	mi := &file_crm_v1_crm_proto_msgTypes[6]
+	mi := &file_crm_v1_crm_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -464,7 +445,7 @@ func (x *StreamInvoicesRequest) String() string {
 func (*StreamInvoicesRequest) ProtoMessage() {}
 
 func (x *StreamInvoicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crm_v1_crm_proto_msgTypes[6]
+	mi := &file_crm_v1_crm_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -477,7 +458,7 @@ func (x *StreamInvoicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamInvoicesRequest.ProtoReflect.Descriptor instead.
 func (*StreamInvoicesRequest) Descriptor() ([]byte, []int) {
-	return file_crm_v1_crm_proto_rawDescGZIP(), []int{6}
+	return file_crm_v1_crm_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *StreamInvoicesRequest) GetCustomerId() string {
@@ -502,7 +483,7 @@ type StreamInvoicesResponse struct {
 
 func (x *StreamInvoicesResponse) Reset() {
 	*x = StreamInvoicesResponse{}
-	mi := &file_crm_v1_crm_proto_msgTypes[7]
+	mi := &file_crm_v1_crm_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -514,7 +495,7 @@ func (x *StreamInvoicesResponse) String() string {
 func (*StreamInvoicesResponse) ProtoMessage() {}
 
 func (x *StreamInvoicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crm_v1_crm_proto_msgTypes[7]
+	mi := &file_crm_v1_crm_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -527,7 +508,7 @@ func (x *StreamInvoicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamInvoicesResponse.ProtoReflect.Descriptor instead.
 func (*StreamInvoicesResponse) Descriptor() ([]byte, []int) {
-	return file_crm_v1_crm_proto_rawDescGZIP(), []int{7}
+	return file_crm_v1_crm_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StreamInvoicesResponse) GetNumber() string {
@@ -559,14 +540,16 @@ type RefundOrderRequest struct {
 	// The order.
 	OrderId string `protobuf:"bytes,2,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
 	// How much, in cents: more than 0 and no more than is left.
-	AmountCents   int64 `protobuf:"varint,3,opt,name=amount_cents,json=amountCents,proto3" json:"amount_cents,omitempty"`
+	AmountCents int64 `protobuf:"varint,3,opt,name=amount_cents,json=amountCents,proto3" json:"amount_cents,omitempty"`
+	// Why, in a few words.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RefundOrderRequest) Reset() {
 	*x = RefundOrderRequest{}
-	mi := &file_crm_v1_crm_proto_msgTypes[8]
+	mi := &file_crm_v1_crm_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -578,7 +561,7 @@ func (x *RefundOrderRequest) String() string {
 func (*RefundOrderRequest) ProtoMessage() {}
 
 func (x *RefundOrderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_crm_v1_crm_proto_msgTypes[8]
+	mi := &file_crm_v1_crm_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -591,7 +574,7 @@ func (x *RefundOrderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefundOrderRequest.ProtoReflect.Descriptor instead.
 func (*RefundOrderRequest) Descriptor() ([]byte, []int) {
-	return file_crm_v1_crm_proto_rawDescGZIP(), []int{8}
+	return file_crm_v1_crm_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RefundOrderRequest) GetCustomerId() string {
@@ -615,18 +598,31 @@ func (x *RefundOrderRequest) GetAmountCents() int64 {
 	return 0
 }
 
-// RefundOrderResponse has the order as it is then.
+func (x *RefundOrderRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// RefundOrderResponse is the refund, which is on its way.
 type RefundOrderResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
+	// The refund's id.
+	RefundId string `protobuf:"bytes,1,opt,name=refund_id,json=refundId,proto3" json:"refund_id,omitempty"`
 	// The order.
-	Order         *Order `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"`
+	OrderId string `protobuf:"bytes,2,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	// What was given back now, in cents.
+	AmountCents int64 `protobuf:"varint,3,opt,name=amount_cents,json=amountCents,proto3" json:"amount_cents,omitempty"`
+	// What could still be given back, in cents.
+	LeftCents     int64 `protobuf:"varint,4,opt,name=left_cents,json=leftCents,proto3" json:"left_cents,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RefundOrderResponse) Reset() {
 	*x = RefundOrderResponse{}
-	mi := &file_crm_v1_crm_proto_msgTypes[9]
+	mi := &file_crm_v1_crm_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -638,7 +634,7 @@ func (x *RefundOrderResponse) String() string {
 func (*RefundOrderResponse) ProtoMessage() {}
 
 func (x *RefundOrderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_crm_v1_crm_proto_msgTypes[9]
+	mi := &file_crm_v1_crm_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -651,14 +647,35 @@ func (x *RefundOrderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefundOrderResponse.ProtoReflect.Descriptor instead.
 func (*RefundOrderResponse) Descriptor() ([]byte, []int) {
-	return file_crm_v1_crm_proto_rawDescGZIP(), []int{9}
+	return file_crm_v1_crm_proto_rawDescGZIP(), []int{8}
 }
 
-func (x *RefundOrderResponse) GetOrder() *Order {
+func (x *RefundOrderResponse) GetRefundId() string {
 	if x != nil {
-		return x.Order
+		return x.RefundId
 	}
-	return nil
+	return ""
+}
+
+func (x *RefundOrderResponse) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *RefundOrderResponse) GetAmountCents() int64 {
+	if x != nil {
+		return x.AmountCents
+	}
+	return 0
+}
+
+func (x *RefundOrderResponse) GetLeftCents() int64 {
+	if x != nil {
+		return x.LeftCents
+	}
+	return 0
 }
 
 var File_crm_v1_crm_proto protoreflect.FileDescriptor
@@ -668,55 +685,61 @@ const file_crm_v1_crm_proto_rawDesc = "" +
 	"\x10crm/v1/crm.proto\x12\x06crm.v1\x1a\x1cbehalf/v1/tool_options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"=\n" +
 	"\x12GetCustomerRequest\x12'\n" +
 	"\vcustomer_id\x18\x01 \x01(\tB\x06\xca\xd7\x18\x02\b\x01R\n" +
-	"customerId\"C\n" +
-	"\x13GetCustomerResponse\x12,\n" +
-	"\bcustomer\x18\x01 \x01(\v2\x10.crm.v1.CustomerR\bcustomer\"\xb0\x01\n" +
-	"\bCustomer\x12\x1f\n" +
+	"customerId\"\xe1\x01\n" +
+	"\x13GetCustomerResponse\x12\x1f\n" +
 	"\vcustomer_id\x18\x01 \x01(\tR\n" +
 	"customerId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
-	"\x05email\x18\x03 \x01(\tR\x05email\x120\n" +
-	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12'\n" +
-	"\x05notes\x18\x05 \x01(\tB\x11\xca\xd7\x18\r\x12\vsales_notesR\x05notes\"R\n" +
+	"\x05email\x18\x03 \x01(\tR\x05email\x12\x10\n" +
+	"\x03ssn\x18\x04 \x01(\tR\x03ssn\x12\x12\n" +
+	"\x04tier\x18\x05 \x01(\tR\x04tier\x120\n" +
+	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12'\n" +
+	"\x05notes\x18\a \x01(\tB\x11\xca\xd7\x18\r\x12\vsales_notesR\x05notes\"R\n" +
 	"\x11ListOrdersRequest\x12'\n" +
 	"\vcustomer_id\x18\x01 \x01(\tB\x06\xca\xd7\x18\x02\b\x01R\n" +
 	"customerId\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x05R\x05limit\";\n" +
 	"\x12ListOrdersResponse\x12%\n" +
-	"\x06orders\x18\x01 \x03(\v2\r.crm.v1.OrderR\x06orders\"\xb5\x01\n" +
+	"\x06orders\x18\x01 \x03(\v2\r.crm.v1.OrderR\x06orders\"\xc9\x01\n" +
 	"\x05Order\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\tR\aorderId\x12\x1f\n" +
 	"\vcustomer_id\x18\x02 \x01(\tR\n" +
-	"customerId\x12\x1f\n" +
-	"\vtotal_cents\x18\x03 \x01(\x03R\n" +
+	"customerId\x12\x12\n" +
+	"\x04item\x18\x03 \x01(\tR\x04item\x12\x1f\n" +
+	"\vtotal_cents\x18\x04 \x01(\x03R\n" +
 	"totalCents\x12%\n" +
-	"\x0erefunded_cents\x18\x04 \x01(\x03R\rrefundedCents\x12(\n" +
-	"\x05state\x18\x05 \x01(\x0e2\x12.crm.v1.OrderStateR\x05state\"@\n" +
+	"\x0erefunded_cents\x18\x05 \x01(\x03R\rrefundedCents\x12(\n" +
+	"\x05state\x18\x06 \x01(\x0e2\x12.crm.v1.OrderStateR\x05state\"@\n" +
 	"\x15StreamInvoicesRequest\x12'\n" +
 	"\vcustomer_id\x18\x01 \x01(\tB\x06\xca\xd7\x18\x02\b\x01R\n" +
 	"customerId\"h\n" +
 	"\x16StreamInvoicesResponse\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\tR\x06number\x12\x19\n" +
 	"\border_id\x18\x02 \x01(\tR\aorderId\x12\x1b\n" +
-	"\tdue_cents\x18\x03 \x01(\x03R\bdueCents\"{\n" +
+	"\tdue_cents\x18\x03 \x01(\x03R\bdueCents\"\x93\x01\n" +
 	"\x12RefundOrderRequest\x12'\n" +
 	"\vcustomer_id\x18\x01 \x01(\tB\x06\xca\xd7\x18\x02\b\x01R\n" +
 	"customerId\x12\x19\n" +
 	"\border_id\x18\x02 \x01(\tR\aorderId\x12!\n" +
-	"\famount_cents\x18\x03 \x01(\x03R\vamountCents\":\n" +
-	"\x13RefundOrderResponse\x12#\n" +
-	"\x05order\x18\x01 \x01(\v2\r.crm.v1.OrderR\x05order*s\n" +
+	"\famount_cents\x18\x03 \x01(\x03R\vamountCents\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x8f\x01\n" +
+	"\x13RefundOrderResponse\x12\x1b\n" +
+	"\trefund_id\x18\x01 \x01(\tR\brefundId\x12\x19\n" +
+	"\border_id\x18\x02 \x01(\tR\aorderId\x12!\n" +
+	"\famount_cents\x18\x03 \x01(\x03R\vamountCents\x12\x1d\n" +
+	"\n" +
+	"left_cents\x18\x04 \x01(\x03R\tleftCents*s\n" +
 	"\n" +
 	"OrderState\x12\x1b\n" +
 	"\x17ORDER_STATE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10ORDER_STATE_PAID\x10\x01\x12\x17\n" +
 	"\x13ORDER_STATE_SHIPPED\x10\x02\x12\x19\n" +
-	"\x15ORDER_STATE_DELIVERED\x10\x032\x89\x03\n" +
+	"\x15ORDER_STATE_DELIVERED\x10\x032\x8f\x03\n" +
 	"\x10CustomersService\x12X\n" +
-	"\vGetCustomer\x12\x1a.crm.v1.GetCustomerRequest\x1a\x1b.crm.v1.GetCustomerResponse\"\x10\xc2\xd7\x18\f\x1a\bcrm.read \x01\x12U\n" +
+	"\vGetCustomer\x12\x1a.crm.v1.GetCustomerRequest\x1a\x1b.crm.v1.GetCustomerResponse\"\x10\xc2\xd7\x18\f\x1a\bcrm.read \x01\x12X\n" +
 	"\n" +
-	"ListOrders\x12\x19.crm.v1.ListOrdersRequest\x1a\x1a.crm.v1.ListOrdersResponse\"\x10\xc2\xd7\x18\f\x1a\bcrm.read \x01\x12c\n" +
-	"\x0eStreamInvoices\x12\x1d.crm.v1.StreamInvoicesRequest\x1a\x1e.crm.v1.StreamInvoicesResponse\"\x10\xc2\xd7\x18\f\x1a\bcrm.read \x010\x01\x12_\n" +
+	"ListOrders\x12\x19.crm.v1.ListOrdersRequest\x1a\x1a.crm.v1.ListOrdersResponse\"\x13\xc2\xd7\x18\x0f\x1a\vorders.read \x01\x12f\n" +
+	"\x0eStreamInvoices\x12\x1d.crm.v1.StreamInvoicesRequest\x1a\x1e.crm.v1.StreamInvoicesResponse\"\x13\xc2\xd7\x18\x0f\x1a\vorders.read \x010\x01\x12_\n" +
 	"\vRefundOrder\x12\x1a.crm.v1.RefundOrderRequest\x1a\x1b.crm.v1.RefundOrderResponse\"\x17\xc2\xd7\x18\x13\x1a\rorders.refund \x02(\x03B~\n" +
 	"\n" +
 	"com.crm.v1B\bCrmProtoP\x01Z-github.com/behalf-dev/behalf/gen/crm/v1;crmv1\xa2\x02\x03CXX\xaa\x02\x06Crm.V1\xca\x02\x06Crm\\V1\xe2\x02\x12Crm\\V1\\GPBMetadata\xea\x02\aCrm::V1b\x06proto3"
@@ -734,40 +757,37 @@ func file_crm_v1_crm_proto_rawDescGZIP() []byte {
 }
 
 var file_crm_v1_crm_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_crm_v1_crm_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_crm_v1_crm_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_crm_v1_crm_proto_goTypes = []any{
 	(OrderState)(0),                // 0: crm.v1.OrderState
 	(*GetCustomerRequest)(nil),     // 1: crm.v1.GetCustomerRequest
 	(*GetCustomerResponse)(nil),    // 2: crm.v1.GetCustomerResponse
-	(*Customer)(nil),               // 3: crm.v1.Customer
-	(*ListOrdersRequest)(nil),      // 4: crm.v1.ListOrdersRequest
-	(*ListOrdersResponse)(nil),     // 5: crm.v1.ListOrdersResponse
-	(*Order)(nil),                  // 6: crm.v1.Order
-	(*StreamInvoicesRequest)(nil),  // 7: crm.v1.StreamInvoicesRequest
-	(*StreamInvoicesResponse)(nil), // 8: crm.v1.StreamInvoicesResponse
-	(*RefundOrderRequest)(nil),     // 9: crm.v1.RefundOrderRequest
-	(*RefundOrderResponse)(nil),    // 10: crm.v1.RefundOrderResponse
-	(*timestamppb.Timestamp)(nil),  // 11: google.protobuf.Timestamp
+	(*ListOrdersRequest)(nil),      // 3: crm.v1.ListOrdersRequest
+	(*ListOrdersResponse)(nil),     // 4: crm.v1.ListOrdersResponse
+	(*Order)(nil),                  // 5: crm.v1.Order
+	(*StreamInvoicesRequest)(nil),  // 6: crm.v1.StreamInvoicesRequest
+	(*StreamInvoicesResponse)(nil), // 7: crm.v1.StreamInvoicesResponse
+	(*RefundOrderRequest)(nil),     // 8: crm.v1.RefundOrderRequest
+	(*RefundOrderResponse)(nil),    // 9: crm.v1.RefundOrderResponse
+	(*timestamppb.Timestamp)(nil),  // 10: google.protobuf.Timestamp
 }
 var file_crm_v1_crm_proto_depIdxs = []int32{
-	3,  // 0: crm.v1.GetCustomerResponse.customer:type_name -> crm.v1.Customer
-	11, // 1: crm.v1.Customer.since:type_name -> google.protobuf.Timestamp
-	6,  // 2: crm.v1.ListOrdersResponse.orders:type_name -> crm.v1.Order
-	0,  // 3: crm.v1.Order.state:type_name -> crm.v1.OrderState
-	6,  // 4: crm.v1.RefundOrderResponse.order:type_name -> crm.v1.Order
-	1,  // 5: crm.v1.CustomersService.GetCustomer:input_type -> crm.v1.GetCustomerRequest
-	4,  // 6: crm.v1.CustomersService.ListOrders:input_type -> crm.v1.ListOrdersRequest
-	7,  // 7: crm.v1.CustomersService.StreamInvoices:input_type -> crm.v1.StreamInvoicesRequest
-	9,  // 8: crm.v1.CustomersService.RefundOrder:input_type -> crm.v1.RefundOrderRequest
-	2,  // 9: crm.v1.CustomersService.GetCustomer:output_type -> crm.v1.GetCustomerResponse
-	5,  // 10: crm.v1.CustomersService.ListOrders:output_type -> crm.v1.ListOrdersResponse
-	8,  // 11: crm.v1.CustomersService.StreamInvoices:output_type -> crm.v1.StreamInvoicesResponse
-	10, // 12: crm.v1.CustomersService.RefundOrder:output_type -> crm.v1.RefundOrderResponse
-	9,  // [9:13] is the sub-list for method output_type
-	5,  // [5:9] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	10, // 0: crm.v1.GetCustomerResponse.since:type_name -> google.protobuf.Timestamp
+	5,  // 1: crm.v1.ListOrdersResponse.orders:type_name -> crm.v1.Order
+	0,  // 2: crm.v1.Order.state:type_name -> crm.v1.OrderState
+	1,  // 3: crm.v1.CustomersService.GetCustomer:input_type -> crm.v1.GetCustomerRequest
+	3,  // 4: crm.v1.CustomersService.ListOrders:input_type -> crm.v1.ListOrdersRequest
+	6,  // 5: crm.v1.CustomersService.StreamInvoices:input_type -> crm.v1.StreamInvoicesRequest
+	8,  // 6: crm.v1.CustomersService.RefundOrder:input_type -> crm.v1.RefundOrderRequest
+	2,  // 7: crm.v1.CustomersService.GetCustomer:output_type -> crm.v1.GetCustomerResponse
+	4,  // 8: crm.v1.CustomersService.ListOrders:output_type -> crm.v1.ListOrdersResponse
+	7,  // 9: crm.v1.CustomersService.StreamInvoices:output_type -> crm.v1.StreamInvoicesResponse
+	9,  // 10: crm.v1.CustomersService.RefundOrder:output_type -> crm.v1.RefundOrderResponse
+	7,  // [7:11] is the sub-list for method output_type
+	3,  // [3:7] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_crm_v1_crm_proto_init() }
@@ -781,7 +801,7 @@ func file_crm_v1_crm_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_crm_v1_crm_proto_rawDesc), len(file_crm_v1_crm_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   10,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -34,7 +34,7 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // CustomersService knows customers and what they bought. Every method is about one
-// customer, who is the caller.
+// customer, who is the caller, or whom the caller is allowed to act for.
 type CustomersServiceClient interface {
 	// Looks up a customer: name, address and since when.
 	GetCustomer(ctx context.Context, in *GetCustomerRequest, opts ...grpc.CallOption) (*GetCustomerResponse, error)
@@ -108,7 +108,7 @@ func (c *customersServiceClient) RefundOrder(ctx context.Context, in *RefundOrde
 // for forward compatibility.
 //
 // CustomersService knows customers and what they bought. Every method is about one
-// customer, who is the caller.
+// customer, who is the caller, or whom the caller is allowed to act for.
 type CustomersServiceServer interface {
 	// Looks up a customer: name, address and since when.
 	GetCustomer(context.Context, *GetCustomerRequest) (*GetCustomerResponse, error)
