@@ -74,6 +74,34 @@ var fences = map[string][]string{
 	"github.com/grpc-ecosystem/":             {"interceptors", "server"},
 }
 
+// verifierOnly are what backends of other teams would be: of behalf they have the
+// verifier of call tokens and nothing else, whatever they need beside it they write
+// or take from each other.
+var verifierOnly = map[string][]string{
+	"examples/backend": {"calltoken"},
+	"examples/crm":     {"calltoken", "examples/backend", "gen/crm/v1"},
+	"examples/crm/cmd": {"calltoken", "examples/backend", "examples/crm"},
+}
+
+func TestBackendsNeedOnlyTheVerifier(t *testing.T) {
+	seen := 0
+	for _, p := range load(t) {
+		may, ok := verifierOnly[folder(p.PkgPath)]
+		if !ok {
+			continue
+		}
+		seen++
+		for imp := range p.Imports {
+			if strings.HasPrefix(imp, module) && !slices.Contains(may, folder(imp)) {
+				t.Errorf("%s imports %s: a backend has of behalf only %v, as one outside this repository would.", folder(p.PkgPath), folder(imp), may)
+			}
+		}
+	}
+	if seen != len(verifierOnly) {
+		t.Errorf("found %d of %d backends: mend the table", seen, len(verifierOnly))
+	}
+}
+
 // everywhere lists what a fence does not hold back: values without behaviour.
 var everywhere = []string{"google.golang.org/grpc/codes", "google.golang.org/grpc/status"}
 

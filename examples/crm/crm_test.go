@@ -373,43 +373,6 @@ func TestForgedCallsAreRefused(t *testing.T) {
 	}
 }
 
-func TestAnExpiredTokenIsRefused(t *testing.T) {
-	p := newPlace(t)
-	svid := identitytest.Issue(t, p.ca, "/behalf")
-	q := &crmv1.GetCustomerRequest{CustomerId: "alice"}
-	sent, err := proto.Marshal(q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	clock := identitytest.NewClock()
-	clock.Advance(-calltoken.Life - time.Minute)
-	old := newKeys(t, clock.Now)
-	jwks, err := old.JWKS()
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, err := old.Mint(p.good(svid, sent), calltoken.TypeCall, time.Time{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.reserve(jwks)
-
-	if err := p.ask(p.connect(svid), token.Reveal(), q); status.Code(err) != codes.Unauthenticated || !strings.Contains(p.log.String(), "has ended") {
-		t.Errorf("got %v, %s, want the token refused since it has ended", err, p.log)
-	}
-}
-
-// reserve serves another backend that knows other keys.
-func (p *place) reserve(jwks []byte) {
-	p.t.Helper()
-	logger := backend.NewLog(p.log, "crm")
-	v, err := calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: issuer, Audience: "crm", JWKS: jwks, Logger: logger})
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	p.serve(v, logger)
-}
-
 func (p *place) serve(v *calltoken.Verifier, logger *slog.Logger) {
 	p.t.Helper()
 	pool := x509.NewCertPool()
