@@ -67,7 +67,7 @@ var fences = map[string][]string{
 	"cel.dev/cel-go":                         {"config"},
 	"github.com/google/jsonschema-go":        {"tools"},
 	"github.com/santhosh-tekuri/jsonschema":  {"tools"},
-	"github.com/modelcontextprotocol/go-sdk": {"tools", "tools/mcptool", "server", "server/mcpserver"},
+	"github.com/modelcontextprotocol/go-sdk": {"tools", "tools/mcptool", "server", "server/mcpserver", "examples"},
 	"go.opentelemetry.io/otel":               {"interceptors", "server", "."},
 	"github.com/prometheus/client_golang":    {"interceptors", "server", "."},
 	"google.golang.org/grpc":                 {"calltoken", "interceptors", "server", "server/mcpserver", "gen", "fault", "identity", ".", "cmd/behalf", "examples", "bench", "tools", "tools/grpctool"},
@@ -78,9 +78,11 @@ var fences = map[string][]string{
 // verifier of call tokens and nothing else, whatever they need beside it they write
 // or take from each other.
 var verifierOnly = map[string][]string{
-	"examples/backend": {"calltoken"},
-	"examples/crm":     {"calltoken", "examples/backend", "gen/crm/v1"},
-	"examples/crm/cmd": {"calltoken", "examples/backend", "examples/crm"},
+	"examples/backend":      {"calltoken"},
+	"examples/crm":          {"calltoken", "examples/backend", "gen/crm/v1"},
+	"examples/crm/cmd":      {"calltoken", "examples/backend", "examples/crm"},
+	"examples/handbook":     {"calltoken", "examples/backend"},
+	"examples/handbook/cmd": {"calltoken", "examples/backend", "examples/handbook"},
 }
 
 func TestBackendsNeedOnlyTheVerifier(t *testing.T) {

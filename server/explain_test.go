@@ -127,7 +127,7 @@ func TestExplainDecisionShowsThePoliciesAndTheirPlaces(t *testing.T) {
 		}
 		lines = append(lines, line)
 	}
-	want := "large-refunds-need-a-manager holds determines|refunds-are-rate-limited holds @rate(\"60/1m\")|staff-may-use-desk-tools permit holds"
+	want := "large-refunds-need-a-manager holds determines|refunds-are-rate-limited holds @rate(\"60/1m\")|staff-may-use-desk-tools permit holds|customers-may-look-at-their-own permit"
 	if strings.Join(lines, "|") != want {
 		t.Errorf("got  %s\nwant %s", strings.Join(lines, "|"), want)
 	}
