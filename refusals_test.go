@@ -11,6 +11,7 @@ import (
 	"github.com/behalf-dev/behalf"
 	"github.com/behalf-dev/behalf/config"
 	"github.com/behalf-dev/behalf/examples/supportdesk"
+	"github.com/behalf-dev/behalf/examples/teams"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/store"
@@ -55,10 +56,11 @@ func TestCallersThatCannotBeIdentifiedAreSummarisedInTheSystemChain(t *testing.T
 	}
 }
 
-// desk starts nothing yet: it builds the support desk with its state in dir.
+// desk starts nothing yet: it builds a desk whose tools are in process, with its
+// state in dir.
 func desk(t *testing.T, dir string) (*behalf.Server, *identity.DevCA) {
 	t.Helper()
-	if err := os.CopyFS(filepath.Join(dir, "desk"), supportdesk.Files); err != nil {
+	if err := os.CopyFS(filepath.Join(dir, "desk"), teams.Files); err != nil {
 		t.Fatal(err)
 	}
 	cfg, err := config.Load(filepath.Join(dir, "desk", "behalf.yaml"), os.LookupEnv)
@@ -66,7 +68,6 @@ func desk(t *testing.T, dir string) (*behalf.Server, *identity.DevCA) {
 		t.Fatal(err)
 	}
 	cfg.Server.Listen, cfg.Server.HTTP = "127.0.0.1:0", ""
-	cfg.Tools["desk"] = config.Toolset{Builtin: "supportdesk"}
 	cfg.Store.DSN, cfg.Audit.Witness, cfg.Runs.Log = "sqlite://"+filepath.Join(dir, "behalf.db"), "", "memory"
 	ca, err := identity.NewDevCA(identity.DevCAConfig{})
 	if err != nil {

@@ -116,6 +116,11 @@ func newWorld(t *testing.T, set setup) *world {
 	if err := os.CopyFS(w.path("desk"), supportdesk.Files); err != nil {
 		t.Fatal(err)
 	}
+	for _, name := range []string{"handbook.cedar", "handbook.policytest.yaml"} { // there is none here
+		if err := os.Remove(w.path("desk", "policies", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if set.bare != "" {
 		if err := os.RemoveAll(w.path("desk", "policies")); err != nil {
 			t.Fatal(err)
@@ -172,7 +177,10 @@ func (w *world) config() *config.Config {
 	}
 	cfg.Server.Listen, cfg.Server.HTTP, cfg.Server.Reflection, cfg.Server.OperatorTenant = "127.0.0.1:0", "", true, "acme"
 	cfg.Store.DSN, cfg.Audit.Witness, cfg.Runs.Log = "sqlite://"+w.db(), w.path("state", "audit.witness"), "memory"
-	cfg.Tools["desk"] = config.Toolset{Builtin: "supportdesk"} // the desk's tools in process
+	cfg.Tools = map[string]config.Toolset{"desk": {Builtin: "supportdesk"}} // in process, and no handbook
+	support := cfg.Agents["support"]
+	support.Tools = []string{"get_customer", "list_orders"}
+	cfg.Agents["support"] = support
 	if w.set.optional {
 		cfg.Server.ClientCertificate = "optional"
 	}
@@ -184,7 +192,6 @@ func (w *world) config() *config.Config {
 	}
 	if len(w.set.spies) > 0 {
 		cfg.Tools["spy"] = config.Toolset{Builtin: "spies"}
-		support := cfg.Agents["support"]
 		support.Tools = append(support.Tools, "spy/*")
 		cfg.Agents["support"] = support
 	}

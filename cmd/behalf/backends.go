@@ -3,16 +3,22 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/behalf-dev/behalf/calltoken"
 	"github.com/behalf-dev/behalf/config"
 	"github.com/behalf-dev/behalf/examples/backend"
 	"github.com/behalf-dev/behalf/examples/crm"
+	"github.com/behalf-dev/behalf/examples/handbook"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 )
@@ -21,120 +27,220 @@ import (
 // a verifier of its own, and would be the same as a program of its own; they share
 // this process only so that one command is enough.
 type backends struct {
-	l    *local
-	crm  net.Listener        // nil: the config does not use it, or somebody else runs it
-	out  io.Writer           // what they write
-	more []grpc.ServerOption // of the customers'
+	l        *local
+	crm      net.Listener // nil: the config does not use it, or somebody else runs it
+	handbook net.Listener
+	book     late                // of handbook
+	out      io.Writer           // what they write
+	more     []grpc.ServerOption // of the customers'
 }
 
-// crmID is the SPIFFE ID of the customers' backend.
-const crmID = "spiffe://" + localDomain + "/crm"
+// SPIFFE IDs of the backends, by which a config says whom it means.
+const (
+	crmID      = "spiffe://" + localDomain + "/crm"
+	handbookID = "spiffe://" + localDomain + "/handbook"
+)
 
-// isCRM reports whether a tool set is that of the customers' backend.
-func isCRM(t config.Toolset) bool { return t.GRPC != nil && t.GRPC.ServerID == crmID }
+func isCRM(t config.Toolset) bool      { return t.GRPC != nil && t.GRPC.ServerID == crmID }
+func isHandbook(t config.Toolset) bool { return t.MCP != nil && t.MCP.ServerID == handbookID }
 
 // open makes SVIDs for the backends that the config uses, and listens for them on
 // ports that are free unless somebody else runs them.
 func (b *backends) open(ctx context.Context, elsewhere bool) error {
 	for _, t := range b.l.cfg.Tools {
-		if !isCRM(t) {
-			continue
-		}
-		if _, err := b.l.ca.Files("/crm"); err != nil {
-			return err
-		}
-		if elsewhere || b.crm != nil {
-			continue
-		}
 		var err error
-		if b.crm, err = (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0"); err != nil {
+		switch {
+		case isCRM(t):
+			err = b.listen(ctx, "/crm", &b.crm, elsewhere)
+		case isHandbook(t):
+			err = b.listen(ctx, "/handbook", &b.handbook, elsewhere)
+		}
+		if err != nil {
 			return err
 		}
-		t.GRPC.Target = b.crm.Addr().String()
+	}
+	b.aim(b.l.cfg)
+	return nil
+}
+
+func (b *backends) listen(ctx context.Context, path string, at *net.Listener, elsewhere bool) error {
+	if _, err := b.l.ca.Files(path); err != nil || elsewhere || *at != nil {
+		return err
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err == nil {
+		*at = l
+	}
+	return err
+}
+
+// aim says in a config where those are that run here.
+func (b *backends) aim(cfg *config.Config) {
+	for _, t := range cfg.Tools {
+		switch {
+		case isCRM(t) && b.crm != nil:
+			t.GRPC.Target = b.crm.Addr().String()
+		case isHandbook(t) && b.handbook != nil:
+			t.MCP.URL = "https://" + b.handbook.Addr().String() + "/mcp"
+		}
+	}
+}
+
+// used reports whether any of them runs here.
+func (b *backends) used() bool { return b.crm != nil || b.handbook != nil }
+
+// serve runs them until ctx ends. The handbook is read before behalf is up, and so
+// before keys has where behalf's keys are; calls come after it.
+func (b *backends) serve(ctx context.Context, keys <-chan string) error {
+	g, ctx := errgroup.WithContext(ctx)
+	if b.handbook != nil {
+		g.Go(func() error { return b.serveHandbook(ctx) })
+	}
+	g.Go(func() error {
+		select {
+		case where := <-keys:
+			return b.verify(ctx, g, "http://"+where)
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	g.Go(func() error { <-ctx.Done(); return nil })
+	err := g.Wait()
+	for _, l := range []net.Listener{b.crm, b.handbook} {
+		if l != nil {
+			_ = l.Close() // of one that never served
+		}
+	}
+	return err
+}
+
+// verify begins what needs behalf's keys, which are at where.
+func (b *backends) verify(ctx context.Context, g *errgroup.Group, where string) error {
+	verifier := func(audience string) (*calltoken.Verifier, *slog.Logger, error) {
+		log := backend.NewLog(b.out, audience)
+		v, err := calltoken.NewVerifier(calltoken.VerifierConfig{
+			Issuer: cmp.Or(b.l.cfg.CallTokens.Issuer, where), Audience: audience, JWKSURL: where + "/.well-known/jwks.json",
+			Clients: []string{"spiffe://" + localDomain + "/behalf"}, Logger: log,
+		})
+		if err == nil {
+			g.Go(func() error { return v.Run(ctx) })
+		}
+		return v, log, err
+	}
+	if b.handbook != nil {
+		v, log, err := verifier("handbook")
+		if err == nil {
+			err = b.book.set(handbook.Config{Verifier: v, Tenant: localTenant, Logger: log})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if b.crm == nil {
+		return nil
+	}
+	v, log, err := verifier("crm")
+	if err != nil {
+		return err
+	}
+	return b.serveCRM(ctx, crm.Config{Tenant: localTenant, Verifier: v, Staff: b.l.people.staff(), Logger: log, Options: b.more})
+}
+
+func (b *backends) serveCRM(ctx context.Context, c crm.Config) (err error) {
+	if c.TLS, err = b.mutual("/crm"); err != nil {
+		return err
+	}
+	s, err := crm.NewServer(c)
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, s.Stop)()
+	return s.Serve(b.crm)
+}
+
+func (b *backends) serveHandbook(ctx context.Context) error {
+	nobody, err := calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: "https://none.invalid", Audience: "handbook", JWKS: []byte(`{"keys":[]}`)})
+	if err != nil {
+		return err
+	}
+	if err := b.book.set(handbook.Config{Verifier: nobody, Tenant: localTenant}); err != nil {
+		return err
+	}
+	mutual, err := b.mutual("/handbook")
+	if err != nil {
+		return err
+	}
+	s := &http.Server{Handler: &b.book, TLSConfig: mutual, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(b.l.log.Handler(), slog.LevelInfo)}
+	defer context.AfterFunc(ctx, func() { _ = s.Close() })()
+	if err := s.ServeTLS(b.handbook, "", ""); !errors.Is(err, http.ErrServerClosed) {
+		return err
 	}
 	return nil
 }
 
-// used reports whether any of them runs here.
-func (b *backends) used() bool { return b.crm != nil }
+// late is a handler that is replaced by another one.
+type late struct{ now atomic.Pointer[http.Handler] }
 
-// close is for those that never served.
-func (b *backends) close() {
-	if b.crm != nil {
-		_ = b.crm.Close()
+func (l *late) set(c handbook.Config) error {
+	h, err := handbook.New(c)
+	if err == nil {
+		l.now.Store(&h)
 	}
+	return err
 }
 
-// serve runs them until ctx ends. They fetch the keys of call tokens from http.
-func (b *backends) serve(ctx context.Context, http string) error {
-	if b.crm == nil {
-		<-ctx.Done()
-		return nil
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	log := backend.NewLog(b.out, "crm")
-	v, err := b.verifier("crm", http, log)
-	if err != nil {
-		return err
-	}
-	svid, err := b.l.ca.Files("/crm")
-	if err != nil {
-		return err
-	}
-	mutual, err := backend.TLS(backend.Files{Cert: svid.Cert, Key: svid.Key, CA: svid.Bundle})
-	if err != nil {
-		return err
-	}
-	s, err := crm.NewServer(crm.Config{TLS: mutual, Tenant: localTenant, Verifier: v, Staff: b.l.people.staff(), Logger: log, Options: b.more})
-	if err != nil {
-		return err
-	}
-	g.Go(func() error { return v.Run(ctx) })
-	g.Go(func() error { return b.renew(ctx, "/crm") })
-	g.Go(func() error { return s.Serve(b.crm) })
-	g.Go(func() error { <-ctx.Done(); s.Stop(); return nil })
-	return g.Wait()
-}
+// ServeHTTP implements http.Handler.
+func (l *late) ServeHTTP(w http.ResponseWriter, r *http.Request) { (*l.now.Load()).ServeHTTP(w, r) }
 
-func (b *backends) verifier(audience, http string, log *slog.Logger) (*calltoken.Verifier, error) {
-	where := "http://" + http
-	return calltoken.NewVerifier(calltoken.VerifierConfig{
-		Issuer: cmp.Or(b.l.cfg.CallTokens.Issuer, where), Audience: audience, JWKSURL: where + "/.well-known/jwks.json",
-		Clients: []string{"spiffe://" + localDomain + "/behalf"}, Logger: log,
-	})
-}
-
-// renew keeps the files of an SVID fresh, which are read at each handshake.
-func (b *backends) renew(ctx context.Context, path string) error {
-	every := time.NewTicker(time.Hour)
-	defer every.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-every.C:
-			if _, err := b.l.ca.Files(path); err != nil {
-				return err
-			}
+// mutual is the TLS of a backend. Its SVID is renewed when a handshake finds it old.
+func (b *backends) mutual(path string) (*tls.Config, error) {
+	svid, err := b.l.ca.Files(path)
+	if err != nil {
+		return nil, err
+	}
+	c, err := backend.TLS(backend.Files{Cert: svid.Cert, Key: svid.Key, CA: svid.Bundle})
+	if err != nil {
+		return nil, err
+	}
+	var one sync.Mutex // renews
+	read := c.GetConfigForClient
+	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		one.Lock()
+		defer one.Unlock()
+		if _, err := b.l.ca.Files(path); err != nil {
+			return nil, err
 		}
+		return read(hello)
 	}
+	return c, nil
 }
 
 // say tells where they are.
 func (b *backends) say(out io.Writer) {
 	if b.crm != nil {
-		fmt.Fprintf(out, "  crm      %s: the customers, a server of its own (%s) in this process\n", b.crm.Addr(), crmID)
+		fmt.Fprintf(out, "  crm      %s: the customers, gRPC, a server of its own (%s) in this process\n", b.crm.Addr(), crmID)
+	}
+	if b.handbook != nil {
+		fmt.Fprintf(out, "  handbook %s: articles, MCP, the same (%s); its tools are accepted in desk/tools.lock\n", b.handbook.Addr(), handbookID)
 	}
 }
 
 // try tells what to type to use them: through behalf, and past it, which they refuse.
 func (b *backends) try(out io.Writer, p paint, port string) {
-	if b.crm == nil {
+	call := func(tool, args string) {
+		fmt.Fprintf(out, `  rpc -d '{"tool":"%s","arguments_json":"%s"}' localhost:%s behalf.v1.ToolService/CallTool`+"\n", tool, args, port)
+	}
+	if !b.used() {
 		return
 	}
-	_, own, _ := net.SplitHostPort(b.crm.Addr().String())
-	fmt.Fprintf(out, "\n%s\n\n", p.bold("A tool of the customers' server, which writes here who asks; and past behalf, which it refuses:"))
-	fmt.Fprintf(out, "  rpc -d '%s' localhost:%s behalf.v1.ToolService/CallTool\n", `{"tool":"get_customer","arguments_json":"{\"customer_id\":\"C-1001\"}"}`, port)
-	fmt.Fprintf(out, "  rpc -d '%s' localhost:%s crm.v1.CustomersService/GetCustomer || echo refused\n", `{"customer_id":"C-1001"}`, own)
-	fmt.Fprintf(out, "\n%s\n", p.dim("The same as a program of its own: "+self()+" dev --backends=false, and beside it: go run ./examples/crm/cmd"))
+	fmt.Fprintf(out, "\n%s\n\n", p.bold("The servers behind the tools write here who asks. Through behalf, and past it, which they refuse:"))
+	if b.handbook != nil {
+		call("search_articles", `{\"query\":\"refunds\"}`)
+	}
+	if b.crm != nil {
+		call("get_customer", `{\"customer_id\":\"C-1001\"}`)
+		_, own, _ := net.SplitHostPort(b.crm.Addr().String())
+		fmt.Fprintf(out, "  rpc -d '%s' localhost:%s crm.v1.CustomersService/GetCustomer || echo refused\n", `{"customer_id":"C-1001"}`, own)
+	}
+	fmt.Fprintf(out, "\n%s\n", p.dim("As programs of their own: "+self()+" dev --backends=false, and beside it go run ./examples/crm/cmd and ./examples/handbook/cmd."))
 }

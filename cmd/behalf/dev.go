@@ -102,29 +102,34 @@ func (l *local) serve(ctx context.Context, up func(*behalf.Server) error) error 
 	if err := l.beside.open(ctx, l.elsewhere); err != nil {
 		return err
 	}
-	defer l.beside.close()
 	if l.cfg.Server.HTTP == "" && l.beside.used() {
 		l.cfg.Server.HTTP = "127.0.0.1:0" // the backends fetch the keys of call tokens there
 	}
+	own, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ctx, lost := context.WithCancel(ctx)
+	defer lost()
+	keys, done := make(chan string, 1), make(chan error, 1)
+	go func() { // ends with stop, after the server, and is waited for below
+		defer lost()
+		done <- l.beside.serve(own, keys)
+	}()
+	err = l.serveAlone(ctx, options, func(s *behalf.Server) error {
+		keys <- s.HTTPAddr()
+		return up(s)
+	})
+	stop()
+	return errors.Join(err, <-done)
+}
+
+func (l *local) serveAlone(ctx context.Context, options []behalf.Option, up func(*behalf.Server) error) error {
 	s, err := behalf.New(ctx, l.cfg, options...)
 	if err != nil {
 		return err
 	}
-	own, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	ctx, lost := context.WithCancel(ctx)
-	defer lost()
-	done := make(chan error, 1)
-	go func() { // ends with stop, after the server, and is waited for below
-		defer lost()
-		done <- l.beside.serve(own, s.HTTPAddr())
-	}()
-	err = up(s)
-	if err == nil {
-		err = s.Run(ctx)
+	if err := up(s); err != nil {
+		return err
 	}
-	stop()
-	return errors.Join(err, <-done)
+	return s.Run(ctx)
 }
 
 // greet prints what to type next. Each command is one line that can be pasted

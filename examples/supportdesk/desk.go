@@ -14,9 +14,9 @@ import (
 )
 
 // Files holds the desk's config, policies, people and rules, what is known of the
-// customers' backend, and sample data.
+// servers behind its tools, and sample data.
 //
-//go:embed behalf.yaml desk.yaml people.yaml crm.binpb policies data
+//go:embed behalf.yaml desk.yaml people.yaml crm.binpb tools.lock policies data
 var Files embed.FS
 
 // Customer is a person who bought something, as the customers' backend has it.

@@ -4,14 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"io/fs"
-	"maps"
 	"os"
-	"slices"
 	"testing"
 
+	"github.com/behalf-dev/behalf"
 	"github.com/behalf-dev/behalf/config"
 	"github.com/behalf-dev/behalf/examples/supportdesk"
-	"github.com/behalf-dev/behalf/interceptors"
 	"github.com/behalf-dev/behalf/policy"
 	"github.com/behalf-dev/behalf/policy/lifecycle"
 	"github.com/behalf-dev/behalf/tools"
@@ -64,22 +62,11 @@ func TestAnOrderIsRefundedOnce(t *testing.T) {
 
 func policies(t *testing.T) *policy.Set {
 	t.Helper()
-	desk, err := supportdesk.New()
+	cfg, err := config.Load("behalf.yaml", os.LookupEnv)
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := desk.Tools()
-	for i := range list {
-		list[i].Toolset = "desk"
-	}
-	registry, err := tools.NewRegistry(list...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	actions := interceptors.Actions()
-	set, err := policy.Load(policy.Config{
-		Dir: "policies", Tools: registry.Schemas(), Actions: slices.Collect(maps.Keys(actions)), Resources: actions,
-	})
+	set, err := behalf.Policies(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
