@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ func TestDocsTellTheTruthAboutTheProgram(t *testing.T) {
 	}
 	program := build(t)
 	t.Run("the README runs as printed", func(t *testing.T) { runReadme(t, program) })
+	t.Run("the backends' page runs as printed", func(t *testing.T) { runBackends(t, program) })
 	t.Run("the commands that pages name exist", func(t *testing.T) { askForCommands(t, program) })
 	t.Run("the files that pages show are accepted", func(t *testing.T) { runFiles(t, program) })
 	t.Run("the full config form only lacks its files", func(t *testing.T) { checkExample(t, program) })
@@ -48,24 +50,50 @@ func runReadme(t *testing.T, program string) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	startDev(t, program)
+	said := startDev(t, program)
 	want := []string{
 		"behalf.v1.AgentService", `"subject": "alice"`, "ERROR_REASON_POLICY_DENIED", "large-refunds-need-a-manager",
-		`\"ssn\":\"[redacted]\"`, `"resultJson": "{\"name\":\"Ada\",\"ssn\":\"[redacted]\"}"`, `"delegationChain"`, `"textDelta"`, "✓ allowed refund_order", "rows, unbroken", "11 policies are fine", "0 failed",
+		`\"ssn\":\"[redacted]\"`, `"resultJson": "{\"name\":\"Ada\",\"ssn\":\"[redacted]\"}"`, `"delegationChain"`, `"textDelta"`, "✓ allowed refund_order", "rows, unbroken", `\"best\":\"refunds\"`, "the call token was not accepted", "15 policies are fine", "0 failed",
 	}
 	var all bytes.Buffer
-	for i, block := range append(blocks(t, "README.md", devMark), blocks(t, "docs/elsewhere.md", devMark)...) {
+	typed := append(blocks(t, "README.md", devMark), blocks(t, "docs/elsewhere.md", devMark)...)
+	for i, block := range append(typed, banner(t, said.String())) {
 		out, err := script(ctx, bash, block).CombinedOutput()
 		all.Write(out)
 		if err != nil {
 			t.Errorf("block %d does not run as printed: %v\n%s\n%s", i+1, err, block, out)
 		}
 	}
+	lacks(t, "the README's commands", all.String(), want)
+	lacks(t, "dev", said.String(), []string{
+		"handbook: search_articles for alice directly, decision ", "crm: get_customer for alice directly, customer C-1001, decision ",
+		"crm: get_customer for alice through triage›billing, customer C-1001, decision ", "crm: a call was refused, tool get_customer, why ",
+	})
+}
+
+func lacks(t *testing.T, what, out string, want []string) {
+	t.Helper()
 	for _, w := range want {
-		if !strings.Contains(all.String(), w) {
-			t.Errorf("the output of the README's commands lacks %q:\n%s", w, all.String())
+		if !strings.Contains(out, w) {
+			t.Errorf("the output of %s lacks %q:\n%s", what, w, out)
 		}
 	}
+}
+
+// banner are the lines that dev prints to be typed.
+func banner(t *testing.T, out string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(out, "Paste these into another terminal")
+	var typed []string
+	for line := range strings.Lines(rest) {
+		if strings.HasPrefix(line, "  ") {
+			typed = append(typed, strings.TrimPrefix(line, "  "))
+		}
+	}
+	if !found || len(typed) < 10 {
+		t.Fatalf("dev prints nothing to type: %s", out)
+	}
+	return strings.Join(typed, "")
 }
 
 func free(addr string) bool {
@@ -92,17 +120,17 @@ func offline() []string {
 }
 
 // startDev starts dev with its own defaults and waits until it listens. It
-// leaves a .behalf alone that is not its own.
-func startDev(t *testing.T, program string) {
+// leaves a .behalf alone that is not its own. What it writes grows.
+func startDev(t *testing.T, program string, args ...string) *output {
 	t.Helper()
 	if _, err := os.Stat(".behalf"); err == nil {
 		t.Skip("a .behalf folder is here already: the README's lines would write to your audit log; move it away to run this")
 	} else {
 		t.Cleanup(func() { _ = os.RemoveAll(".behalf") })
 	}
-	var out, log bytes.Buffer
-	c := exec.Command(program, "dev")
-	c.Env, c.Stdout, c.Stderr = offline(), &out, &log
+	out, log := &output{}, &output{}
+	c := exec.Command(program, append([]string{"dev"}, args...)...)
+	c.Env, c.Stdout, c.Stderr = offline(), out, log
 	if err := c.Start(); err != nil {
 		t.Fatalf("start dev: %v", err)
 	}
@@ -118,7 +146,7 @@ func startDev(t *testing.T, program string) {
 	})
 	tick, late := time.NewTicker(20*time.Millisecond), time.After(30*time.Second)
 	defer tick.Stop()
-	for free("127.0.0.1:8443") {
+	for !strings.Contains(out.String(), "Ctrl-C stops it") {
 		select {
 		case err := <-ended:
 			close(ended)
@@ -128,6 +156,25 @@ func startDev(t *testing.T, program string) {
 		case <-tick.C:
 		}
 	}
+	return out
+}
+
+// output is what a process has written so far.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
 }
 
 func build(t *testing.T) string {
@@ -252,6 +299,22 @@ policy: { dir: examples/supportdesk/policies }
 `
 	if _, err := config.Parse("README.md", []byte(file), config.World{Dir: ".", Env: os.LookupEnv}); err != nil {
 		t.Errorf("the agent of README.md is not accepted:\n%v\n%s", err, file)
+	}
+}
+
+// TestReadmesToolSourcesAreAccepted reads the page's tool sources, with an agent that
+// uses them.
+func TestReadmesToolSourcesAreAccepted(t *testing.T) {
+	m := regexp.MustCompile("(?s)```yaml\n(tools:\n.*?)```").FindStringSubmatch(page(t, "README.md"))
+	if m == nil {
+		t.Fatal("README.md shows no tool source")
+	}
+	file := m[1] + `agents: { support: { model: default, instructions: Help., tools: [desk/*, handbook/*], scopes: [crm.read] } }
+models: { default: { demo: examples/supportdesk/desk.yaml } }
+policy: { dir: examples/supportdesk/policies }
+`
+	if _, err := config.Parse("README.md", []byte(file), config.World{Dir: ".", Env: os.LookupEnv}); err != nil {
+		t.Errorf("the tool sources of README.md are not accepted:\n%v\n%s", err, file)
 	}
 }
 

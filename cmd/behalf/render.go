@@ -27,6 +27,7 @@ type screen struct {
 
 	calls  map[string]string // call id -> tool
 	shown  map[string]bool   // messages that came as deltas
+	denied map[string]bool   // call ids, of which that is all there is to say
 	open   bool              // text is being written
 	breaks int               // ends of lines in it that nothing has followed yet
 	source string
@@ -43,7 +44,7 @@ type tally struct {
 const dataWidth = 160
 
 func newScreen(out io.Writer, indent string, json bool) *screen {
-	s := &screen{out: out, indent: indent, json: json, paint: paintFor(out), calls: map[string]string{}, shown: map[string]bool{}}
+	s := &screen{out: out, indent: indent, json: json, paint: paintFor(out), calls: map[string]string{}, shown: map[string]bool{}, denied: map[string]bool{}}
 	if onTerminal(out) {
 		s.width = dataWidth
 	}
@@ -157,6 +158,7 @@ func (s *screen) decided(call string, d *behalfv1.ToolCallDecided) {
 		return
 	}
 	s.tally.denied++
+	s.denied[call] = true
 	s.tally.because = append(s.tally.because, d.GetPolicyIds()...)
 	if because != "" {
 		because = "  by " + s.paint.bold(because)
@@ -188,7 +190,7 @@ func (s *screen) answered(d *behalfv1.ApprovalDecided) {
 }
 
 func (s *screen) finished(call string, f *behalfv1.ToolCallFinished) {
-	if strings.HasPrefix(s.calls[call], "transfer_to_") || f.GetReason() != behalfv1.ErrorReason_ERROR_REASON_UNSPECIFIED {
+	if strings.HasPrefix(s.calls[call], "transfer_to_") || s.denied[call] {
 		return
 	}
 	mark := "←"

@@ -77,6 +77,23 @@ func TestAgentsTextKeepsItsLinesAndFakesNone(t *testing.T) {
 	}
 }
 
+func TestAnAllowedCallThatFailsSaysWhy(t *testing.T) {
+	var out bytes.Buffer
+	s := newScreen(&out, "", false)
+	s.calls["run_1/1"], s.calls["run_1/2"] = "get_customer", "refund_order"
+
+	s.decided("run_1/1", &behalfv1.ToolCallDecided{Decision: behalfv1.Decision_DECISION_ALLOW, PolicyIds: []string{"staff"}})
+	s.decided("run_1/2", &behalfv1.ToolCallDecided{Decision: behalfv1.Decision_DECISION_DENY, Reason: behalfv1.ErrorReason_ERROR_REASON_POLICY_DENIED})
+	for call, reason := range map[string]behalfv1.ErrorReason{"run_1/1": behalfv1.ErrorReason_ERROR_REASON_TOOL_UNAVAILABLE, "run_1/2": behalfv1.ErrorReason_ERROR_REASON_POLICY_DENIED} {
+		s.finished(call, &behalfv1.ToolCallFinished{Failed: true, Reason: reason, ResultJson: `"` + reason.String() + `"`})
+	}
+
+	want := "  ✓ allowed get_customer  by staff\n  ✗ DENIED refund_order  POLICY_DENIED\n  ← failed: \"ERROR_REASON_TOOL_UNAVAILABLE\"\n"
+	if out.String() != want {
+		t.Errorf("got %q, want the failure, and the refusal once: %q", out.String(), want)
+	}
+}
+
 func TestWhoeverWaitsForALineHearsTheEnd(t *testing.T) {
 	lines, failed := typed(strings.NewReader("one\n"))
 
