@@ -39,6 +39,7 @@ func (o *overheard) Run(ctx context.Context, t *agents.Transcript) iter.Seq2[age
 		t.Each(s.note)
 		for ev, err := range o.Agent.Run(context.WithValue(ctx, speechKey{}, s), t) {
 			s.note(&ev)
+			s.hush(&ev)
 			if !yield(ev, err) {
 				return
 			}
@@ -73,6 +74,19 @@ func (s *speech) note(ev *agents.Event) {
 		s.mu.Lock()
 		s.query.Session = ev.SessionID
 		s.mu.Unlock()
+	}
+}
+
+// hush takes a backend's own words out of a call's progress where anything is taken
+// out of what models say.
+func (s *speech) hush(ev *agents.Event) {
+	p, ok := ev.Body.(agents.ToolCallProgress)
+	if !ok || p.Message == "" {
+		return
+	}
+	if set, err := s.classes(); err != nil || set != 0 {
+		p.Message = ""
+		ev.Body = p
 	}
 }
 

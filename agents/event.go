@@ -27,7 +27,7 @@ type Body interface{ body() }
 // Live reports whether the event is for watchers only and never stored.
 func (e *Event) Live() bool {
 	switch e.Body.(type) {
-	case TextDelta, ThoughtDelta:
+	case TextDelta, ThoughtDelta, ToolCallProgress:
 		return true
 	}
 	return false
@@ -151,6 +151,12 @@ type (
 		PolicyIDs []string
 		Duties    []string
 	}
+	// ToolCallProgress is live: how far a call has come, as its backend says. No
+	// model reads it.
+	ToolCallProgress struct {
+		Done, Total float64 // finite and not negative; Total 0: it is not known
+		Message     string  // the backend's text: one clean line, bounded, and hostile
+	}
 	// ToolCallFinished is a call's result, redacted, as the model reads it.
 	ToolCallFinished struct {
 		Failed   bool
@@ -241,6 +247,7 @@ func (ThoughtDelta) body()       {}
 func (Message) body()            {}
 func (ToolCallRequested) body()  {}
 func (ToolCallDecided) body()    {}
+func (ToolCallProgress) body()   {}
 func (ToolCallFinished) body()   {}
 func (HandedOff) body()          {}
 func (SpeakerSelected) body()    {}

@@ -206,6 +206,10 @@ func (p *Permit) Redact(result json.RawMessage) (json.RawMessage, error) {
 // place. What a tool says beside its result cannot be searched for them.
 func (p *Permit) HidesResults() bool { return p.redact.HidesResults() }
 
+// MayQuote reports whether what a tool says beside its result may be shown as it is:
+// nothing is taken out of its results, nor of what models say after it.
+func (p *Permit) MayQuote() bool { return !p.redact.Hides() }
+
 // Done queues the outcome's row and returns at once. Only the first call counts.
 func (p *Permit) Done(_ context.Context, res Result) {
 	p.mu.Lock()

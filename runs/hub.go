@@ -129,7 +129,7 @@ func (h *hub) watch(ctx context.Context, k Key, after uint64, read func(after ui
 // cursor is how far one watcher has got.
 type cursor struct {
 	last  uint64
-	read  map[string]struct{} // messages read from the log: their queued deltas are stale
+	read  map[string]struct{} // messages and results read from the log: what is queued of them is stale
 	yield func(agents.Event, error) bool
 }
 
@@ -143,6 +143,9 @@ func (c *cursor) catchUp(read func(uint64) iter.Seq2[agents.Event, error]) bool 
 		if e.MessageID != "" {
 			c.read[e.MessageID] = struct{}{}
 		}
+		if _, over := e.Body.(agents.ToolCallFinished); over {
+			c.read[e.CallID] = struct{}{}
+		}
 		if !c.yield(e, nil) {
 			return false
 		}
@@ -154,7 +157,11 @@ func (c *cursor) gap(e *agents.Event) bool { return e.Sequence > c.last+1 }
 
 func (c *cursor) show(e *agents.Event) bool {
 	if e.Live() {
-		if _, stale := c.read[e.MessageID]; stale {
+		id := e.MessageID
+		if progress(e) {
+			id = e.CallID
+		}
+		if _, stale := c.read[id]; stale {
 			return true
 		}
 		return c.yield(*e, nil)
@@ -249,6 +256,10 @@ func (w *watcher) take() (agents.Event, news, bool) {
 
 // delta queues a live event if there is room and its message has no hole yet.
 func (w *watcher) delta(e *agents.Event) {
+	if progress(e) {
+		w.progress(e)
+		return
+	}
 	if _, cut := w.cut[e.MessageID]; cut {
 		return
 	}
@@ -258,6 +269,14 @@ func (w *watcher) delta(e *agents.Event) {
 	}
 	w.queue = append(w.queue, *e)
 	w.poke()
+}
+
+// progress queues what nobody misses as long as there is room for the rest.
+func (w *watcher) progress(e *agents.Event) {
+	if !w.behind && len(w.queue) < mailbox/2 {
+		w.queue = append(w.queue, *e)
+		w.poke()
+	}
 }
 
 // event queues a stored event, or leaves it to the log.

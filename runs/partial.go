@@ -15,6 +15,9 @@ type partial struct {
 // say adds a delta to the messages being said. There are as many as speak at the
 // same time: mostly one, so a slice is the fastest map.
 func say(all []partial, e *agents.Event) []partial {
+	if progress(e) {
+		return all // it is no part of a message
+	}
 	i := slices.IndexFunc(all, func(p partial) bool { return p.event.MessageID == e.MessageID })
 	if i < 0 {
 		i = len(all)
@@ -28,6 +31,12 @@ func say(all []partial, e *agents.Event) []partial {
 		all[i].thought = append(all[i].thought, b.Text...)
 	}
 	return all
+}
+
+// progress reports a live event that stands alone: nobody misses it.
+func progress(e *agents.Event) bool {
+	_, ok := e.Body.(agents.ToolCallProgress)
+	return ok
 }
 
 // said drops what a stored event makes complete: its message, or at the end of

@@ -32,6 +32,9 @@ type attempt struct {
 
 	dry bool // only asked about, see Explain
 
+	gone bool   // the consumer is: nothing more may be yielded
+	quit func() // stops a tool that only reads; a write goes on
+
 	begun   bool         // an earlier process may have called the tool
 	refused *fault.Error // why it was not called
 }

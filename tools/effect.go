@@ -109,6 +109,9 @@ func (a *attempt) act(ctx context.Context) ending {
 	}
 	own, cancel := context.WithTimeout(base, limit)
 	defer cancel()
+	if a.quit = cancel; a.tool.Effect == Write {
+		a.quit = func() {}
+	}
 	ans := a.invoke(a.withFacts(own), who)
 	switch {
 	case ans.err == nil:
@@ -129,6 +132,7 @@ type answer struct {
 // invoke calls the tool and waits for it, or for its deadline and a little more.
 // The goroutine ends with the tool; if it is given up it is counted until then.
 func (a *attempt) invoke(ctx context.Context, who caller) answer {
+	ctx, told := a.listen(ctx)
 	back := make(chan answer, 1)
 	var over atomic.Bool // who is first: the tool or the gate
 	stuck, tool, from, args := &a.gate.registry.stuck, a.tool, Origin{a.call.SessionID}, a.permit.SentArguments()
@@ -142,10 +146,8 @@ func (a *attempt) invoke(ctx context.Context, who caller) answer {
 		}()
 		ans = protect(ctx, tool, from, args)
 	}()
-	select {
-	case ans := <-back:
+	if ans, ok := a.await(ctx, back, told); ok {
 		return ans
-	case <-ctx.Done():
 	}
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
@@ -231,6 +233,8 @@ func (a *attempt) interrupted(ctx context.Context) ending {
 		return out
 	case ctx.Err() != nil:
 		return ending{recorded: policy.Result{Outcome: policy.Cancelled}, err: context.Cause(ctx)}
+	case a.gone:
+		return ending{recorded: policy.Result{Outcome: policy.Cancelled}, err: errGone}
 	}
 	return failed(fault.New(codes.DeadlineExceeded, fault.DeadlineExceeded, "the tool did not answer in time"))
 }

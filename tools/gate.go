@@ -201,11 +201,14 @@ func (g *Gate) Call(ctx context.Context, c agents.ToolCall) iter.Seq2[agents.Eve
 
 // serve makes an agent's call and yields its events.
 func (g *Gate) serve(ctx context.Context, a *attempt, yield func(agents.Event, error) bool) {
-	a.pass = func(ev agents.Event) bool { return yield(ev, nil) }
+	a.pass = func(ev agents.Event) bool {
+		a.gone = a.gone || !yield(ev, nil)
+		return !a.gone
+	}
 	a.emit = func(b agents.Body) bool { return a.pass(a.event(b)) }
 	fin, err := a.run(ctx)
 	switch {
-	case errors.Is(err, errGone), errors.Is(err, errPaused):
+	case a.gone, errors.Is(err, errGone), errors.Is(err, errPaused):
 	case err != nil:
 		yield(agents.Event{}, err)
 	default:

@@ -62,6 +62,8 @@ func waits(body agents.Body) string {
 		return fmt.Sprintf("calls %s(%s) as %q", short(b.Tool), short(b.Arguments), short(b.ModelCallID))
 	case agents.ToolCallDecided:
 		return strings.TrimSpace(fmt.Sprintf("decided %s %s", b.Decision, b.Reason))
+	case agents.ToolCallProgress:
+		return fmt.Sprintf("is at %v of %v %s", b.Done, b.Total, b.Message)
 	case agents.ToolCallFinished:
 		if b.Failed {
 			return strings.TrimSpace(fmt.Sprintf("failed %s %s", b.Result, b.Reason))

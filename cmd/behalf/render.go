@@ -31,6 +31,7 @@ type screen struct {
 	open   bool              // text is being written
 	breaks int               // ends of lines in it that nothing has followed yet
 	source string
+	moving *movingLine
 	tally  tally
 }
 
@@ -44,7 +45,10 @@ type tally struct {
 const dataWidth = 160
 
 func newScreen(out io.Writer, indent string, json bool) *screen {
-	s := &screen{out: out, indent: indent, json: json, paint: paintFor(out), calls: map[string]string{}, shown: map[string]bool{}, denied: map[string]bool{}}
+	s := &screen{
+		out: out, indent: indent, json: json, paint: paintFor(out), moving: movingFor(out),
+		calls: map[string]string{}, shown: map[string]bool{}, denied: map[string]bool{},
+	}
 	if onTerminal(out) {
 		s.width = dataWidth
 	}
@@ -120,8 +124,11 @@ func (s *screen) show(e *behalfv1.Event) {
 		}
 	case *behalfv1.Event_ToolCallDecided:
 		s.decided(e.GetCallId(), b.ToolCallDecided)
+	case *behalfv1.Event_ToolCallProgress:
+		s.progress(e.GetCallId(), b.ToolCallProgress)
 	case *behalfv1.Event_ToolCallFinished:
 		s.finished(e.GetCallId(), b.ToolCallFinished)
+		delete(s.calls, e.GetCallId()) // what comes of its progress is late
 	case *behalfv1.Event_ApprovalRequested:
 		s.approval(b.ApprovalRequested)
 	case *behalfv1.Event_ApprovalDecided:
@@ -258,6 +265,7 @@ func (s *screen) line(format string, args ...any) {
 }
 
 func (s *screen) end() {
+	s.moving.wipe(s.out)
 	if s.open {
 		fmt.Fprintln(s.out)
 		s.open, s.breaks = false, 0

@@ -67,6 +67,9 @@ func decodeCallOrPause(in *behalfv1.Event) (agents.Body, error) {
 		return agents.ToolCallRequested{Tool: r.GetTool(), Arguments: r.GetArgumentsJson(), ModelCallID: r.GetModelCallId(), MessageID: in.GetMessageId()}, nil
 	case *behalfv1.Event_ToolCallDecided:
 		return decodeDecided(b.ToolCallDecided)
+	case *behalfv1.Event_ToolCallProgress:
+		p := b.ToolCallProgress
+		return agents.ToolCallProgress{Done: p.GetProgress(), Total: p.GetTotal(), Message: p.GetMessage()}, nil
 	case *behalfv1.Event_ToolCallFinished:
 		f := b.ToolCallFinished
 		return agents.ToolCallFinished{Failed: f.GetFailed(), Result: f.GetResultJson(), Reason: decodeReason(f.GetReason()), Duration: decodeDuration(f.GetDuration())}, nil

@@ -99,6 +99,8 @@ func encodeCallOrPause(out *behalfv1.Event, e *agents.Event) {
 		out.Body = &behalfv1.Event_ToolCallRequested{ToolCallRequested: &behalfv1.ToolCallRequested{Tool: b.Tool, ArgumentsJson: b.Arguments, ModelCallId: b.ModelCallID}}
 	case agents.ToolCallDecided:
 		out.Body = &behalfv1.Event_ToolCallDecided{ToolCallDecided: &behalfv1.ToolCallDecided{Decision: decisions.code(b.Decision), Reason: encodeReason(b.Reason), PolicyIds: b.PolicyIDs, Duties: b.Duties}}
+	case agents.ToolCallProgress:
+		out.Body = &behalfv1.Event_ToolCallProgress{ToolCallProgress: &behalfv1.ToolCallProgress{Progress: b.Done, Total: b.Total, Message: b.Message}}
 	case agents.ToolCallFinished:
 		out.Body = &behalfv1.Event_ToolCallFinished{ToolCallFinished: &behalfv1.ToolCallFinished{Failed: b.Failed, ResultJson: b.Result, Reason: encodeReason(b.Reason), Duration: encodeDuration(b.Duration)}}
 	case agents.ApprovalRequested:

@@ -20,7 +20,7 @@ import (
 // bodies lists every kind of event. TestEveryProtoBodyIsListed holds it complete.
 var bodies = map[protoreflect.Name]agents.Body{
 	"run_started": agents.RunStarted{}, "turn_started": agents.TurnStarted{}, "text_delta": agents.TextDelta{},
-	"thought_delta": agents.ThoughtDelta{}, "message": agents.Message{}, "tool_call_requested": agents.ToolCallRequested{},
+	"thought_delta": agents.ThoughtDelta{}, "tool_call_progress": agents.ToolCallProgress{}, "message": agents.Message{}, "tool_call_requested": agents.ToolCallRequested{},
 	"tool_call_decided": agents.ToolCallDecided{}, "tool_call_finished": agents.ToolCallFinished{}, "handed_off": agents.HandedOff{},
 	"speaker_selected": agents.SpeakerSelected{}, "plan_updated": agents.PlanUpdated{}, "memory_recalled": agents.MemoryRecalled{},
 	"approval_requested": agents.ApprovalRequested{}, "approval_decided": agents.ApprovalDecided{}, "input_requested": agents.InputRequested{},
@@ -284,6 +284,8 @@ func fill(v reflect.Value, r *rand.Rand) {
 		}
 	case reflect.String:
 		v.SetString(fmt.Sprintf("s%d\u2028\"ü", r.IntN(1000)))
+	case reflect.Float64:
+		v.SetFloat(0.5 + r.Float64())
 	case reflect.Bool:
 		v.SetBool(r.IntN(2) == 0)
 	case reflect.Int, reflect.Int64:

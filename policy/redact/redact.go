@@ -159,6 +159,10 @@ func (r *Redaction) ofResult() bool { return len(r.result) > 0 || r.inResult != 
 // place.
 func (r *Redaction) HidesResults() bool { return len(r.result) > 0 }
 
+// Hides reports whether anything is to be taken out of the result, or out of what
+// models say.
+func (r *Redaction) Hides() bool { return r.ofResult() || r.stream != 0 }
+
 // Stream is what has to be taken out of what models say.
 func (r *Redaction) Stream() pii.Set { return r.stream }
 

@@ -116,6 +116,7 @@ func (s *Source) stream(ctx context.Context, l *link, m *method, sent []byte, op
 	if err := st.CloseSend(); err != nil {
 		return nil, err
 	}
+	tell, asked := tools.ProgressFrom(ctx)
 	out := bytes.NewBufferString("[")
 	for n := 0; ; n++ {
 		var got []byte
@@ -138,6 +139,9 @@ func (s *Source) stream(ctx context.Context, l *link, m *method, sent []byte, op
 		}
 		if out.Write(one); out.Len() >= s.c.MaxResult {
 			return nil, errTooLarge
+		}
+		if asked {
+			tell(tools.Progress{Done: float64(n + 1)})
 		}
 	}
 }

@@ -544,6 +544,7 @@ type Event struct {
 	//	*Event_InputReceived
 	//	*Event_CredentialRequired
 	//	*Event_RunFinished
+	//	*Event_ToolCallProgress
 	Body          isEvent_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -811,6 +812,15 @@ func (x *Event) GetRunFinished() *RunFinished {
 	return nil
 }
 
+func (x *Event) GetToolCallProgress() *ToolCallProgress {
+	if x != nil {
+		if x, ok := x.Body.(*Event_ToolCallProgress); ok {
+			return x.ToolCallProgress
+		}
+	}
+	return nil
+}
+
 type isEvent_Body interface {
 	isEvent_Body()
 }
@@ -905,6 +915,11 @@ type Event_RunFinished struct {
 	RunFinished *RunFinished `protobuf:"bytes,37,opt,name=run_finished,json=runFinished,proto3,oneof"`
 }
 
+type Event_ToolCallProgress struct {
+	// Live: how far a tool call has come.
+	ToolCallProgress *ToolCallProgress `protobuf:"bytes,38,opt,name=tool_call_progress,json=toolCallProgress,proto3,oneof"`
+}
+
 func (*Event_RunStarted) isEvent_Body() {}
 
 func (*Event_TurnStarted) isEvent_Body() {}
@@ -940,6 +955,8 @@ func (*Event_InputReceived) isEvent_Body() {}
 func (*Event_CredentialRequired) isEvent_Body() {}
 
 func (*Event_RunFinished) isEvent_Body() {}
+
+func (*Event_ToolCallProgress) isEvent_Body() {}
 
 // RunStarted opens a run in the session.
 type RunStarted struct {
@@ -1666,6 +1683,76 @@ func (x *ToolCallFinished) GetReason() ErrorReason {
 	return ErrorReason_ERROR_REASON_UNSPECIFIED
 }
 
+// ToolCallProgress is live and never stored, and no model reads it: how far a call has
+// come between ToolCallDecided and ToolCallFinished, as the tool's backend says. There
+// is at most one in 100 ms for one call; what came between is left out, and it may
+// be missing altogether.
+type ToolCallProgress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How much is done, 0 or more, in a unit that the backend chose; for a tool whose
+	// result is a list, its items so far.
+	Progress float64 `protobuf:"fixed64,1,opt,name=progress,proto3" json:"progress,omitempty"`
+	// How much there is to do, in the same unit. 0: it is not known.
+	Total float64 `protobuf:"fixed64,2,opt,name=total,proto3" json:"total,omitempty"`
+	// What the backend says about it: one line, at most 256 bytes, not to be trusted.
+	// Empty when it says nothing, and where a policy takes anything out of the call's
+	// results or out of what models say: nobody can tell what is in it.
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ToolCallProgress) Reset() {
+	*x = ToolCallProgress{}
+	mi := &file_behalf_v1_event_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ToolCallProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ToolCallProgress) ProtoMessage() {}
+
+func (x *ToolCallProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_behalf_v1_event_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ToolCallProgress.ProtoReflect.Descriptor instead.
+func (*ToolCallProgress) Descriptor() ([]byte, []int) {
+	return file_behalf_v1_event_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ToolCallProgress) GetProgress() float64 {
+	if x != nil {
+		return x.Progress
+	}
+	return 0
+}
+
+func (x *ToolCallProgress) GetTotal() float64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *ToolCallProgress) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // HandedOff passes the conversation to another agent. The chain grows by it.
 type HandedOff struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1685,7 +1772,7 @@ type HandedOff struct {
 
 func (x *HandedOff) Reset() {
 	*x = HandedOff{}
-	mi := &file_behalf_v1_event_proto_msgTypes[10]
+	mi := &file_behalf_v1_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1697,7 +1784,7 @@ func (x *HandedOff) String() string {
 func (*HandedOff) ProtoMessage() {}
 
 func (x *HandedOff) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_event_proto_msgTypes[10]
+	mi := &file_behalf_v1_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1710,7 +1797,7 @@ func (x *HandedOff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandedOff.ProtoReflect.Descriptor instead.
 func (*HandedOff) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_event_proto_rawDescGZIP(), []int{10}
+	return file_behalf_v1_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *HandedOff) GetTo() string {
@@ -1764,7 +1851,7 @@ type SpeakerSelected struct {
 
 func (x *SpeakerSelected) Reset() {
 	*x = SpeakerSelected{}
-	mi := &file_behalf_v1_event_proto_msgTypes[11]
+	mi := &file_behalf_v1_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1776,7 +1863,7 @@ func (x *SpeakerSelected) String() string {
 func (*SpeakerSelected) ProtoMessage() {}
 
 func (x *SpeakerSelected) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_event_proto_msgTypes[11]
+	mi := &file_behalf_v1_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1789,7 +1876,7 @@ func (x *SpeakerSelected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpeakerSelected.ProtoReflect.Descriptor instead.
 func (*SpeakerSelected) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_event_proto_rawDescGZIP(), []int{11}
+	return file_behalf_v1_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SpeakerSelected) GetSpeakers() []string {
@@ -1832,7 +1919,7 @@ type PlanUpdated struct {
 
 func (x *PlanUpdated) Reset() {
 	*x = PlanUpdated{}
-	mi := &file_behalf_v1_event_proto_msgTypes[12]
+	mi := &file_behalf_v1_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1844,7 +1931,7 @@ func (x *PlanUpdated) String() string {
 func (*PlanUpdated) ProtoMessage() {}
 
 func (x *PlanUpdated) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_event_proto_msgTypes[12]
+	mi := &file_behalf_v1_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1857,7 +1944,7 @@ func (x *PlanUpdated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanUpdated.ProtoReflect.Descriptor instead.
 func (*PlanUpdated) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_event_proto_rawDescGZIP(), []int{12}
+	return file_behalf_v1_event_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PlanUpdated) GetText() string {
@@ -1908,7 +1995,7 @@ type MemoryRecalled struct {
 
 func (x *MemoryRecalled) Reset() {
 	*x = MemoryRecalled{}
-	mi := &file_behalf_v1_event_proto_msgTypes[13]
+	mi := &file_behalf_v1_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1920,7 +2007,7 @@ func (x *MemoryRecalled) String() string {
 func (*MemoryRecalled) ProtoMessage() {}
 
 func (x *MemoryRecalled) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_event_proto_msgTypes[13]
+	mi := &file_behalf_v1_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1933,7 +2020,7 @@ func (x *MemoryRecalled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryRecalled.ProtoReflect.Descriptor instead.
 func (*MemoryRecalled) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_event_proto_rawDescGZIP(), []int{13}
+	return file_behalf_v1_event_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *MemoryRecalled) GetItems() []string {
@@ -1970,7 +2057,7 @@ type ApprovalRequested struct {
 
 func (x *ApprovalRequested) Reset() {
 	*x = ApprovalRequested{}
-	mi := &file_behalf_v1_event_proto_msgTypes[14]
+	mi := &file_behalf_v1_event_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1982,7 +2069,7 @@ func (x *ApprovalRequested) String() string {
 func (*ApprovalRequested) ProtoMessage() {}
 
 func (x *ApprovalRequested) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_event_proto_msgTypes[14]
+	mi := &file_behalf_v1_event_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1995,7 +2082,7 @@ func (x *ApprovalRequested) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApprovalRequested.ProtoReflect.Descriptor instead.
 func (*ApprovalRequested) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_event_proto_rawDescGZIP(), []int{14}
+	return file_behalf_v1_event_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ApprovalRequested) GetApprovalId() string {
@@ -2052,7 +2139,7 @@ type ApprovalDecided struct {
 
 func (x *ApprovalDecided) Reset() {
 	*x = ApprovalDecided{}
-	mi := &file_behalf_v1_event_proto_msgTypes[15]
+	mi := &file_behalf_v1_event_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2064,7 +2151,7 @@ func (x *ApprovalDecided) String() string {
 func (*ApprovalDecided) ProtoMessage() {}
 
 func (x *ApprovalDecided) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_event_proto_msgTypes[15]
+	mi := &file_behalf_v1_event_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2077,7 +2164,7 @@ func (x *ApprovalDecided) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApprovalDecided.ProtoReflect.Descriptor instead.
 func (*ApprovalDecided) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_event_proto_rawDescGZIP(), []int{15}
+	return file_behalf_v1_event_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ApprovalDecided) GetApprovalId() string {
@@ -2130,7 +2217,7 @@ type InputRequested struct {
 
 func (x *InputRequested) Reset() {
 	*x = InputRequested{}
-	mi := &file_behalf_v1_event_proto_msgTypes[16]
+	mi := &file_behalf_v1_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2142,7 +2229,7 @@ func (x *InputRequested) String() string {
 func (*InputRequested) ProtoMessage() {}
 
 func (x *InputRequested) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_event_proto_msgTypes[16]
+	mi := &file_behalf_v1_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2155,7 +2242,7 @@ func (x *InputRequested) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InputRequested.ProtoReflect.Descriptor instead.
 func (*InputRequested) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_event_proto_rawDescGZIP(), []int{16}
+	return file_behalf_v1_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *InputRequested) GetInputRequestId() string {
@@ -2196,7 +2283,7 @@ type InputReceived struct {
 
 func (x *InputReceived) Reset() {
 	*x = InputReceived{}
-	mi := &file_behalf_v1_event_proto_msgTypes[17]
+	mi := &file_behalf_v1_event_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2208,7 +2295,7 @@ func (x *InputReceived) String() string {
 func (*InputReceived) ProtoMessage() {}
 
 func (x *InputReceived) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_event_proto_msgTypes[17]
+	mi := &file_behalf_v1_event_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2221,7 +2308,7 @@ func (x *InputReceived) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InputReceived.ProtoReflect.Descriptor instead.
 func (*InputReceived) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_event_proto_rawDescGZIP(), []int{17}
+	return file_behalf_v1_event_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *InputReceived) GetInputRequestId() string {
@@ -2265,7 +2352,7 @@ type CredentialRequired struct {
 
 func (x *CredentialRequired) Reset() {
 	*x = CredentialRequired{}
-	mi := &file_behalf_v1_event_proto_msgTypes[18]
+	mi := &file_behalf_v1_event_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2277,7 +2364,7 @@ func (x *CredentialRequired) String() string {
 func (*CredentialRequired) ProtoMessage() {}
 
 func (x *CredentialRequired) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_event_proto_msgTypes[18]
+	mi := &file_behalf_v1_event_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2290,7 +2377,7 @@ func (x *CredentialRequired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialRequired.ProtoReflect.Descriptor instead.
 func (*CredentialRequired) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_event_proto_rawDescGZIP(), []int{18}
+	return file_behalf_v1_event_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CredentialRequired) GetGrantId() string {
@@ -2332,7 +2419,7 @@ type RunFinished struct {
 
 func (x *RunFinished) Reset() {
 	*x = RunFinished{}
-	mi := &file_behalf_v1_event_proto_msgTypes[19]
+	mi := &file_behalf_v1_event_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2344,7 +2431,7 @@ func (x *RunFinished) String() string {
 func (*RunFinished) ProtoMessage() {}
 
 func (x *RunFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_event_proto_msgTypes[19]
+	mi := &file_behalf_v1_event_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2357,7 +2444,7 @@ func (x *RunFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunFinished.ProtoReflect.Descriptor instead.
 func (*RunFinished) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_event_proto_rawDescGZIP(), []int{19}
+	return file_behalf_v1_event_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RunFinished) GetStopReason() string {
@@ -2426,7 +2513,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_behalf_v1_event_proto_msgTypes[20]
+	mi := &file_behalf_v1_event_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2438,7 +2525,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_event_proto_msgTypes[20]
+	mi := &file_behalf_v1_event_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2451,7 +2538,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_event_proto_rawDescGZIP(), []int{20}
+	return file_behalf_v1_event_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Part) GetContent() isPart_Content {
@@ -2526,7 +2613,7 @@ type Uri struct {
 
 func (x *Uri) Reset() {
 	*x = Uri{}
-	mi := &file_behalf_v1_event_proto_msgTypes[21]
+	mi := &file_behalf_v1_event_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2538,7 +2625,7 @@ func (x *Uri) String() string {
 func (*Uri) ProtoMessage() {}
 
 func (x *Uri) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_event_proto_msgTypes[21]
+	mi := &file_behalf_v1_event_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2551,7 +2638,7 @@ func (x *Uri) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Uri.ProtoReflect.Descriptor instead.
 func (*Uri) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_event_proto_rawDescGZIP(), []int{21}
+	return file_behalf_v1_event_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Uri) GetUri() string {
@@ -2585,7 +2672,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_behalf_v1_event_proto_msgTypes[22]
+	mi := &file_behalf_v1_event_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2597,7 +2684,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_event_proto_msgTypes[22]
+	mi := &file_behalf_v1_event_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2610,7 +2697,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_event_proto_rawDescGZIP(), []int{22}
+	return file_behalf_v1_event_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Usage) GetPromptTokens() int64 {
@@ -2653,7 +2740,7 @@ type Scopes struct {
 
 func (x *Scopes) Reset() {
 	*x = Scopes{}
-	mi := &file_behalf_v1_event_proto_msgTypes[23]
+	mi := &file_behalf_v1_event_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2665,7 +2752,7 @@ func (x *Scopes) String() string {
 func (*Scopes) ProtoMessage() {}
 
 func (x *Scopes) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_event_proto_msgTypes[23]
+	mi := &file_behalf_v1_event_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2678,7 +2765,7 @@ func (x *Scopes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scopes.ProtoReflect.Descriptor instead.
 func (*Scopes) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_event_proto_rawDescGZIP(), []int{23}
+	return file_behalf_v1_event_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Scopes) GetValues() []string {
@@ -2704,7 +2791,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_behalf_v1_event_proto_msgTypes[24]
+	mi := &file_behalf_v1_event_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2716,7 +2803,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_event_proto_msgTypes[24]
+	mi := &file_behalf_v1_event_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2729,7 +2816,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_event_proto_rawDescGZIP(), []int{24}
+	return file_behalf_v1_event_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Limits) GetMaxTurns() int32 {
@@ -2772,7 +2859,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_behalf_v1_event_proto_msgTypes[25]
+	mi := &file_behalf_v1_event_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2784,7 +2871,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_event_proto_msgTypes[25]
+	mi := &file_behalf_v1_event_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2797,7 +2884,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_event_proto_rawDescGZIP(), []int{25}
+	return file_behalf_v1_event_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *User) GetIssuer() string {
@@ -2848,7 +2935,7 @@ type Auth struct {
 
 func (x *Auth) Reset() {
 	*x = Auth{}
-	mi := &file_behalf_v1_event_proto_msgTypes[26]
+	mi := &file_behalf_v1_event_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2860,7 +2947,7 @@ func (x *Auth) String() string {
 func (*Auth) ProtoMessage() {}
 
 func (x *Auth) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_event_proto_msgTypes[26]
+	mi := &file_behalf_v1_event_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2873,7 +2960,7 @@ func (x *Auth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Auth.ProtoReflect.Descriptor instead.
 func (*Auth) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_event_proto_rawDescGZIP(), []int{26}
+	return file_behalf_v1_event_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Auth) GetAcr() string {
@@ -2913,7 +3000,7 @@ type ToolCallSummary struct {
 
 func (x *ToolCallSummary) Reset() {
 	*x = ToolCallSummary{}
-	mi := &file_behalf_v1_event_proto_msgTypes[27]
+	mi := &file_behalf_v1_event_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2925,7 +3012,7 @@ func (x *ToolCallSummary) String() string {
 func (*ToolCallSummary) ProtoMessage() {}
 
 func (x *ToolCallSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_behalf_v1_event_proto_msgTypes[27]
+	mi := &file_behalf_v1_event_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2938,7 +3025,7 @@ func (x *ToolCallSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolCallSummary.ProtoReflect.Descriptor instead.
 func (*ToolCallSummary) Descriptor() ([]byte, []int) {
-	return file_behalf_v1_event_proto_rawDescGZIP(), []int{27}
+	return file_behalf_v1_event_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ToolCallSummary) GetCallId() string {
@@ -2994,7 +3081,7 @@ var File_behalf_v1_event_proto protoreflect.FileDescriptor
 
 const file_behalf_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x15behalf/v1/event.proto\x12\tbehalf.v1\x1a\x15behalf/v1/error.proto\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdc\v\n" +
+	"\x15behalf/v1/event.proto\x12\tbehalf.v1\x1a\x15behalf/v1/error.proto\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\f\n" +
 	"\x05Event\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x15\n" +
@@ -3027,7 +3114,8 @@ const file_behalf_v1_event_proto_rawDesc = "" +
 	"\x0finput_requested\x18\" \x01(\v2\x19.behalf.v1.InputRequestedH\x00R\x0einputRequested\x12A\n" +
 	"\x0einput_received\x18# \x01(\v2\x18.behalf.v1.InputReceivedH\x00R\rinputReceived\x12P\n" +
 	"\x13credential_required\x18$ \x01(\v2\x1d.behalf.v1.CredentialRequiredH\x00R\x12credentialRequired\x12;\n" +
-	"\frun_finished\x18% \x01(\v2\x16.behalf.v1.RunFinishedH\x00R\vrunFinishedB\x06\n" +
+	"\frun_finished\x18% \x01(\v2\x16.behalf.v1.RunFinishedH\x00R\vrunFinished\x12K\n" +
+	"\x12tool_call_progress\x18& \x01(\v2\x1b.behalf.v1.ToolCallProgressH\x00R\x10toolCallProgressB\x06\n" +
 	"\x04body\"\xbf\x04\n" +
 	"\n" +
 	"RunStarted\x12\x16\n" +
@@ -3094,7 +3182,11 @@ const file_behalf_v1_event_proto_rawDesc = "" +
 	"\vresult_json\x18\x02 \x01(\tR\n" +
 	"resultJson\x125\n" +
 	"\bduration\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12.\n" +
-	"\x06reason\x18\x04 \x01(\x0e2\x16.behalf.v1.ErrorReasonR\x06reason\"\x98\x01\n" +
+	"\x06reason\x18\x04 \x01(\x0e2\x16.behalf.v1.ErrorReasonR\x06reason\"^\n" +
+	"\x10ToolCallProgress\x12\x1a\n" +
+	"\bprogress\x18\x01 \x01(\x01R\bprogress\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\x01R\x05total\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\x98\x01\n" +
 	"\tHandedOff\x12\x0e\n" +
 	"\x02to\x18\x01 \x01(\tR\x02to\x12)\n" +
 	"\x06scopes\x18\x02 \x01(\v2\x11.behalf.v1.ScopesR\x06scopes\x12\"\n" +
@@ -3254,7 +3346,7 @@ func file_behalf_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_behalf_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_behalf_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_behalf_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_behalf_v1_event_proto_goTypes = []any{
 	(TargetKind)(0),               // 0: behalf.v1.TargetKind
 	(Role)(0),                     // 1: behalf.v1.Role
@@ -3274,31 +3366,32 @@ var file_behalf_v1_event_proto_goTypes = []any{
 	(*ToolCallRequested)(nil),     // 15: behalf.v1.ToolCallRequested
 	(*ToolCallDecided)(nil),       // 16: behalf.v1.ToolCallDecided
 	(*ToolCallFinished)(nil),      // 17: behalf.v1.ToolCallFinished
-	(*HandedOff)(nil),             // 18: behalf.v1.HandedOff
-	(*SpeakerSelected)(nil),       // 19: behalf.v1.SpeakerSelected
-	(*PlanUpdated)(nil),           // 20: behalf.v1.PlanUpdated
-	(*MemoryRecalled)(nil),        // 21: behalf.v1.MemoryRecalled
-	(*ApprovalRequested)(nil),     // 22: behalf.v1.ApprovalRequested
-	(*ApprovalDecided)(nil),       // 23: behalf.v1.ApprovalDecided
-	(*InputRequested)(nil),        // 24: behalf.v1.InputRequested
-	(*InputReceived)(nil),         // 25: behalf.v1.InputReceived
-	(*CredentialRequired)(nil),    // 26: behalf.v1.CredentialRequired
-	(*RunFinished)(nil),           // 27: behalf.v1.RunFinished
-	(*Part)(nil),                  // 28: behalf.v1.Part
-	(*Uri)(nil),                   // 29: behalf.v1.Uri
-	(*Usage)(nil),                 // 30: behalf.v1.Usage
-	(*Scopes)(nil),                // 31: behalf.v1.Scopes
-	(*Limits)(nil),                // 32: behalf.v1.Limits
-	(*User)(nil),                  // 33: behalf.v1.User
-	(*Auth)(nil),                  // 34: behalf.v1.Auth
-	(*ToolCallSummary)(nil),       // 35: behalf.v1.ToolCallSummary
-	nil,                           // 36: behalf.v1.RunStarted.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 37: google.protobuf.Timestamp
-	(ErrorReason)(0),              // 38: behalf.v1.ErrorReason
-	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
+	(*ToolCallProgress)(nil),      // 18: behalf.v1.ToolCallProgress
+	(*HandedOff)(nil),             // 19: behalf.v1.HandedOff
+	(*SpeakerSelected)(nil),       // 20: behalf.v1.SpeakerSelected
+	(*PlanUpdated)(nil),           // 21: behalf.v1.PlanUpdated
+	(*MemoryRecalled)(nil),        // 22: behalf.v1.MemoryRecalled
+	(*ApprovalRequested)(nil),     // 23: behalf.v1.ApprovalRequested
+	(*ApprovalDecided)(nil),       // 24: behalf.v1.ApprovalDecided
+	(*InputRequested)(nil),        // 25: behalf.v1.InputRequested
+	(*InputReceived)(nil),         // 26: behalf.v1.InputReceived
+	(*CredentialRequired)(nil),    // 27: behalf.v1.CredentialRequired
+	(*RunFinished)(nil),           // 28: behalf.v1.RunFinished
+	(*Part)(nil),                  // 29: behalf.v1.Part
+	(*Uri)(nil),                   // 30: behalf.v1.Uri
+	(*Usage)(nil),                 // 31: behalf.v1.Usage
+	(*Scopes)(nil),                // 32: behalf.v1.Scopes
+	(*Limits)(nil),                // 33: behalf.v1.Limits
+	(*User)(nil),                  // 34: behalf.v1.User
+	(*Auth)(nil),                  // 35: behalf.v1.Auth
+	(*ToolCallSummary)(nil),       // 36: behalf.v1.ToolCallSummary
+	nil,                           // 37: behalf.v1.RunStarted.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
+	(ErrorReason)(0),              // 39: behalf.v1.ErrorReason
+	(*durationpb.Duration)(nil),   // 40: google.protobuf.Duration
 }
 var file_behalf_v1_event_proto_depIdxs = []int32{
-	37, // 0: behalf.v1.Event.time:type_name -> google.protobuf.Timestamp
+	38, // 0: behalf.v1.Event.time:type_name -> google.protobuf.Timestamp
 	9,  // 1: behalf.v1.Event.run_started:type_name -> behalf.v1.RunStarted
 	10, // 2: behalf.v1.Event.turn_started:type_name -> behalf.v1.TurnStarted
 	11, // 3: behalf.v1.Event.text_delta:type_name -> behalf.v1.TextDelta
@@ -3307,55 +3400,56 @@ var file_behalf_v1_event_proto_depIdxs = []int32{
 	15, // 6: behalf.v1.Event.tool_call_requested:type_name -> behalf.v1.ToolCallRequested
 	16, // 7: behalf.v1.Event.tool_call_decided:type_name -> behalf.v1.ToolCallDecided
 	17, // 8: behalf.v1.Event.tool_call_finished:type_name -> behalf.v1.ToolCallFinished
-	18, // 9: behalf.v1.Event.handed_off:type_name -> behalf.v1.HandedOff
-	19, // 10: behalf.v1.Event.speaker_selected:type_name -> behalf.v1.SpeakerSelected
-	20, // 11: behalf.v1.Event.plan_updated:type_name -> behalf.v1.PlanUpdated
-	21, // 12: behalf.v1.Event.memory_recalled:type_name -> behalf.v1.MemoryRecalled
-	22, // 13: behalf.v1.Event.approval_requested:type_name -> behalf.v1.ApprovalRequested
-	23, // 14: behalf.v1.Event.approval_decided:type_name -> behalf.v1.ApprovalDecided
-	24, // 15: behalf.v1.Event.input_requested:type_name -> behalf.v1.InputRequested
-	25, // 16: behalf.v1.Event.input_received:type_name -> behalf.v1.InputReceived
-	26, // 17: behalf.v1.Event.credential_required:type_name -> behalf.v1.CredentialRequired
-	27, // 18: behalf.v1.Event.run_finished:type_name -> behalf.v1.RunFinished
-	0,  // 19: behalf.v1.RunStarted.target_kind:type_name -> behalf.v1.TargetKind
-	33, // 20: behalf.v1.RunStarted.user:type_name -> behalf.v1.User
-	31, // 21: behalf.v1.RunStarted.scopes:type_name -> behalf.v1.Scopes
-	4,  // 22: behalf.v1.RunStarted.tier:type_name -> behalf.v1.Tier
-	36, // 23: behalf.v1.RunStarted.labels:type_name -> behalf.v1.RunStarted.LabelsEntry
-	32, // 24: behalf.v1.RunStarted.limits:type_name -> behalf.v1.Limits
-	7,  // 25: behalf.v1.RunStarted.authority:type_name -> behalf.v1.Authority
-	1,  // 26: behalf.v1.Message.role:type_name -> behalf.v1.Role
-	2,  // 27: behalf.v1.Message.kind:type_name -> behalf.v1.MessageKind
-	28, // 28: behalf.v1.Message.parts:type_name -> behalf.v1.Part
-	14, // 29: behalf.v1.Message.tool_calls:type_name -> behalf.v1.ToolCallPart
-	30, // 30: behalf.v1.Message.usage:type_name -> behalf.v1.Usage
-	33, // 31: behalf.v1.Message.speaker:type_name -> behalf.v1.User
-	5,  // 32: behalf.v1.ToolCallDecided.decision:type_name -> behalf.v1.Decision
-	38, // 33: behalf.v1.ToolCallDecided.reason:type_name -> behalf.v1.ErrorReason
-	39, // 34: behalf.v1.ToolCallFinished.duration:type_name -> google.protobuf.Duration
-	38, // 35: behalf.v1.ToolCallFinished.reason:type_name -> behalf.v1.ErrorReason
-	31, // 36: behalf.v1.HandedOff.scopes:type_name -> behalf.v1.Scopes
-	30, // 37: behalf.v1.SpeakerSelected.usage:type_name -> behalf.v1.Usage
-	30, // 38: behalf.v1.PlanUpdated.usage:type_name -> behalf.v1.Usage
-	37, // 39: behalf.v1.ApprovalRequested.expires_at:type_name -> google.protobuf.Timestamp
-	6,  // 40: behalf.v1.ApprovalDecided.decision:type_name -> behalf.v1.ApprovalDecision
-	33, // 41: behalf.v1.ApprovalDecided.approver:type_name -> behalf.v1.User
-	28, // 42: behalf.v1.InputReceived.parts:type_name -> behalf.v1.Part
-	33, // 43: behalf.v1.InputReceived.speaker:type_name -> behalf.v1.User
-	37, // 44: behalf.v1.CredentialRequired.expired_at:type_name -> google.protobuf.Timestamp
-	30, // 45: behalf.v1.RunFinished.usage:type_name -> behalf.v1.Usage
-	38, // 46: behalf.v1.RunFinished.error_reason:type_name -> behalf.v1.ErrorReason
-	3,  // 47: behalf.v1.RunFinished.state:type_name -> behalf.v1.RunState
-	29, // 48: behalf.v1.Part.uri:type_name -> behalf.v1.Uri
-	39, // 49: behalf.v1.Limits.timeout:type_name -> google.protobuf.Duration
-	37, // 50: behalf.v1.Auth.time:type_name -> google.protobuf.Timestamp
-	5,  // 51: behalf.v1.ToolCallSummary.decision:type_name -> behalf.v1.Decision
-	38, // 52: behalf.v1.ToolCallSummary.reason:type_name -> behalf.v1.ErrorReason
-	53, // [53:53] is the sub-list for method output_type
-	53, // [53:53] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	19, // 9: behalf.v1.Event.handed_off:type_name -> behalf.v1.HandedOff
+	20, // 10: behalf.v1.Event.speaker_selected:type_name -> behalf.v1.SpeakerSelected
+	21, // 11: behalf.v1.Event.plan_updated:type_name -> behalf.v1.PlanUpdated
+	22, // 12: behalf.v1.Event.memory_recalled:type_name -> behalf.v1.MemoryRecalled
+	23, // 13: behalf.v1.Event.approval_requested:type_name -> behalf.v1.ApprovalRequested
+	24, // 14: behalf.v1.Event.approval_decided:type_name -> behalf.v1.ApprovalDecided
+	25, // 15: behalf.v1.Event.input_requested:type_name -> behalf.v1.InputRequested
+	26, // 16: behalf.v1.Event.input_received:type_name -> behalf.v1.InputReceived
+	27, // 17: behalf.v1.Event.credential_required:type_name -> behalf.v1.CredentialRequired
+	28, // 18: behalf.v1.Event.run_finished:type_name -> behalf.v1.RunFinished
+	18, // 19: behalf.v1.Event.tool_call_progress:type_name -> behalf.v1.ToolCallProgress
+	0,  // 20: behalf.v1.RunStarted.target_kind:type_name -> behalf.v1.TargetKind
+	34, // 21: behalf.v1.RunStarted.user:type_name -> behalf.v1.User
+	32, // 22: behalf.v1.RunStarted.scopes:type_name -> behalf.v1.Scopes
+	4,  // 23: behalf.v1.RunStarted.tier:type_name -> behalf.v1.Tier
+	37, // 24: behalf.v1.RunStarted.labels:type_name -> behalf.v1.RunStarted.LabelsEntry
+	33, // 25: behalf.v1.RunStarted.limits:type_name -> behalf.v1.Limits
+	7,  // 26: behalf.v1.RunStarted.authority:type_name -> behalf.v1.Authority
+	1,  // 27: behalf.v1.Message.role:type_name -> behalf.v1.Role
+	2,  // 28: behalf.v1.Message.kind:type_name -> behalf.v1.MessageKind
+	29, // 29: behalf.v1.Message.parts:type_name -> behalf.v1.Part
+	14, // 30: behalf.v1.Message.tool_calls:type_name -> behalf.v1.ToolCallPart
+	31, // 31: behalf.v1.Message.usage:type_name -> behalf.v1.Usage
+	34, // 32: behalf.v1.Message.speaker:type_name -> behalf.v1.User
+	5,  // 33: behalf.v1.ToolCallDecided.decision:type_name -> behalf.v1.Decision
+	39, // 34: behalf.v1.ToolCallDecided.reason:type_name -> behalf.v1.ErrorReason
+	40, // 35: behalf.v1.ToolCallFinished.duration:type_name -> google.protobuf.Duration
+	39, // 36: behalf.v1.ToolCallFinished.reason:type_name -> behalf.v1.ErrorReason
+	32, // 37: behalf.v1.HandedOff.scopes:type_name -> behalf.v1.Scopes
+	31, // 38: behalf.v1.SpeakerSelected.usage:type_name -> behalf.v1.Usage
+	31, // 39: behalf.v1.PlanUpdated.usage:type_name -> behalf.v1.Usage
+	38, // 40: behalf.v1.ApprovalRequested.expires_at:type_name -> google.protobuf.Timestamp
+	6,  // 41: behalf.v1.ApprovalDecided.decision:type_name -> behalf.v1.ApprovalDecision
+	34, // 42: behalf.v1.ApprovalDecided.approver:type_name -> behalf.v1.User
+	29, // 43: behalf.v1.InputReceived.parts:type_name -> behalf.v1.Part
+	34, // 44: behalf.v1.InputReceived.speaker:type_name -> behalf.v1.User
+	38, // 45: behalf.v1.CredentialRequired.expired_at:type_name -> google.protobuf.Timestamp
+	31, // 46: behalf.v1.RunFinished.usage:type_name -> behalf.v1.Usage
+	39, // 47: behalf.v1.RunFinished.error_reason:type_name -> behalf.v1.ErrorReason
+	3,  // 48: behalf.v1.RunFinished.state:type_name -> behalf.v1.RunState
+	30, // 49: behalf.v1.Part.uri:type_name -> behalf.v1.Uri
+	40, // 50: behalf.v1.Limits.timeout:type_name -> google.protobuf.Duration
+	38, // 51: behalf.v1.Auth.time:type_name -> google.protobuf.Timestamp
+	5,  // 52: behalf.v1.ToolCallSummary.decision:type_name -> behalf.v1.Decision
+	39, // 53: behalf.v1.ToolCallSummary.reason:type_name -> behalf.v1.ErrorReason
+	54, // [54:54] is the sub-list for method output_type
+	54, // [54:54] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_behalf_v1_event_proto_init() }
@@ -3383,8 +3477,9 @@ func file_behalf_v1_event_proto_init() {
 		(*Event_InputReceived)(nil),
 		(*Event_CredentialRequired)(nil),
 		(*Event_RunFinished)(nil),
+		(*Event_ToolCallProgress)(nil),
 	}
-	file_behalf_v1_event_proto_msgTypes[20].OneofWrappers = []any{
+	file_behalf_v1_event_proto_msgTypes[21].OneofWrappers = []any{
 		(*Part_Text)(nil),
 		(*Part_Json)(nil),
 		(*Part_Uri)(nil),
@@ -3395,7 +3490,7 @@ func file_behalf_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_behalf_v1_event_proto_rawDesc), len(file_behalf_v1_event_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   29,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
