@@ -19,7 +19,7 @@ type progressKey struct{}
 
 // WithProgress lets the calls made with the context tell how far they are. It is
 // called from another goroutine than the call's, and must not block. The gate gives
-// an agent's call its own, and a direct call none.
+// a call of which somebody reads the events its own, and Direct none.
 func WithProgress(ctx context.Context, tell func(Progress)) context.Context {
 	return context.WithValue(ctx, progressKey{}, tell)
 }
@@ -63,10 +63,10 @@ func (t *telling) tell(p Progress) {
 
 func amount(f float64) bool { return f >= 0 && !math.IsInf(f, 1) } // which no NaN is
 
-// listen has the tool tell the gate how far it is. Nobody hears that of a direct call:
-// whoever made the context might be shown what is to be redacted.
+// listen has the tool tell the gate how far it is. Where there are no events nobody
+// hears of it: whoever made the context might be shown what is to be redacted.
 func (a *attempt) listen(ctx context.Context) (context.Context, <-chan Progress) {
-	if a.gate.agent != "" {
+	if a.pass != nil {
 		t := &telling{last: make(chan Progress, 1)}
 		return WithProgress(ctx, t.tell), t.last
 	}
@@ -76,13 +76,18 @@ func (a *attempt) listen(ctx context.Context) (context.Context, <-chan Progress)
 	return ctx, nil
 }
 
-// await waits for the tool's answer and shows meanwhile how far it is; false when
-// the context ended first.
+// await waits for the tool's answer and shows meanwhile how far it is, the first word
+// of it in any case; false when the context ended first.
 func (a *attempt) await(ctx context.Context, back <-chan answer, told <-chan Progress) (answer, bool) {
 	news, rest := told, (<-chan time.Time)(nil)
 	for {
 		select {
 		case ans := <-back:
+			select {
+			case p := <-news:
+				a.progressed(p)
+			default:
+			}
 			return ans, true
 		case <-ctx.Done():
 			return answer{}, false
