@@ -7,8 +7,10 @@ import (
 	"fmt"
 
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
@@ -21,11 +23,15 @@ var (
 	errTooLarge   = errors.New("the answer is too large; ask for less")
 )
 
+// noTypes knows no extension, of which no schema tells, and so no policy: what an
+// answer has of them is left out. Nothing that is let through holds an Any.
+var noTypes = new(protoregistry.Types)
+
 // encode is the message of a call's arguments: protobuf's JSON read strictly, in the
 // bytes that are sent and digested.
 func (m *method) encode(args json.RawMessage) ([]byte, error) {
 	msg := dynamicpb.NewMessage(m.input)
-	o := protojson.UnmarshalOptions{Resolver: m.types, RecursionLimit: maxAnswerNested}
+	o := protojson.UnmarshalOptions{Resolver: noTypes, RecursionLimit: maxAnswerNested}
 	if err := o.Unmarshal(args, msg); err != nil {
 		return nil, err
 	}
@@ -36,7 +42,7 @@ func (m *method) encode(args json.RawMessage) ([]byte, error) {
 // something in it which the descriptors do not have; it is left out.
 func (m *method) decode(c *Config, raw []byte) (_ json.RawMessage, newer bool, err error) {
 	msg := dynamicpb.NewMessage(m.output)
-	if err := (proto.UnmarshalOptions{Resolver: m.types, RecursionLimit: maxAnswerNested}).Unmarshal(raw, msg); err != nil {
+	if err := (proto.UnmarshalOptions{Resolver: noTypes, RecursionLimit: maxAnswerNested}).Unmarshal(raw, msg); err != nil {
 		return nil, false, errUnreadable
 	}
 	e := &estimate{left: 4 * c.MaxResult}
@@ -44,7 +50,7 @@ func (m *method) decode(c *Config, raw []byte) (_ json.RawMessage, newer bool, e
 	if e.left < 0 {
 		return nil, e.newer, errTooLarge
 	}
-	out, err := (protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true, Resolver: m.types}).Marshal(msg)
+	out, err := (protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true, Resolver: noTypes}).Marshal(msg)
 	if err != nil {
 		return nil, e.newer, errUnreadable
 	}
@@ -129,7 +135,7 @@ type estimate struct {
 }
 
 func (e *estimate) message(m protoreflect.Message) {
-	e.newer = e.newer || len(m.GetUnknown()) > 0
+	e.newer = e.newer || unheard(m)
 	fields := m.Descriptor().Fields()
 	for i := 0; i < fields.Len() && e.left >= 0; i++ {
 		fd := fields.Get(i)
@@ -155,10 +161,23 @@ func (e *estimate) message(m protoreflect.Message) {
 	e.left -= 2
 }
 
+// unheard reports whether there is a field in m that its descriptor does not have, and
+// that is no extension.
+func unheard(m protoreflect.Message) bool {
+	for raw := m.GetUnknown(); len(raw) > 0; {
+		number, _, n := protowire.ConsumeField(raw)
+		if n < 0 || !m.Descriptor().ExtensionRanges().Has(number) {
+			return true
+		}
+		raw = raw[n:]
+	}
+	return false
+}
+
 func (e *estimate) value(fd protoreflect.FieldDescriptor, v protoreflect.Value) {
 	e.left -= 3
 	switch fd.Kind() {
-	case protoreflect.MessageKind, protoreflect.GroupKind:
+	case protoreflect.MessageKind:
 		e.message(v.Message())
 	case protoreflect.StringKind:
 		s := v.String()

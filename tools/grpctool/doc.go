@@ -45,6 +45,9 @@
 //     and they round integers. Results may have them. Any is refused everywhere.
 //   - A message that has itself in it is followed by policies to the second level, and
 //     nests as deeply as all arguments may. What is larger than 2,000 fields is refused.
+//   - Of proto2 and of editions: required fields are, enums are closed where they say
+//     so, extensions are in no schema and left out of results. Groups, and messages that
+//     are written like them, are refused: in JSON they have two names.
 //   - Results have fields that are empty too, and no fields of classes
 //     ([Config.Reveal]) that are hidden. What the descriptors do not have is left out,
 //     and the descriptors are read again.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // TicketOn asks for the metadata of a call on a connection, after the descriptors were
@@ -19,3 +20,6 @@ func TicketOn(ctx context.Context, tokens *tools.Tokens, read, conn uint64) (md 
 func TicketOff(ctx context.Context, tokens *tools.Tokens) (map[string]string, error) {
 	return (&ticket{tokens: tokens}).GetRequestMetadata(ctx)
 }
+
+// Unheard reports whether a message has a field that its descriptor does not know.
+func Unheard(m protoreflect.Message) bool { return unheard(m) }

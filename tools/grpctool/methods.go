@@ -11,7 +11,6 @@ import (
 	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/dynamicpb"
 )
 
 // method is one that can be called as a tool.
@@ -22,7 +21,6 @@ type method struct {
 	input       protoreflect.MessageDescriptor
 	output      protoreflect.MessageDescriptor
 	streams     bool
-	types       *dynamicpb.Types
 	fingerprint string
 	hides       bool // fields of answers have classes that are not revealed
 }
@@ -39,7 +37,7 @@ type catalogue struct {
 // backend: a method that cannot be a tool is a note, unless the config names it.
 func offer(c *Config, linked *protoregistry.Files) *catalogue {
 	cat := &catalogue{methods: map[string]*method{}}
-	b := &builder{c: c, types: dynamicpb.NewTypes(linked), cat: cat, used: map[string]bool{}}
+	b := &builder{c: c, cat: cat, used: map[string]bool{}}
 	for _, name := range c.Services {
 		sd, err := service(linked, name)
 		if err != nil {
@@ -55,7 +53,6 @@ func offer(c *Config, linked *protoregistry.Files) *catalogue {
 
 type builder struct {
 	c        *Config
-	types    *dynamicpb.Types
 	cat      *catalogue
 	used     map[string]bool // facts and waivers that mean something
 	problems []error
@@ -106,7 +103,7 @@ func (b *builder) method(md protoreflect.MethodDescriptor, f Facts) (*method, er
 	}
 	m := &method{
 		Descriptor: b.descriptor(md, f), path: "/" + string(md.Parent().FullName()) + "/" + string(md.Name()),
-		input: md.Input(), output: md.Output(), streams: md.IsStreamingServer(), types: b.types,
+		input: md.Input(), output: md.Output(), streams: md.IsStreamingServer(),
 	}
 	var err error
 	if m.fingerprint, err = fingerprint(md); err != nil {

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
 )
 
 // maxMessages bounds the types that one method has in it.
@@ -76,23 +77,36 @@ func fingerprint(m protoreflect.MethodDescriptor) (string, error) {
 		return "", errLarge
 	}
 	parts := []proto.Message{protodesc.ToMethodDescriptorProto(m)}
+	files := map[string]protoreflect.FileDescriptor{}
 	enums := map[protoreflect.FullName]protoreflect.EnumDescriptor{}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		parts = append(parts, protodesc.ToDescriptorProto(all[name]))
+		files[all[name].ParentFile().Path()] = all[name].ParentFile()
 		for i := range all[name].Fields().Len() {
 			fd := all[name].Fields().Get(i)
 			if fd.IsMap() {
 				fd = fd.MapValue()
 			}
 			if ed := fd.Enum(); ed != nil {
-				enums[ed.FullName()] = ed
+				enums[ed.FullName()], files[ed.ParentFile().Path()] = ed, ed.ParentFile()
 			}
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(enums)) {
 		parts = append(parts, protodesc.ToEnumDescriptorProto(enums[name]))
 	}
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		parts = append(parts, language(files[path]))
+	}
 	return digest(slices.Sorted(maps.Keys(all)), parts)
+}
+
+// language is what a file says about how all its messages are written.
+func language(fd protoreflect.FileDescriptor) proto.Message {
+	f := protodesc.ToFileDescriptorProto(fd)
+	return &descriptorpb.FileDescriptorProto{
+		Syntax: f.Syntax, Edition: f.Edition, Options: &descriptorpb.FileOptions{Features: f.GetOptions().GetFeatures()},
+	}
 }
 
 func digest(names []protoreflect.FullName, parts []proto.Message) (string, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -21,6 +22,7 @@ var (
 	errAny    = errors.New("google.protobuf.Any can be anything, which no policy can decide about")
 	errStruct = errors.New("google.protobuf.Struct, Value and ListValue have no fields that a policy can see, and round integers")
 	errLarge  = errors.New("the message has too many fields, or is nested too deeply")
+	errGroup  = errors.New("a group, or a field that is written like one, has no name of its own in JSON")
 	errNames  = errors.New("a name in the message is too long")
 )
 
@@ -39,6 +41,9 @@ type shape struct {
 // argumentsOf is the schema of a request. The parameters are required, all of them.
 func argumentsOf(md protoreflect.MessageDescriptor, required []string) (json.RawMessage, error) {
 	return schemaOf(md, false, func(o object) object {
+		if also, ok := o["required"].([]string); ok {
+			required = slices.Compact(slices.Sorted(slices.Values(append(also, required...))))
+		}
 		if len(required) > 0 {
 			o["required"] = required
 		}
@@ -97,7 +102,7 @@ func (s *shape) body(md protoreflect.MessageDescriptor, depth int) (object, erro
 	if known := wellKnown[md.FullName()]; known != nil {
 		return known(s, md)
 	}
-	properties := object{}
+	properties, required := object{}, []string(nil)
 	for i := range md.Fields().Len() {
 		fd := md.Fields().Get(i)
 		p, err := s.field(fd, depth+1)
@@ -111,8 +116,14 @@ func (s *shape) body(md protoreflect.MessageDescriptor, depth int) (object, erro
 			p["x-redact"] = class
 		}
 		properties[string(fd.Name())] = p
+		if fd.Cardinality() == protoreflect.Required {
+			required = append(required, string(fd.Name()))
+		}
 	}
 	o := object{"type": "object", "properties": properties, "additionalProperties": false}
+	if len(required) > 0 && !s.answer {
+		o["required"] = required
+	}
 	if rules := oneofs(md); len(rules) > 0 && !s.answer {
 		o["allOf"] = rules
 	}
@@ -144,7 +155,9 @@ const (
 // value is the schema of one value of a field's kind.
 func (s *shape) value(fd protoreflect.FieldDescriptor, depth int) (object, error) {
 	switch fd.Kind() {
-	case protoreflect.MessageKind, protoreflect.GroupKind:
+	case protoreflect.GroupKind:
+		return nil, errGroup
+	case protoreflect.MessageKind:
 		return s.message(fd.Message(), depth)
 	case protoreflect.EnumKind:
 		return s.enum(fd.Enum())
