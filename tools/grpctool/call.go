@@ -206,7 +206,7 @@ func (m *method) answered(s *status.Status, write bool) error {
 // tooLarge reports an answer that was not received whole. gRPC has no other sign.
 func tooLarge(err error) bool {
 	s := status.Convert(err)
-	return s.Code() == codes.ResourceExhausted && strings.HasPrefix(s.Message(), "grpc: received message larger than max")
+	return s.Code() == codes.ResourceExhausted && strings.HasPrefix(s.Message(), "grpc: ") && strings.Contains(s.Message(), "larger than max")
 }
 
 // maxSaid bounds what is kept of a backend's words.

@@ -80,6 +80,7 @@ type backend struct {
 	claims []*calltoken.Claims
 	mds    []metadata.MD
 
+	named   func(method string) string          // instead of names
 	tls     *tls.Config                         // instead of mutual TLS
 	reflect reflectionv1.ServerReflectionServer // instead of the real one
 }
@@ -109,7 +110,10 @@ func (b *backend) start(t testing.TB) {
 	if b.tls != nil {
 		config = b.tls
 	}
-	b.server = grpc.NewServer(append(b.verifier.ServerOptions(names, "grpc.reflection.v1.ServerReflection"), grpc.Creds(credentials.NewTLS(config)))...)
+	if b.named == nil {
+		b.named = names
+	}
+	b.server = grpc.NewServer(append(b.verifier.ServerOptions(b.named, "grpc.reflection.v1.ServerReflection"), grpc.Creds(credentials.NewTLS(config)))...)
 	b.register(linked)
 	if b.addr == "" {
 		b.addr = "127.0.0.1:0"
@@ -358,15 +362,7 @@ func started(t testing.TB, edit func(*grpctool.Config)) *world {
 // bob is a person who acts through the support agent.
 func (w *world) bob(ctx context.Context) context.Context {
 	w.t.Helper()
-	p := identity.Principal{User: &identity.User{
-		Issuer: "https://idp.example", Subject: "bob", Tenant: "acme", Email: "bob@acme.example",
-		Scopes: identity.NewScopes("crm.read"), Expires: time.Now().Add(time.Hour),
-	}}
-	g, err := identity.Root("grt_1", p, nil, "").Child("support", nil, 8)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return identity.WithGrant(ctx, g)
+	return w.person(ctx, "bob")
 }
 
 // call makes a governed call as bob.
