@@ -50,6 +50,9 @@
 // with the caller's. A started write is not: it has its own deadline, the gate
 // waits for it and records its outcome even when nobody listens any more.
 //
+// While a call is made its tool may tell how far it is (ProgressFrom): the gate yields
+// the newest of that as ToolCallProgress, which nobody stores. Telling never waits.
+//
 // Arguments and results are hostile text. Both are parsed by one strict decoder
 // (see parseJSON): exact case, no duplicate names, bounded size and depth;
 // arguments also with exact numbers and without the names by which JSON can
