@@ -43,7 +43,7 @@ func TestProgressIsAnEventOfItsCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, options{tools: []tools.Tool{teller(func(_ context.Context, tell func(tools.Progress)) {
 			tell(tools.Progress{Done: 1, Total: 2, Message: "half\x1b[31m\n" + strings.Repeat("é", 300)})
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 		})}})
 
 		events, err := w.do(w.bob(), call("tell", `{}`))
@@ -66,7 +66,7 @@ func TestAFloodOfProgressIsOneEventIn100Milliseconds(t *testing.T) {
 		w := newWorld(t, options{tools: []tools.Tool{teller(func(_ context.Context, tell func(tools.Progress)) {
 			for i := range 1000 {
 				tell(tools.Progress{Done: float64(i)})
-				time.Sleep(time.Millisecond)
+				<-time.After(time.Millisecond)
 			}
 		})}})
 
@@ -89,9 +89,9 @@ func TestProgressThatIsNoNumberIsNotShown(t *testing.T) {
 		w := newWorld(t, options{tools: []tools.Tool{teller(func(_ context.Context, tell func(tools.Progress)) {
 			for _, n := range []float64{math.NaN(), math.Inf(1), math.Inf(-1), -1} {
 				tell(tools.Progress{Done: n})
-				time.Sleep(time.Second)
+				<-time.After(time.Second)
 				tell(tools.Progress{Done: 3, Total: n})
-				time.Sleep(time.Second)
+				<-time.After(time.Second)
 			}
 		})}})
 
@@ -113,7 +113,7 @@ func TestProgressSaysNothingOfWhatARedactionHides(t *testing.T) {
 			o := options{tools: []tools.Tool{tools.Func("tell", "Tells.", func(ctx context.Context, _ order) (map[string]any, error) {
 				tell, _ := tools.ProgressFrom(ctx)
 				tell(tools.Progress{Done: 1, Message: "4111111111111111"})
-				time.Sleep(time.Second)
+				<-time.After(time.Second)
 				return map[string]any{}, nil
 			})}}
 			if duty != "" {

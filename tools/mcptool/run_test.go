@@ -98,7 +98,7 @@ func TestARunGoesOnWhateverAServerDoes(t *testing.T) {
 		c.Tools[name] = mcptool.Known{Effect: tools.Read}
 	}
 	w := newWorld(t, c)
-	w.until("all are listed", func() bool { return w.tool("fine").Description == "Is fine." })
+	w.until("all are listed", func() bool { return w.has("fine") && w.tool("fine").Description == "Is fine." })
 	w.build()
 	s := agentstest.NewScript(map[string][]agentstest.Reply{"support": {
 		{Calls: []agents.CallRequest{ask("fine"), ask("slow"), ask("huge"), ask("refuses"), ask("breaks"), ask("floods"), ask("lies")}},
