@@ -216,10 +216,10 @@ func (x *execution) take(ev agents.Event) {
 // relay shows a delta. The events before it are stored first: nobody sees text
 // of a turn that has not begun, and nobody sees a sequence that may not last.
 func (x *execution) relay(ctx context.Context, ev *agents.Event) error {
+	if ctx.Err() != nil && progress(ev) {
+		return nil // of a write that goes on
+	}
 	if ctx.Err() != nil {
-		if progress(ev) {
-			return nil // of a write that goes on
-		}
 		if x.stale++; x.stale > overrun {
 			return context.Cause(ctx)
 		}
