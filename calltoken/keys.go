@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,6 +50,7 @@ type Keys struct {
 
 	mu   sync.RWMutex
 	ring []key // by the time from which they sign
+	lost bool  // a revocation could not be kept: the file still has the key
 }
 
 // key is one signing key. It signs from From until the next one does.
@@ -87,7 +89,7 @@ func (k *Keys) Rotate() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	ring, err := k.turned(k.now())
-	if err != nil || len(ring) == len(k.ring) && slices.EqualFunc(ring, k.ring, func(a, b key) bool { return a.id == b.id }) {
+	if err != nil || !k.lost && len(ring) == len(k.ring) && slices.EqualFunc(ring, k.ring, func(a, b key) bool { return a.id == b.id }) {
 		return err
 	}
 	return k.use(ring)
@@ -117,7 +119,7 @@ func (k *Keys) use(ring []key) error {
 	if err := k.save(ring); err != nil {
 		return err
 	}
-	k.ring = ring
+	k.ring, k.lost = ring, false
 	return nil
 }
 
@@ -126,25 +128,6 @@ func later(a, b time.Time) time.Time {
 		return a
 	}
 	return b
-}
-
-// Revoke removes a key at once, whatever it signed, and signs with a new one if
-// nothing else does.
-func (k *Keys) Revoke(id string) (err error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	ring := slices.DeleteFunc(slices.Clone(k.ring), func(x key) bool { return x.id == id })
-	if len(ring) == len(k.ring) {
-		return errors.New("there is no such key")
-	}
-	if now := k.now(); len(ring) == 0 || ring[0].from.After(now) {
-		if ring, err = with(ring, now); err != nil {
-			return err
-		}
-		slices.SortStableFunc(ring, func(a, b key) int { return a.from.Compare(b.from) })
-	}
-	k.ring = ring // even if the file cannot be written: this key is not good any more
-	return k.save(ring)
 }
 
 // Run rotates until ctx ends. A key that cannot be kept is tried again; the one that
@@ -179,23 +162,35 @@ func (k *Keys) JWKS() ([]byte, error) {
 func (k *Keys) current() key {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	now, at := k.now(), 0
-	for i, x := range k.ring {
+	return k.ring[signing(k.ring, k.now())]
+}
+
+// signing is where in a ring the key is that signs.
+func signing(ring []key, now time.Time) (at int) {
+	for i, x := range ring {
 		if !x.from.After(now) {
 			at = i
 		}
 	}
-	return k.ring[at]
+	return at
 }
 
-// with is the ring and a new key that signs from then on.
+// with is the ring and a new key that signs from then on. A name that begins like an
+// option of a command line is none to type in an emergency.
 func with(ring []key, from time.Time) ([]key, error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("make a key: %w", err)
+	for {
+		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return nil, fmt.Errorf("make a key: %w", err)
+		}
+		x, err := newKey(private, from)
+		if err != nil {
+			return nil, err
+		}
+		if !strings.HasPrefix(x.id, "-") {
+			return append(ring, x), nil
+		}
 	}
-	x, err := newKey(private, from)
-	return append(ring, x), err
 }
 
 func newKey(private *ecdsa.PrivateKey, from time.Time) (key, error) {
