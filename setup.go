@@ -289,7 +289,7 @@ func (s *Server) openServer(ctx context.Context) error {
 	l := s.cfg.Server.Limits
 	s.grpc, err = server.New(server.Config{
 		TLS: s.peers.ServerTLS(mode), Identify: who, IdentifyWeb: web, Guard: s.guard, Runs: &people{s.runs, s}, Tools: &toolbox{gates, elsewhere}, Calls: &calls{s}, Grants: &delegations{s}, Answers: &answers{s},
-		Catalog: &catalog{s.cfg}, Audit: &auditLog{s}, Approvals: s.approvals, Admin: &admin{s.guard, s}, Log: s.opt.log, Metrics: s.opt.metrics, Now: s.opt.now,
+		Catalog: &catalog{s.cfg}, Audit: &auditLog{s}, Approvals: s.approvals, Admin: &admin{s.guard, s}, Keys: s.tokens.Keys, Log: s.opt.log, Metrics: s.opt.metrics, Now: s.opt.now,
 		GrantID: newGrantID, Reflection: s.cfg.Server.Reflection, Version: s.opt.version,
 		Limits: interceptors.Limits{Streams: l.StreamsPerUser, Calls: l.CallsPerUser, UnaryDeadline: l.UnaryDeadline, RunDeadline: l.RunDeadline, StreamLife: l.StreamLife},
 		Transport: server.Transport{

@@ -44,6 +44,7 @@ type Status struct {
 type adminService struct {
 	behalfv1.UnimplementedAdminServiceServer
 	admin   Admin
+	keys    SigningKeys
 	explain *Explainer
 	version string
 }

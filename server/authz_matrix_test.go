@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/behalf-dev/behalf/config"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/identity/identitytest"
 	"github.com/google/go-cmp/cmp"
@@ -33,7 +34,7 @@ const matrixFile = "testdata/authz_matrix.golden"
 // who may do what. A new RPC without a request here fails the test.
 func TestWhoMayCallWhat(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setup{optional: true})
+	w := newWorld(t, setup{optional: true, edit: func(c *config.Config) { c.Server.Limits.DenialsPerMinute = 1_000 }})
 	m := &matrix{world: w, alice: w.as(alice)}
 	for _, target := range []*behalfv1.LockTarget{
 		lockUser("acme/mallory"), lockWorkload("spiffe://acme.test/frozen"), lockAgent("billing"), lockTool("list_orders"),
@@ -155,7 +156,10 @@ func (m *matrix) requests() map[string]map[string]func() proto.Message {
 		"/behalf.v1.AdminService/ExplainDecision": always(&behalfv1.ExplainDecisionRequest{
 			Action: "run_agent", Resource: `Agent::"triage"`,
 		}),
-		"/behalf.v1.AgentService/ListAgents": always(&behalfv1.ListAgentsRequest{}),
+		"/behalf.v1.AdminService/ListSigningKeys":  always(&behalfv1.ListSigningKeysRequest{}),
+		"/behalf.v1.AdminService/RotateSigningKey": always(&behalfv1.RotateSigningKeyRequest{}),
+		"/behalf.v1.AdminService/RevokeSigningKey": always(&behalfv1.RevokeSigningKeyRequest{KeyId: strings.Repeat("k", 43), Reason: "test"}),
+		"/behalf.v1.AgentService/ListAgents":       always(&behalfv1.ListAgentsRequest{}),
 		"/behalf.v1.AgentService/GetAgent": {
 			"":             func() proto.Message { return &behalfv1.GetAgentRequest{Agent: "triage"} },
 			"locked agent": func() proto.Message { return &behalfv1.GetAgentRequest{Agent: "billing"} },

@@ -116,10 +116,16 @@ func (e *Explainer) act(ctx context.Context, g identity.Grant, thing policy.Enti
 		return x, err
 	case g.Principal().User == nil && interceptors.NeedsPerson(t.Action):
 		return refusedBefore(x, errNoPerson), nil
-	case x.Refused == nil && t.Action == "reload_config" && !e.Admin.Operator(g.Tenant()):
-		return refusedBefore(x, errNoOperator), nil
+	case x.Refused == nil && forOperators[t.Action] != nil && !e.Admin.Operator(g.Tenant()):
+		return refusedBefore(x, forOperators[t.Action]), nil
 	}
 	return x, nil
+}
+
+// forOperators is what policy does not refuse to people of other tenants than
+// server.operator_tenant, and their calls do.
+var forOperators = map[string]*fault.Error{
+	"reload_config": errNoOperator, "list_signing_keys": errOperatorsKeys, "rotate_signing_key": errOperatorsKeys, "revoke_signing_key": errOperatorsKeys,
 }
 
 func refusedBefore(x tools.Explanation, f *fault.Error) tools.Explanation {
@@ -297,7 +303,7 @@ func duties(all []policy.Duty) (texts []string) {
 
 // refusedBy names the check that refuses.
 func refusedBy(x tools.Explanation) string {
-	if x.Refused == errNoOperator {
+	if x.Refused == errNoOperator || x.Refused == errOperatorsKeys {
 		return "operator"
 	}
 	switch x.Refused.Reason {

@@ -74,6 +74,7 @@ func TestExplainDecisionNamesWhatRefuses(t *testing.T) {
 		{"another's session", a, rpc("get_session", `Session::"`+session+`"`), "policy", "POLICY_DENIED", ""},
 		{"an agent", a, rpc("run_agent", `Agent::"triage"`), "", "UNSPECIFIED", "staff-may-run-the-desk"},
 		{"operators only", e, rpc("reload_config", `Tenant::"globex"`), "operator", "POLICY_DENIED", ""},
+		{"operators only, keys", e, rpc("revoke_signing_key", `Tenant::"globex"`), "operator", "POLICY_DENIED", ""},
 		{"an operator", b, rpc("reload_config", `Tenant::"acme"`), "", "UNSPECIFIED", "managers-operate"},
 		{"for another person", b, with(refundBy(viaBilling, largeRefund), func(q *behalfv1.ExplainDecisionRequest) {
 			q.User, q.Roles, q.Scopes = "alice", []string{"support"}, &behalfv1.Scopes{Values: []string{"orders.refund"}}

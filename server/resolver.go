@@ -35,6 +35,9 @@ func (r *resolver) Named(g identity.Grant, rule *interceptors.Rule, m proto.Mess
 	switch rule.Resource {
 	case "tenant":
 		t.Entity.ID = g.Tenant()
+		if r := keyRecord(m); r != nil {
+			t.Arguments = r
+		}
 		if q, ok := m.(*behalfv1.ExplainDecisionRequest); ok {
 			t.Arguments = question(q)
 			if other(q) {

@@ -42,6 +42,7 @@ type Config struct {
 	Audit       AuditLog
 	Approvals   Approvals
 	Admin       Admin
+	Keys        SigningKeys
 	Log         *slog.Logger
 	Metrics     *prometheus.Registry
 	Now         func() time.Time
@@ -175,7 +176,7 @@ func (c Config) register(g *grpc.Server, rules map[string]*interceptors.Rule, h 
 	behalfv1.RegisterSessionServiceServer(to, &sessionService{runs: c.Runs})
 	behalfv1.RegisterToolServiceServer(to, &toolService{tools: c.Tools, grants: c.Grants, answers: c.Answers})
 	behalfv1.RegisterAuditServiceServer(to, &auditService{log: c.Audit})
-	behalfv1.RegisterAdminServiceServer(to, &adminService{admin: c.Admin, version: c.Version, explain: &Explainer{
+	behalfv1.RegisterAdminServiceServer(to, &adminService{admin: c.Admin, keys: c.Keys, version: c.Version, explain: &Explainer{
 		Guard: c.Guard, Calls: c.Calls, Objects: c.Runs, Catalog: c.Catalog, Approvals: c.Approvals, Admin: c.Admin, Now: c.Now,
 	}})
 	behalfv1.RegisterGroupChatServiceServer(to, &groupChatService{runs: c.Runs, catalog: c.Catalog, rights: may})

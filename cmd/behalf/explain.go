@@ -65,7 +65,7 @@ var hints = map[string]string{ //nolint:gosec // names of reasons are not creden
 }
 
 // lists are the commands that list the things that a NOT_FOUND may be about.
-var lists = []string{"agent", "approval", "lock", "run", "session", "tool"}
+var lists = []string{"agent", "approval", "key", "lock", "run", "session", "tool"}
 
 // hint is what to type after a refusal; a thing that is not there has a list of its own.
 func hint(reason, message string) string {

@@ -50,7 +50,7 @@ func newRoot() *cobra.Command {
 	root := group("behalf", "Runs LLM agents on behalf of a verified person",
 		demoCommand(), devCommand(), serveCommand(),
 		runCommand(), chatCommand(), agentsCommand(), chatsCommand(), toolsCommand(), whoAmICommand(), sessionsCommand(), runsCommand(), approvalsCommand(), reloadCommand(),
-		lockCommand(), unlockCommand(), locksCommand(),
+		lockCommand(), unlockCommand(), locksCommand(), keysCommand(),
 		auditCommand(), policyCommand(), tokenCommand(), configCommand(), importCommand(), exportCommand(), versionCommand(),
 	)
 	root.Long = "behalf runs LLM agents on behalf of a verified person. Every tool call is made, limited and recorded as that person's.\n\nStart with: " + self() + " demo"

@@ -172,6 +172,7 @@ func TestWhatIsNotThereHasItsOwnList(t *testing.T) {
 		"there is no such approval":                                         "`behalf approvals` lists",
 		"there is no such lock; list the locks and name its target exactly": "`behalf locks` lists",
 		"there is no such grant":                                            "`behalf agents`, `behalf chats`",
+		"there is no such key":                                              "`behalf keys` lists",
 	} {
 		if got := hint("NOT_FOUND", message); !strings.HasPrefix(got, want) {
 			t.Errorf("%s: got %q, want %q…", message, got, want)

@@ -25,6 +25,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// SigningKeyState says what a key is for.
+type SigningKeyState int32
+
+const (
+	// Not stated.
+	SigningKeyState_SIGNING_KEY_STATE_UNSPECIFIED SigningKeyState = 0
+	// Published; does not sign yet.
+	SigningKeyState_SIGNING_KEY_STATE_NEXT SigningKeyState = 1
+	// Signs.
+	SigningKeyState_SIGNING_KEY_STATE_CURRENT SigningKeyState = 2
+	// Signs no more; published until no token of it is left.
+	SigningKeyState_SIGNING_KEY_STATE_RETIRED SigningKeyState = 3
+)
+
+// Enum value maps for SigningKeyState.
+var (
+	SigningKeyState_name = map[int32]string{
+		0: "SIGNING_KEY_STATE_UNSPECIFIED",
+		1: "SIGNING_KEY_STATE_NEXT",
+		2: "SIGNING_KEY_STATE_CURRENT",
+		3: "SIGNING_KEY_STATE_RETIRED",
+	}
+	SigningKeyState_value = map[string]int32{
+		"SIGNING_KEY_STATE_UNSPECIFIED": 0,
+		"SIGNING_KEY_STATE_NEXT":        1,
+		"SIGNING_KEY_STATE_CURRENT":     2,
+		"SIGNING_KEY_STATE_RETIRED":     3,
+	}
+)
+
+func (x SigningKeyState) Enum() *SigningKeyState {
+	p := new(SigningKeyState)
+	*p = x
+	return p
+}
+
+func (x SigningKeyState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SigningKeyState) Descriptor() protoreflect.EnumDescriptor {
+	return file_behalf_v1_admin_service_proto_enumTypes[0].Descriptor()
+}
+
+func (SigningKeyState) Type() protoreflect.EnumType {
+	return &file_behalf_v1_admin_service_proto_enumTypes[0]
+}
+
+func (x SigningKeyState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SigningKeyState.Descriptor instead.
+func (SigningKeyState) EnumDescriptor() ([]byte, []int) {
+	return file_behalf_v1_admin_service_proto_rawDescGZIP(), []int{0}
+}
+
 // WhoAmIRequest asks for nothing in particular.
 type WhoAmIRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1581,6 +1638,346 @@ func (x *ExplainedPolicy) GetFailed() bool {
 	return false
 }
 
+// ListSigningKeysRequest asks for nothing in particular.
+type ListSigningKeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSigningKeysRequest) Reset() {
+	*x = ListSigningKeysRequest{}
+	mi := &file_behalf_v1_admin_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSigningKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSigningKeysRequest) ProtoMessage() {}
+
+func (x *ListSigningKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_behalf_v1_admin_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSigningKeysRequest.ProtoReflect.Descriptor instead.
+func (*ListSigningKeysRequest) Descriptor() ([]byte, []int) {
+	return file_behalf_v1_admin_service_proto_rawDescGZIP(), []int{19}
+}
+
+// ListSigningKeysResponse is all keys that a backend may meet.
+type ListSigningKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first to sign first; at most 100.
+	Keys          []*SigningKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSigningKeysResponse) Reset() {
+	*x = ListSigningKeysResponse{}
+	mi := &file_behalf_v1_admin_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSigningKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSigningKeysResponse) ProtoMessage() {}
+
+func (x *ListSigningKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_behalf_v1_admin_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSigningKeysResponse.ProtoReflect.Descriptor instead.
+func (*ListSigningKeysResponse) Descriptor() ([]byte, []int) {
+	return file_behalf_v1_admin_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListSigningKeysResponse) GetKeys() []*SigningKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// RotateSigningKeyRequest asks for nothing in particular.
+type RotateSigningKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateSigningKeyRequest) Reset() {
+	*x = RotateSigningKeyRequest{}
+	mi := &file_behalf_v1_admin_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateSigningKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateSigningKeyRequest) ProtoMessage() {}
+
+func (x *RotateSigningKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_behalf_v1_admin_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateSigningKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateSigningKeyRequest) Descriptor() ([]byte, []int) {
+	return file_behalf_v1_admin_service_proto_rawDescGZIP(), []int{21}
+}
+
+// RotateSigningKeyResponse is what will be.
+type RotateSigningKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next key.
+	Next          *SigningKey `protobuf:"bytes,1,opt,name=next,proto3" json:"next,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateSigningKeyResponse) Reset() {
+	*x = RotateSigningKeyResponse{}
+	mi := &file_behalf_v1_admin_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateSigningKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateSigningKeyResponse) ProtoMessage() {}
+
+func (x *RotateSigningKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_behalf_v1_admin_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateSigningKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateSigningKeyResponse) Descriptor() ([]byte, []int) {
+	return file_behalf_v1_admin_service_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RotateSigningKeyResponse) GetNext() *SigningKey {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+// RevokeSigningKeyRequest says which key is not good any more.
+type RevokeSigningKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id: RFC 7638 thumbprint, base64url, as ListSigningKeys and the key set have it.
+	KeyId string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// Why, for the record, at most 4 KiB; may be empty.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeSigningKeyRequest) Reset() {
+	*x = RevokeSigningKeyRequest{}
+	mi := &file_behalf_v1_admin_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeSigningKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeSigningKeyRequest) ProtoMessage() {}
+
+func (x *RevokeSigningKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_behalf_v1_admin_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeSigningKeyRequest.ProtoReflect.Descriptor instead.
+func (*RevokeSigningKeyRequest) Descriptor() ([]byte, []int) {
+	return file_behalf_v1_admin_service_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RevokeSigningKeyRequest) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *RevokeSigningKeyRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// RevokeSigningKeyResponse is what is left.
+type RevokeSigningKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As of ListSigningKeys.
+	Keys          []*SigningKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeSigningKeyResponse) Reset() {
+	*x = RevokeSigningKeyResponse{}
+	mi := &file_behalf_v1_admin_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeSigningKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeSigningKeyResponse) ProtoMessage() {}
+
+func (x *RevokeSigningKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_behalf_v1_admin_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeSigningKeyResponse.ProtoReflect.Descriptor instead.
+func (*RevokeSigningKeyResponse) Descriptor() ([]byte, []int) {
+	return file_behalf_v1_admin_service_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RevokeSigningKeyResponse) GetKeys() []*SigningKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// SigningKey is a key of call tokens. The private half is never shown.
+type SigningKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// RFC 7638 thumbprint of the public key, base64url; `kid` in tokens and key set.
+	KeyId string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// What it is for now.
+	State SigningKeyState `protobuf:"varint,2,opt,name=state,proto3,enum=behalf.v1.SigningKeyState" json:"state,omitempty"`
+	// From when on it signs.
+	SignsFrom *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=signs_from,json=signsFrom,proto3" json:"signs_from,omitempty"`
+	// When the one after it signs instead; of the last one, when that is due.
+	SignsUntil    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=signs_until,json=signsUntil,proto3" json:"signs_until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SigningKey) Reset() {
+	*x = SigningKey{}
+	mi := &file_behalf_v1_admin_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SigningKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SigningKey) ProtoMessage() {}
+
+func (x *SigningKey) ProtoReflect() protoreflect.Message {
+	mi := &file_behalf_v1_admin_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SigningKey.ProtoReflect.Descriptor instead.
+func (*SigningKey) Descriptor() ([]byte, []int) {
+	return file_behalf_v1_admin_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *SigningKey) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *SigningKey) GetState() SigningKeyState {
+	if x != nil {
+		return x.State
+	}
+	return SigningKeyState_SIGNING_KEY_STATE_UNSPECIFIED
+}
+
+func (x *SigningKey) GetSignsFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SignsFrom
+	}
+	return nil
+}
+
+func (x *SigningKey) GetSignsUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SignsUntil
+	}
+	return nil
+}
+
 var File_behalf_v1_admin_service_proto protoreflect.FileDescriptor
 
 const file_behalf_v1_admin_service_proto_rawDesc = "" +
@@ -1713,7 +2110,31 @@ const file_behalf_v1_admin_service_proto_rawDesc = "" +
 	"\n" +
 	"determines\x18\a \x01(\bR\n" +
 	"determines\x12\x16\n" +
-	"\x06failed\x18\b \x01(\bR\x06failed2\xcf\x05\n" +
+	"\x06failed\x18\b \x01(\bR\x06failed\"\x18\n" +
+	"\x16ListSigningKeysRequest\"D\n" +
+	"\x17ListSigningKeysResponse\x12)\n" +
+	"\x04keys\x18\x01 \x03(\v2\x15.behalf.v1.SigningKeyR\x04keys\"\x19\n" +
+	"\x17RotateSigningKeyRequest\"E\n" +
+	"\x18RotateSigningKeyResponse\x12)\n" +
+	"\x04next\x18\x01 \x01(\v2\x15.behalf.v1.SigningKeyR\x04next\"n\n" +
+	"\x17RevokeSigningKeyRequest\x121\n" +
+	"\x06key_id\x18\x01 \x01(\tB\x1a\xbaH\x17r\x152\x13^[A-Za-z0-9_-]{43}$R\x05keyId\x12 \n" +
+	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x06reason\"E\n" +
+	"\x18RevokeSigningKeyResponse\x12)\n" +
+	"\x04keys\x18\x01 \x03(\v2\x15.behalf.v1.SigningKeyR\x04keys\"\xcd\x01\n" +
+	"\n" +
+	"SigningKey\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x120\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x1a.behalf.v1.SigningKeyStateR\x05state\x129\n" +
+	"\n" +
+	"signs_from\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tsignsFrom\x12;\n" +
+	"\vsigns_until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"signsUntil*\x8e\x01\n" +
+	"\x0fSigningKeyState\x12!\n" +
+	"\x1dSIGNING_KEY_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16SIGNING_KEY_STATE_NEXT\x10\x01\x12\x1d\n" +
+	"\x19SIGNING_KEY_STATE_CURRENT\x10\x02\x12\x1d\n" +
+	"\x19SIGNING_KEY_STATE_RETIRED\x10\x032\xd6\b\n" +
 	"\fAdminService\x12Y\n" +
 	"\x06WhoAmI\x12\x18.behalf.v1.WhoAmIRequest\x1a\x19.behalf.v1.WhoAmIResponse\"\x1a\xba\xd7\x18\x16\b\x03\x12\bwho_am_i\x1a\x06tenant \x03\x12p\n" +
 	"\fReloadConfig\x12\x1e.behalf.v1.ReloadConfigRequest\x1a\x1f.behalf.v1.ReloadConfigResponse\"\x1f\xba\xd7\x18\x1b\b\x01\x12\rreload_config\x1a\x06tenant \x01\x12d\n" +
@@ -1723,7 +2144,10 @@ const file_behalf_v1_admin_service_proto_rawDesc = "" +
 	"\x06Unlock\x12\x18.behalf.v1.UnlockRequest\x1a\x19.behalf.v1.UnlockResponse\"\x18\xba\xd7\x18\x14\b\x01\x12\x06unlock\x1a\x06tenant \x01\x12d\n" +
 	"\tListLocks\x12\x1b.behalf.v1.ListLocksRequest\x1a\x1c.behalf.v1.ListLocksResponse\"\x1c\xba\xd7\x18\x18\b\x03\x12\n" +
 	"list_locks\x1a\x06tenant \x02\x12|\n" +
-	"\x0fExplainDecision\x12!.behalf.v1.ExplainDecisionRequest\x1a\".behalf.v1.ExplainDecisionResponse\"\"\xba\xd7\x18\x1e\b\x03\x12\x10explain_decision\x1a\x06tenant \x02B\x9c\x01\n" +
+	"\x0fExplainDecision\x12!.behalf.v1.ExplainDecisionRequest\x1a\".behalf.v1.ExplainDecisionResponse\"\"\xba\xd7\x18\x1e\b\x03\x12\x10explain_decision\x1a\x06tenant \x02\x12}\n" +
+	"\x0fListSigningKeys\x12!.behalf.v1.ListSigningKeysRequest\x1a\".behalf.v1.ListSigningKeysResponse\"#\xba\xd7\x18\x1f\b\x01\x12\x11list_signing_keys\x1a\x06tenant \x02\x12\x81\x01\n" +
+	"\x10RotateSigningKey\x12\".behalf.v1.RotateSigningKeyRequest\x1a#.behalf.v1.RotateSigningKeyResponse\"$\xba\xd7\x18 \b\x01\x12\x12rotate_signing_key\x1a\x06tenant \x01\x12\x81\x01\n" +
+	"\x10RevokeSigningKey\x12\".behalf.v1.RevokeSigningKeyRequest\x1a#.behalf.v1.RevokeSigningKeyResponse\"$\xba\xd7\x18 \b\x01\x12\x12revoke_signing_key\x1a\x06tenant \x01B\x9c\x01\n" +
 	"\rcom.behalf.v1B\x11AdminServiceProtoP\x01Z3github.com/behalf-dev/behalf/gen/behalf/v1;behalfv1\xa2\x02\x03BXX\xaa\x02\tBehalf.V1\xca\x02\tBehalf\\V1\xe2\x02\x15Behalf\\V1\\GPBMetadata\xea\x02\n" +
 	"Behalf::V1b\x06proto3"
 
@@ -1739,80 +2163,101 @@ func file_behalf_v1_admin_service_proto_rawDescGZIP() []byte {
 	return file_behalf_v1_admin_service_proto_rawDescData
 }
 
-var file_behalf_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_behalf_v1_admin_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_behalf_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_behalf_v1_admin_service_proto_goTypes = []any{
-	(*WhoAmIRequest)(nil),           // 0: behalf.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),          // 1: behalf.v1.WhoAmIResponse
-	(*Workload)(nil),                // 2: behalf.v1.Workload
-	(*ReloadConfigRequest)(nil),     // 3: behalf.v1.ReloadConfigRequest
-	(*ReloadConfigResponse)(nil),    // 4: behalf.v1.ReloadConfigResponse
-	(*GetStatusRequest)(nil),        // 5: behalf.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),       // 6: behalf.v1.GetStatusResponse
-	(*LockRequest)(nil),             // 7: behalf.v1.LockRequest
-	(*LockResponse)(nil),            // 8: behalf.v1.LockResponse
-	(*UnlockRequest)(nil),           // 9: behalf.v1.UnlockRequest
-	(*UnlockResponse)(nil),          // 10: behalf.v1.UnlockResponse
-	(*ListLocksRequest)(nil),        // 11: behalf.v1.ListLocksRequest
-	(*ListLocksResponse)(nil),       // 12: behalf.v1.ListLocksResponse
-	(*Lock)(nil),                    // 13: behalf.v1.Lock
-	(*LockTarget)(nil),              // 14: behalf.v1.LockTarget
-	(*ExplainDecisionRequest)(nil),  // 15: behalf.v1.ExplainDecisionRequest
-	(*ExplainDecisionResponse)(nil), // 16: behalf.v1.ExplainDecisionResponse
-	(*ExplainedLimit)(nil),          // 17: behalf.v1.ExplainedLimit
-	(*ExplainedPolicy)(nil),         // 18: behalf.v1.ExplainedPolicy
-	(*User)(nil),                    // 19: behalf.v1.User
-	(*Scopes)(nil),                  // 20: behalf.v1.Scopes
-	(*timestamppb.Timestamp)(nil),   // 21: google.protobuf.Timestamp
-	(*Auth)(nil),                    // 22: behalf.v1.Auth
-	(Tier)(0),                       // 23: behalf.v1.Tier
-	(Decision)(0),                   // 24: behalf.v1.Decision
-	(ErrorReason)(0),                // 25: behalf.v1.ErrorReason
+	(SigningKeyState)(0),             // 0: behalf.v1.SigningKeyState
+	(*WhoAmIRequest)(nil),            // 1: behalf.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),           // 2: behalf.v1.WhoAmIResponse
+	(*Workload)(nil),                 // 3: behalf.v1.Workload
+	(*ReloadConfigRequest)(nil),      // 4: behalf.v1.ReloadConfigRequest
+	(*ReloadConfigResponse)(nil),     // 5: behalf.v1.ReloadConfigResponse
+	(*GetStatusRequest)(nil),         // 6: behalf.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),        // 7: behalf.v1.GetStatusResponse
+	(*LockRequest)(nil),              // 8: behalf.v1.LockRequest
+	(*LockResponse)(nil),             // 9: behalf.v1.LockResponse
+	(*UnlockRequest)(nil),            // 10: behalf.v1.UnlockRequest
+	(*UnlockResponse)(nil),           // 11: behalf.v1.UnlockResponse
+	(*ListLocksRequest)(nil),         // 12: behalf.v1.ListLocksRequest
+	(*ListLocksResponse)(nil),        // 13: behalf.v1.ListLocksResponse
+	(*Lock)(nil),                     // 14: behalf.v1.Lock
+	(*LockTarget)(nil),               // 15: behalf.v1.LockTarget
+	(*ExplainDecisionRequest)(nil),   // 16: behalf.v1.ExplainDecisionRequest
+	(*ExplainDecisionResponse)(nil),  // 17: behalf.v1.ExplainDecisionResponse
+	(*ExplainedLimit)(nil),           // 18: behalf.v1.ExplainedLimit
+	(*ExplainedPolicy)(nil),          // 19: behalf.v1.ExplainedPolicy
+	(*ListSigningKeysRequest)(nil),   // 20: behalf.v1.ListSigningKeysRequest
+	(*ListSigningKeysResponse)(nil),  // 21: behalf.v1.ListSigningKeysResponse
+	(*RotateSigningKeyRequest)(nil),  // 22: behalf.v1.RotateSigningKeyRequest
+	(*RotateSigningKeyResponse)(nil), // 23: behalf.v1.RotateSigningKeyResponse
+	(*RevokeSigningKeyRequest)(nil),  // 24: behalf.v1.RevokeSigningKeyRequest
+	(*RevokeSigningKeyResponse)(nil), // 25: behalf.v1.RevokeSigningKeyResponse
+	(*SigningKey)(nil),               // 26: behalf.v1.SigningKey
+	(*User)(nil),                     // 27: behalf.v1.User
+	(*Scopes)(nil),                   // 28: behalf.v1.Scopes
+	(*timestamppb.Timestamp)(nil),    // 29: google.protobuf.Timestamp
+	(*Auth)(nil),                     // 30: behalf.v1.Auth
+	(Tier)(0),                        // 31: behalf.v1.Tier
+	(Decision)(0),                    // 32: behalf.v1.Decision
+	(ErrorReason)(0),                 // 33: behalf.v1.ErrorReason
 }
 var file_behalf_v1_admin_service_proto_depIdxs = []int32{
-	19, // 0: behalf.v1.WhoAmIResponse.user:type_name -> behalf.v1.User
-	2,  // 1: behalf.v1.WhoAmIResponse.workload:type_name -> behalf.v1.Workload
-	20, // 2: behalf.v1.WhoAmIResponse.scopes:type_name -> behalf.v1.Scopes
-	21, // 3: behalf.v1.WhoAmIResponse.expires_at:type_name -> google.protobuf.Timestamp
-	22, // 4: behalf.v1.WhoAmIResponse.auth:type_name -> behalf.v1.Auth
-	21, // 5: behalf.v1.Workload.not_after:type_name -> google.protobuf.Timestamp
-	21, // 6: behalf.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	14, // 7: behalf.v1.LockRequest.target:type_name -> behalf.v1.LockTarget
-	21, // 8: behalf.v1.LockRequest.expires_at:type_name -> google.protobuf.Timestamp
-	13, // 9: behalf.v1.LockResponse.lock:type_name -> behalf.v1.Lock
-	14, // 10: behalf.v1.UnlockRequest.target:type_name -> behalf.v1.LockTarget
-	13, // 11: behalf.v1.ListLocksResponse.locks:type_name -> behalf.v1.Lock
-	14, // 12: behalf.v1.Lock.target:type_name -> behalf.v1.LockTarget
-	21, // 13: behalf.v1.Lock.expires_at:type_name -> google.protobuf.Timestamp
-	21, // 14: behalf.v1.Lock.created_at:type_name -> google.protobuf.Timestamp
-	19, // 15: behalf.v1.Lock.created_by:type_name -> behalf.v1.User
-	20, // 16: behalf.v1.ExplainDecisionRequest.scopes:type_name -> behalf.v1.Scopes
-	23, // 17: behalf.v1.ExplainDecisionRequest.tier:type_name -> behalf.v1.Tier
-	21, // 18: behalf.v1.ExplainDecisionRequest.time:type_name -> google.protobuf.Timestamp
-	22, // 19: behalf.v1.ExplainDecisionRequest.auth:type_name -> behalf.v1.Auth
-	24, // 20: behalf.v1.ExplainDecisionResponse.decision:type_name -> behalf.v1.Decision
-	25, // 21: behalf.v1.ExplainDecisionResponse.reason:type_name -> behalf.v1.ErrorReason
-	18, // 22: behalf.v1.ExplainDecisionResponse.policies:type_name -> behalf.v1.ExplainedPolicy
-	17, // 23: behalf.v1.ExplainDecisionResponse.limits:type_name -> behalf.v1.ExplainedLimit
-	21, // 24: behalf.v1.ExplainedLimit.refills_at:type_name -> google.protobuf.Timestamp
-	0,  // 25: behalf.v1.AdminService.WhoAmI:input_type -> behalf.v1.WhoAmIRequest
-	3,  // 26: behalf.v1.AdminService.ReloadConfig:input_type -> behalf.v1.ReloadConfigRequest
-	5,  // 27: behalf.v1.AdminService.GetStatus:input_type -> behalf.v1.GetStatusRequest
-	7,  // 28: behalf.v1.AdminService.Lock:input_type -> behalf.v1.LockRequest
-	9,  // 29: behalf.v1.AdminService.Unlock:input_type -> behalf.v1.UnlockRequest
-	11, // 30: behalf.v1.AdminService.ListLocks:input_type -> behalf.v1.ListLocksRequest
-	15, // 31: behalf.v1.AdminService.ExplainDecision:input_type -> behalf.v1.ExplainDecisionRequest
-	1,  // 32: behalf.v1.AdminService.WhoAmI:output_type -> behalf.v1.WhoAmIResponse
-	4,  // 33: behalf.v1.AdminService.ReloadConfig:output_type -> behalf.v1.ReloadConfigResponse
-	6,  // 34: behalf.v1.AdminService.GetStatus:output_type -> behalf.v1.GetStatusResponse
-	8,  // 35: behalf.v1.AdminService.Lock:output_type -> behalf.v1.LockResponse
-	10, // 36: behalf.v1.AdminService.Unlock:output_type -> behalf.v1.UnlockResponse
-	12, // 37: behalf.v1.AdminService.ListLocks:output_type -> behalf.v1.ListLocksResponse
-	16, // 38: behalf.v1.AdminService.ExplainDecision:output_type -> behalf.v1.ExplainDecisionResponse
-	32, // [32:39] is the sub-list for method output_type
-	25, // [25:32] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	27, // 0: behalf.v1.WhoAmIResponse.user:type_name -> behalf.v1.User
+	3,  // 1: behalf.v1.WhoAmIResponse.workload:type_name -> behalf.v1.Workload
+	28, // 2: behalf.v1.WhoAmIResponse.scopes:type_name -> behalf.v1.Scopes
+	29, // 3: behalf.v1.WhoAmIResponse.expires_at:type_name -> google.protobuf.Timestamp
+	30, // 4: behalf.v1.WhoAmIResponse.auth:type_name -> behalf.v1.Auth
+	29, // 5: behalf.v1.Workload.not_after:type_name -> google.protobuf.Timestamp
+	29, // 6: behalf.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	15, // 7: behalf.v1.LockRequest.target:type_name -> behalf.v1.LockTarget
+	29, // 8: behalf.v1.LockRequest.expires_at:type_name -> google.protobuf.Timestamp
+	14, // 9: behalf.v1.LockResponse.lock:type_name -> behalf.v1.Lock
+	15, // 10: behalf.v1.UnlockRequest.target:type_name -> behalf.v1.LockTarget
+	14, // 11: behalf.v1.ListLocksResponse.locks:type_name -> behalf.v1.Lock
+	15, // 12: behalf.v1.Lock.target:type_name -> behalf.v1.LockTarget
+	29, // 13: behalf.v1.Lock.expires_at:type_name -> google.protobuf.Timestamp
+	29, // 14: behalf.v1.Lock.created_at:type_name -> google.protobuf.Timestamp
+	27, // 15: behalf.v1.Lock.created_by:type_name -> behalf.v1.User
+	28, // 16: behalf.v1.ExplainDecisionRequest.scopes:type_name -> behalf.v1.Scopes
+	31, // 17: behalf.v1.ExplainDecisionRequest.tier:type_name -> behalf.v1.Tier
+	29, // 18: behalf.v1.ExplainDecisionRequest.time:type_name -> google.protobuf.Timestamp
+	30, // 19: behalf.v1.ExplainDecisionRequest.auth:type_name -> behalf.v1.Auth
+	32, // 20: behalf.v1.ExplainDecisionResponse.decision:type_name -> behalf.v1.Decision
+	33, // 21: behalf.v1.ExplainDecisionResponse.reason:type_name -> behalf.v1.ErrorReason
+	19, // 22: behalf.v1.ExplainDecisionResponse.policies:type_name -> behalf.v1.ExplainedPolicy
+	18, // 23: behalf.v1.ExplainDecisionResponse.limits:type_name -> behalf.v1.ExplainedLimit
+	29, // 24: behalf.v1.ExplainedLimit.refills_at:type_name -> google.protobuf.Timestamp
+	26, // 25: behalf.v1.ListSigningKeysResponse.keys:type_name -> behalf.v1.SigningKey
+	26, // 26: behalf.v1.RotateSigningKeyResponse.next:type_name -> behalf.v1.SigningKey
+	26, // 27: behalf.v1.RevokeSigningKeyResponse.keys:type_name -> behalf.v1.SigningKey
+	0,  // 28: behalf.v1.SigningKey.state:type_name -> behalf.v1.SigningKeyState
+	29, // 29: behalf.v1.SigningKey.signs_from:type_name -> google.protobuf.Timestamp
+	29, // 30: behalf.v1.SigningKey.signs_until:type_name -> google.protobuf.Timestamp
+	1,  // 31: behalf.v1.AdminService.WhoAmI:input_type -> behalf.v1.WhoAmIRequest
+	4,  // 32: behalf.v1.AdminService.ReloadConfig:input_type -> behalf.v1.ReloadConfigRequest
+	6,  // 33: behalf.v1.AdminService.GetStatus:input_type -> behalf.v1.GetStatusRequest
+	8,  // 34: behalf.v1.AdminService.Lock:input_type -> behalf.v1.LockRequest
+	10, // 35: behalf.v1.AdminService.Unlock:input_type -> behalf.v1.UnlockRequest
+	12, // 36: behalf.v1.AdminService.ListLocks:input_type -> behalf.v1.ListLocksRequest
+	16, // 37: behalf.v1.AdminService.ExplainDecision:input_type -> behalf.v1.ExplainDecisionRequest
+	20, // 38: behalf.v1.AdminService.ListSigningKeys:input_type -> behalf.v1.ListSigningKeysRequest
+	22, // 39: behalf.v1.AdminService.RotateSigningKey:input_type -> behalf.v1.RotateSigningKeyRequest
+	24, // 40: behalf.v1.AdminService.RevokeSigningKey:input_type -> behalf.v1.RevokeSigningKeyRequest
+	2,  // 41: behalf.v1.AdminService.WhoAmI:output_type -> behalf.v1.WhoAmIResponse
+	5,  // 42: behalf.v1.AdminService.ReloadConfig:output_type -> behalf.v1.ReloadConfigResponse
+	7,  // 43: behalf.v1.AdminService.GetStatus:output_type -> behalf.v1.GetStatusResponse
+	9,  // 44: behalf.v1.AdminService.Lock:output_type -> behalf.v1.LockResponse
+	11, // 45: behalf.v1.AdminService.Unlock:output_type -> behalf.v1.UnlockResponse
+	13, // 46: behalf.v1.AdminService.ListLocks:output_type -> behalf.v1.ListLocksResponse
+	17, // 47: behalf.v1.AdminService.ExplainDecision:output_type -> behalf.v1.ExplainDecisionResponse
+	21, // 48: behalf.v1.AdminService.ListSigningKeys:output_type -> behalf.v1.ListSigningKeysResponse
+	23, // 49: behalf.v1.AdminService.RotateSigningKey:output_type -> behalf.v1.RotateSigningKeyResponse
+	25, // 50: behalf.v1.AdminService.RevokeSigningKey:output_type -> behalf.v1.RevokeSigningKeyResponse
+	41, // [41:51] is the sub-list for method output_type
+	31, // [31:41] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_behalf_v1_admin_service_proto_init() }
@@ -1838,13 +2283,14 @@ func file_behalf_v1_admin_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_behalf_v1_admin_service_proto_rawDesc), len(file_behalf_v1_admin_service_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   19,
+			NumEnums:      1,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_behalf_v1_admin_service_proto_goTypes,
 		DependencyIndexes: file_behalf_v1_admin_service_proto_depIdxs,
+		EnumInfos:         file_behalf_v1_admin_service_proto_enumTypes,
 		MessageInfos:      file_behalf_v1_admin_service_proto_msgTypes,
 	}.Build()
 	File_behalf_v1_admin_service_proto = out.File

@@ -21,13 +21,16 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AdminService_WhoAmI_FullMethodName          = "/behalf.v1.AdminService/WhoAmI"
-	AdminService_ReloadConfig_FullMethodName    = "/behalf.v1.AdminService/ReloadConfig"
-	AdminService_GetStatus_FullMethodName       = "/behalf.v1.AdminService/GetStatus"
-	AdminService_Lock_FullMethodName            = "/behalf.v1.AdminService/Lock"
-	AdminService_Unlock_FullMethodName          = "/behalf.v1.AdminService/Unlock"
-	AdminService_ListLocks_FullMethodName       = "/behalf.v1.AdminService/ListLocks"
-	AdminService_ExplainDecision_FullMethodName = "/behalf.v1.AdminService/ExplainDecision"
+	AdminService_WhoAmI_FullMethodName           = "/behalf.v1.AdminService/WhoAmI"
+	AdminService_ReloadConfig_FullMethodName     = "/behalf.v1.AdminService/ReloadConfig"
+	AdminService_GetStatus_FullMethodName        = "/behalf.v1.AdminService/GetStatus"
+	AdminService_Lock_FullMethodName             = "/behalf.v1.AdminService/Lock"
+	AdminService_Unlock_FullMethodName           = "/behalf.v1.AdminService/Unlock"
+	AdminService_ListLocks_FullMethodName        = "/behalf.v1.AdminService/ListLocks"
+	AdminService_ExplainDecision_FullMethodName  = "/behalf.v1.AdminService/ExplainDecision"
+	AdminService_ListSigningKeys_FullMethodName  = "/behalf.v1.AdminService/ListSigningKeys"
+	AdminService_RotateSigningKey_FullMethodName = "/behalf.v1.AdminService/RotateSigningKey"
+	AdminService_RevokeSigningKey_FullMethodName = "/behalf.v1.AdminService/RevokeSigningKey"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -35,8 +38,8 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // AdminService is for operators, and for anybody who asks who they are. Its calls act
-// inside the caller's tenant; ReloadConfig and locks beyond one tenant need a person of
-// server.operator_tenant.
+// inside the caller's tenant; ReloadConfig, the signing keys and locks beyond one tenant
+// need a person of server.operator_tenant.
 type AdminServiceClient interface {
 	// WhoAmI tells who the server takes the caller for. Needs any credential. Records
 	// nothing.
@@ -76,6 +79,29 @@ type AdminServiceClient interface {
 	// the question but its arguments. That a call would be refused is the answer and no
 	// error. Adds NOT_FOUND, AUDIT_UNAVAILABLE.
 	ExplainDecision(ctx context.Context, in *ExplainDecisionRequest, opts ...grpc.CallOption) (*ExplainDecisionResponse, error)
+	// ListSigningKeys lists the keys that call tokens are, were or will be signed with: at
+	// most one next, the current one, and retired ones. These are public facts, and what
+	// /.well-known/jwks.json publishes. Needs a person of server.operator_tenant; policy
+	// list_signing_keys. Records one row.
+	ListSigningKeys(ctx context.Context, in *ListSigningKeysRequest, opts ...grpc.CallOption) (*ListSigningKeysResponse, error)
+	// RotateSigningKey publishes a next key, which signs from 300 s later on, when every
+	// backend has read the key set again; no call fails by it. While there is a next key
+	// already, it is that one. The key before stays published for 90 s after its last
+	// signature. Needs a person of server.operator_tenant; policy rotate_signing_key.
+	// Records decision and outcome. UNAVAILABLE with KEYSET_UNAVAILABLE: the new key
+	// cannot be stored; nothing has changed.
+	RotateSigningKey(ctx context.Context, in *RotateSigningKeyRequest, opts ...grpc.CallOption) (*RotateSigningKeyResponse, error)
+	// RevokeSigningKey is for a key that somebody else may have: it is published no more and
+	// signs no more when this answers. If it was the current one, a new one signs at once,
+	// unpublished until then. A backend that keeps the key set accepts the revoked key
+	// until it reads the set again, 300 s later at most while it can; see
+	// docs/operating.md. Needs a person of server.operator_tenant; policy
+	// revoke_signing_key. Records decision, with the key and the reason, and outcome.
+	//
+	// Adds NOT_FOUND. UNAVAILABLE with KEYSET_UNAVAILABLE: the key is revoked in this
+	// process, but that cannot be stored, and a restart would bring it back; repeat the
+	// call until it succeeds.
+	RevokeSigningKey(ctx context.Context, in *RevokeSigningKeyRequest, opts ...grpc.CallOption) (*RevokeSigningKeyResponse, error)
 }
 
 type adminServiceClient struct {
@@ -156,13 +182,43 @@ func (c *adminServiceClient) ExplainDecision(ctx context.Context, in *ExplainDec
 	return out, nil
 }
 
+func (c *adminServiceClient) ListSigningKeys(ctx context.Context, in *ListSigningKeysRequest, opts ...grpc.CallOption) (*ListSigningKeysResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSigningKeysResponse)
+	err := c.cc.Invoke(ctx, AdminService_ListSigningKeys_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) RotateSigningKey(ctx context.Context, in *RotateSigningKeyRequest, opts ...grpc.CallOption) (*RotateSigningKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RotateSigningKeyResponse)
+	err := c.cc.Invoke(ctx, AdminService_RotateSigningKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) RevokeSigningKey(ctx context.Context, in *RevokeSigningKeyRequest, opts ...grpc.CallOption) (*RevokeSigningKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevokeSigningKeyResponse)
+	err := c.cc.Invoke(ctx, AdminService_RevokeSigningKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
 //
 // AdminService is for operators, and for anybody who asks who they are. Its calls act
-// inside the caller's tenant; ReloadConfig and locks beyond one tenant need a person of
-// server.operator_tenant.
+// inside the caller's tenant; ReloadConfig, the signing keys and locks beyond one tenant
+// need a person of server.operator_tenant.
 type AdminServiceServer interface {
 	// WhoAmI tells who the server takes the caller for. Needs any credential. Records
 	// nothing.
@@ -202,6 +258,29 @@ type AdminServiceServer interface {
 	// the question but its arguments. That a call would be refused is the answer and no
 	// error. Adds NOT_FOUND, AUDIT_UNAVAILABLE.
 	ExplainDecision(context.Context, *ExplainDecisionRequest) (*ExplainDecisionResponse, error)
+	// ListSigningKeys lists the keys that call tokens are, were or will be signed with: at
+	// most one next, the current one, and retired ones. These are public facts, and what
+	// /.well-known/jwks.json publishes. Needs a person of server.operator_tenant; policy
+	// list_signing_keys. Records one row.
+	ListSigningKeys(context.Context, *ListSigningKeysRequest) (*ListSigningKeysResponse, error)
+	// RotateSigningKey publishes a next key, which signs from 300 s later on, when every
+	// backend has read the key set again; no call fails by it. While there is a next key
+	// already, it is that one. The key before stays published for 90 s after its last
+	// signature. Needs a person of server.operator_tenant; policy rotate_signing_key.
+	// Records decision and outcome. UNAVAILABLE with KEYSET_UNAVAILABLE: the new key
+	// cannot be stored; nothing has changed.
+	RotateSigningKey(context.Context, *RotateSigningKeyRequest) (*RotateSigningKeyResponse, error)
+	// RevokeSigningKey is for a key that somebody else may have: it is published no more and
+	// signs no more when this answers. If it was the current one, a new one signs at once,
+	// unpublished until then. A backend that keeps the key set accepts the revoked key
+	// until it reads the set again, 300 s later at most while it can; see
+	// docs/operating.md. Needs a person of server.operator_tenant; policy
+	// revoke_signing_key. Records decision, with the key and the reason, and outcome.
+	//
+	// Adds NOT_FOUND. UNAVAILABLE with KEYSET_UNAVAILABLE: the key is revoked in this
+	// process, but that cannot be stored, and a restart would bring it back; repeat the
+	// call until it succeeds.
+	RevokeSigningKey(context.Context, *RevokeSigningKeyRequest) (*RevokeSigningKeyResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -232,6 +311,15 @@ func (UnimplementedAdminServiceServer) ListLocks(context.Context, *ListLocksRequ
 }
 func (UnimplementedAdminServiceServer) ExplainDecision(context.Context, *ExplainDecisionRequest) (*ExplainDecisionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ExplainDecision not implemented")
+}
+func (UnimplementedAdminServiceServer) ListSigningKeys(context.Context, *ListSigningKeysRequest) (*ListSigningKeysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSigningKeys not implemented")
+}
+func (UnimplementedAdminServiceServer) RotateSigningKey(context.Context, *RotateSigningKeyRequest) (*RotateSigningKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RotateSigningKey not implemented")
+}
+func (UnimplementedAdminServiceServer) RevokeSigningKey(context.Context, *RevokeSigningKeyRequest) (*RevokeSigningKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RevokeSigningKey not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -380,6 +468,60 @@ func _AdminService_ExplainDecision_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_ListSigningKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSigningKeysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ListSigningKeys(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ListSigningKeys_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ListSigningKeys(ctx, req.(*ListSigningKeysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_RotateSigningKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RotateSigningKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).RotateSigningKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_RotateSigningKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).RotateSigningKey(ctx, req.(*RotateSigningKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_RevokeSigningKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeSigningKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).RevokeSigningKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_RevokeSigningKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).RevokeSigningKey(ctx, req.(*RevokeSigningKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -414,6 +556,18 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ExplainDecision",
 			Handler:    _AdminService_ExplainDecision_Handler,
+		},
+		{
+			MethodName: "ListSigningKeys",
+			Handler:    _AdminService_ListSigningKeys_Handler,
+		},
+		{
+			MethodName: "RotateSigningKey",
+			Handler:    _AdminService_RotateSigningKey_Handler,
+		},
+		{
+			MethodName: "RevokeSigningKey",
+			Handler:    _AdminService_RevokeSigningKey_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
