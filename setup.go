@@ -281,7 +281,7 @@ func (s *Server) openServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	elsewhere, err := tools.NewElsewhere(tools.ElsewhereConfig{Past: s.store, Most: (s.lanes.Limit() + 1) / 2, Clock: s.opt.now, Report: s.reportTool})
+	elsewhere, err := tools.NewElsewhere(tools.ElsewhereConfig{Past: s.store, Tokens: s.tokens, Most: (s.lanes.Limit() + 1) / 2, Clock: s.opt.now, Report: s.reportTool})
 	if err != nil {
 		return err
 	}

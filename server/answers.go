@@ -6,6 +6,7 @@ import (
 
 	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/fault"
+	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/identity"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
@@ -101,7 +102,7 @@ func first[M proto.Message](ctx context.Context, s *toolService, call agents.Too
 		}
 		return k.empty, err
 	}
-	body, err := proto.Marshal(out)
+	body, err := proto.Marshal(keepable(out))
 	if err != nil {
 		return k.empty, err
 	}
@@ -110,6 +111,17 @@ func first[M proto.Message](ctx context.Context, s *toolService, call agents.Too
 		return k.empty, err
 	}
 	return out, s.answers.Keep(late, req, all)
+}
+
+// keepable is an answer less what is given once: a token for one call is not stored,
+// and would be for another one when it came again.
+func keepable(m proto.Message) proto.Message {
+	if r, ok := m.(*behalfv1.CheckToolCallResponse); ok && r.GetCallToken() != "" {
+		r = proto.CloneOf(r)
+		r.CallToken, r.SentPayload = "", nil
+		return r
+	}
+	return m
 }
 
 // refused reports whether an error says that a call was not made.

@@ -7,7 +7,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/behalf-dev/behalf/calltoken"
 	"github.com/behalf-dev/behalf/config"
@@ -60,12 +59,16 @@ const crmPolicies = `
 @id("auditors-read") permit (principal in Role::"manager", action in [Action::"query_audit", Action::"verify_audit"], resource);
 `
 
-// crmBackend serves the customers on l to whom behalf calls for, by a clock of its own.
-func (w *world) crmBackend(l net.Listener, now func() time.Time) *logBuffer {
+// crmBackend serves the customers on l to whom behalf calls for, unless it is edited.
+func (w *world) crmBackend(l net.Listener, edit ...func(*calltoken.VerifierConfig)) *logBuffer {
 	w.t.Helper()
-	v, err := calltoken.NewVerifier(calltoken.VerifierConfig{
-		Issuer: tokenIssuer, Audience: "crm", JWKSURL: "http://" + w.http + "/.well-known/jwks.json", Clients: []string{"spiffe://" + acmeDomain + "/behalf"}, Now: now,
-	})
+	c := calltoken.VerifierConfig{
+		Issuer: tokenIssuer, Audience: "crm", JWKSURL: "http://" + w.http + "/.well-known/jwks.json", Clients: []string{"spiffe://" + acmeDomain + "/behalf"},
+	}
+	for _, f := range edit {
+		f(&c)
+	}
+	v, err := calltoken.NewVerifier(c)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -103,7 +106,7 @@ func TestABackendSeesWhoIsBehindEachCall(t *testing.T) {
 	t.Parallel()
 	l := listen(t)
 	w := newWorld(t, setup{edit: withCRM(t, l.Addr().String(), false), bare: crmPolicies})
-	said := w.crmBackend(l, nil)
+	said := w.crmBackend(l)
 	a := w.as(alice)
 
 	own, err := a.tools().CallTool(a.ctx(t), &behalfv1.CallToolRequest{Tool: "get_customer", ArgumentsJson: `{"customer_id":"` + alice.subject + `"}`})

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/behalf-dev/behalf/calltoken"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"google.golang.org/grpc/codes"
 )
@@ -86,7 +87,9 @@ func TestCallsGoOnWhenTheirKeyIsRevoked(t *testing.T) {
 	w := newWorld(t, setup{edit: withCRM(t, l.Addr().String(), false), bare: crmPolicies + `
 		@id("keys") permit (principal in Role::"manager", action in [Action::"list_signing_keys", Action::"revoke_signing_key"], resource);`})
 	var later atomic.Int64
-	w.crmBackend(l, func() time.Time { return time.Now().Add(time.Duration(later.Load())) })
+	w.crmBackend(l, func(v *calltoken.VerifierConfig) {
+		v.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	})
 	a, b := w.as(alice), w.as(bob)
 	ask := func() (*behalfv1.CallToolResponse, error) {
 		return a.tools().CallTool(a.ctx(t), &behalfv1.CallToolRequest{Tool: "get_customer", ArgumentsJson: `{"customer_id":"` + alice.subject + `"}`})

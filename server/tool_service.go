@@ -118,6 +118,7 @@ func (s *toolService) checkToolCall(ctx context.Context, call agents.ToolCall) (
 	}
 	return &behalfv1.CheckToolCallResponse{
 		CallId: call.ID, Decision: behalfv1.Decision_DECISION_ALLOW, PolicyIds: c.PolicyIDs, Duties: c.Duties, SentArgumentsJson: string(c.Sent),
+		CallToken: c.Token.Reveal(), SentPayload: c.Payload,
 	}, c.Duties, nil
 }
 

@@ -59,10 +59,22 @@ func (d *Descriptor) Hash() string {
 type Tool struct {
 	Descriptor
 	Call func(ctx context.Context, args json.RawMessage) (json.RawMessage, error)
+	// Sends is what a call of this tool is at its backend, for callers that make it
+	// themselves, see [Elsewhere]. Nil: nobody but the tool can know, so that such
+	// a caller gets no token.
+	Sends *Sends
 
 	callIn func(context.Context, Origin, json.RawMessage) (json.RawMessage, error) // made by FuncIn: instead of Call
 	nested bool                                                                    // made by Nested: what is behind it comes with the call
 	err    error                                                                   // why Func could not make it; NewRegistry says so
+}
+
+// Sends says what leaves for a backend that verifies call tokens.
+type Sends struct {
+	Backend Backend
+	// Payload gives the bytes that the backend gets, and digests, for arguments. Nil:
+	// the arguments as they are.
+	Payload func(args json.RawMessage) ([]byte, error)
 }
 
 // Origin is where a call comes from, as the gate knows it and never as an

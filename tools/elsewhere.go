@@ -29,6 +29,7 @@ import (
 // policy that has changed since might not take out what was promised.
 type Elsewhere struct {
 	past   audit.Querier
+	tokens *Tokens
 	life   time.Duration
 	most   int
 	clock  func() time.Time
@@ -42,6 +43,7 @@ type Elsewhere struct {
 // ElsewhereConfig is what an Elsewhere needs.
 type ElsewhereConfig struct {
 	Past   audit.Querier    // required: what is on record of calls that are not open
+	Tokens *Tokens          // nil: nobody gets a token for a backend
 	Life   time.Duration    // from the decision to the report; default 15 min
 	Most   int              // unreported calls of one person; default 8: half of the lanes, so that the rest can go on
 	Clock  func() time.Time // nil: time.Now
@@ -53,7 +55,7 @@ func NewElsewhere(c ElsewhereConfig) (*Elsewhere, error) {
 	if c.Past == nil {
 		return nil, errors.New("calls made elsewhere need the record of past ones")
 	}
-	e := &Elsewhere{past: c.Past, life: c.Life, most: c.Most, clock: c.Clock, report: c.Report, open: map[string]*checked{}, held: map[string]int{}}
+	e := &Elsewhere{past: c.Past, tokens: c.Tokens, life: c.Life, most: c.Most, clock: c.Clock, report: c.Report, open: map[string]*checked{}, held: map[string]int{}}
 	if e.life <= 0 {
 		e.life = 15 * time.Minute
 	}
@@ -101,6 +103,7 @@ type Checked struct {
 	PolicyIDs []string
 	Duties    []string
 	Sent      json.RawMessage // the arguments to send, byte for byte
+	Ticket
 }
 
 // Check decides a call at a gate for direct calls. What is refused is an error,
@@ -116,7 +119,7 @@ func (e *Elsewhere) Check(ctx context.Context, g *Gate, c agents.ToolCall) (Chec
 	}
 	e.keep(c.ID, k)
 	d := a.permit.Decision()
-	return Checked{PolicyIDs: d.PolicyIDs, Duties: duties(d), Sent: a.permit.SentArguments()}, nil
+	return Checked{PolicyIDs: d.PolicyIDs, Duties: duties(d), Sent: a.permit.SentArguments(), Ticket: e.ticket(ctx, a)}, nil
 }
 
 // decide is an attempt that ends where the tool would be called. What it holds

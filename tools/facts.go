@@ -29,9 +29,13 @@ func FactsFrom(ctx context.Context) (Facts, bool) {
 }
 
 func (a *attempt) withFacts(ctx context.Context) context.Context {
+	return context.WithValue(ctx, factsKey{}, a.facts())
+}
+
+func (a *attempt) facts() Facts {
 	id, approver := a.permit.Approval()
-	return context.WithValue(ctx, factsKey{}, Facts{
+	return Facts{
 		CallID: a.call.ID, Tool: a.tool.Name, Version: a.tool.hash, Grant: a.grant, Scopes: a.tool.Scopes, Revision: a.permit.Decision().Revision,
 		ApprovalID: id, Approver: approver, Trace: a.query.Trace,
-	})
+	}
 }

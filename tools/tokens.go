@@ -52,7 +52,12 @@ func (t *Tokens) For(ctx context.Context, b Backend, s Sent) (identity.Secret, e
 	if !ok {
 		return identity.Secret{}, errNoFacts
 	}
-	c := f.claims(t.Client(), b.Chain)
+	return t.mint(f, t.Client(), b, s)
+}
+
+// mint makes the token of a call that client makes.
+func (t *Tokens) mint(f Facts, client string, b Backend, s Sent) (identity.Secret, error) {
+	c := f.claims(client, b.Chain)
 	c.Issuer, c.Audience, c.Arguments = t.Issuer, b.Audience, s.Digest
 	c.Confirmation.Thumbprint = s.Thumbprint
 	until := f.Grant.Expires()

@@ -35,18 +35,19 @@ var (
 
 // tool is a method as the gate calls it.
 func (s *Source) tool(m *method) tools.Tool {
-	return tools.Tool{Descriptor: m.Descriptor, Call: func(ctx context.Context, args json.RawMessage) (json.RawMessage, error) {
-		return s.call(ctx, m, args)
-	}}
+	return tools.Tool{
+		Descriptor: m.Descriptor,
+		Call: func(ctx context.Context, args json.RawMessage) (json.RawMessage, error) {
+			return s.call(ctx, m, args)
+		},
+		Sends: &tools.Sends{Backend: s.c.Backend, Payload: m.payload},
+	}
 }
 
 func (s *Source) call(ctx context.Context, m *method, args json.RawMessage) (json.RawMessage, error) {
-	sent, err := m.encode(args)
+	sent, err := m.payload(args)
 	if err != nil {
-		return nil, errBadInput // the library's text has values in it
-	}
-	if len(sent) > maxSent {
-		return nil, errBadInput
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(outgoing(ctx), s.c.Timeout)
 	defer cancel()
@@ -66,6 +67,15 @@ func (s *Source) call(ctx context.Context, m *method, args json.RawMessage) (jso
 		}
 		return out, m.ended(err, t)
 	}
+}
+
+// payload is the message of a call, in the bytes that are sent.
+func (m *method) payload(args json.RawMessage) ([]byte, error) {
+	sent, err := m.encode(args)
+	if err != nil || len(sent) > maxSent {
+		return nil, errBadInput // the library's text has values in it
+	}
+	return sent, nil
 }
 
 // maxSent bounds a request; arguments of 64 KiB are never more.

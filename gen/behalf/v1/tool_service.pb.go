@@ -620,11 +620,24 @@ type CheckToolCallResponse struct {
 	PolicyIds []string `protobuf:"bytes,5,rep,name=policy_ids,json=policyIds,proto3" json:"policy_ids,omitempty"`
 	// The arguments to send, byte for byte, after redaction.
 	SentArgumentsJson string `protobuf:"bytes,6,opt,name=sent_arguments_json,json=sentArgumentsJson,proto3" json:"sent_arguments_json,omitempty"`
-	// A signed token for this one call to the tool's backend, valid for at most 60 s.
-	// Always empty in this version, which makes no such tokens yet.
+	// A signed token for this one call to the tool's backend: send it as
+	// `authorization: Bearer …`, within 60 s, once, on a connection with the very client
+	// certificate that this check came with. The backend refuses it from anybody else, for
+	// another tool and for other bytes. It is a secret; do not log or keep it.
+	//
+	// Empty where the tool's backend takes no such tokens (it has no audience), where
+	// the check came without a client certificate (the token would be anybody's who finds
+	// it), for tools of MCP servers (their message is the caller's, so it is not known here), and
+	// when a check is answered again by its request_id (the token was given once; check
+	// anew).
 	CallToken string `protobuf:"bytes,7,opt,name=call_token,json=callToken,proto3" json:"call_token,omitempty"`
 	// Always empty: an approval that is needed is named by the error.
-	ApprovalId    string `protobuf:"bytes,8,opt,name=approval_id,json=approvalId,proto3" json:"approval_id,omitempty"`
+	ApprovalId string `protobuf:"bytes,8,opt,name=approval_id,json=approvalId,proto3" json:"approval_id,omitempty"`
+	// The message to send with call_token, byte for byte: for a gRPC method the request in
+	// protobuf's binary form, which encoders write in more than one way. Send it with a
+	// codec that leaves bytes as they are. Empty without a token, and where the message
+	// itself is empty.
+	SentPayload   []byte `protobuf:"bytes,9,opt,name=sent_payload,json=sentPayload,proto3" json:"sent_payload,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -713,6 +726,13 @@ func (x *CheckToolCallResponse) GetApprovalId() string {
 		return x.ApprovalId
 	}
 	return ""
+}
+
+func (x *CheckToolCallResponse) GetSentPayload() []byte {
+	if x != nil {
+		return x.SentPayload
+	}
+	return nil
 }
 
 // ReportToolCallRequest is the outcome of a checked call.
@@ -1161,7 +1181,7 @@ const file_behalf_v1_tool_service_proto_rawDesc = "" +
 	"session_id\x18\a \x01(\tB\x1c\xbaH\x19\xd8\x01\x01r\x142\x12^ses_[a-z2-7]{26}$R\tsessionId\x127\n" +
 	"\n" +
 	"request_id\x18\b \x01(\tB\x18\xbaH\x15\xd8\x01\x01r\x102\x0e^[ -~]{1,128}$R\trequestId\x12;\n" +
-	"\x06tenant\x18\t \x01(\tB#\xbaH \xd8\x01\x01r\x1b2\x19^[a-z0-9][a-z0-9-]{0,62}$R\x06tenant\"\xbd\x02\n" +
+	"\x06tenant\x18\t \x01(\tB#\xbaH \xd8\x01\x01r\x1b2\x19^[a-z0-9][a-z0-9-]{0,62}$R\x06tenant\"\xe0\x02\n" +
 	"\x15CheckToolCallResponse\x12\x17\n" +
 	"\acall_id\x18\x01 \x01(\tR\x06callId\x12/\n" +
 	"\bdecision\x18\x02 \x01(\x0e2\x13.behalf.v1.DecisionR\bdecision\x12.\n" +
@@ -1173,7 +1193,8 @@ const file_behalf_v1_tool_service_proto_rawDesc = "" +
 	"\n" +
 	"call_token\x18\a \x01(\tB\x03\x80\x01\x01R\tcallToken\x12\x1f\n" +
 	"\vapproval_id\x18\b \x01(\tR\n" +
-	"approvalId\"\x9b\x01\n" +
+	"approvalId\x12!\n" +
+	"\fsent_payload\x18\t \x01(\fR\vsentPayload\"\x9b\x01\n" +
 	"\x15ReportToolCallRequest\x12>\n" +
 	"\acall_id\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^run_[a-z2-7]{26}/[0-9]{1,19}$R\x06callId\x12\x16\n" +
 	"\x06failed\x18\x02 \x01(\bR\x06failed\x12*\n" +

@@ -55,7 +55,7 @@ type ToolServiceClient interface {
 	// stays taken, as it may have happened. Until then it is one of the calls that the
 	// person has in flight (server.limits.tool_calls_per_user), of which at most half may
 	// be unreported; one more is RATE_LIMITED. Needs any credential and a permit for
-	// call_tool. Records the decision before it answers.
+	// call_tool. Records the decision before it answers, and never the call_token.
 	//
 	// A denial is an error status with its reason, as for CallTool, and adds the same.
 	CheckToolCall(ctx context.Context, in *CheckToolCallRequest, opts ...grpc.CallOption) (*CheckToolCallResponse, error)
@@ -169,7 +169,7 @@ type ToolServiceServer interface {
 	// stays taken, as it may have happened. Until then it is one of the calls that the
 	// person has in flight (server.limits.tool_calls_per_user), of which at most half may
 	// be unreported; one more is RATE_LIMITED. Needs any credential and a permit for
-	// call_tool. Records the decision before it answers.
+	// call_tool. Records the decision before it answers, and never the call_token.
 	//
 	// A denial is an error status with its reason, as for CallTool, and adds the same.
 	CheckToolCall(context.Context, *CheckToolCallRequest) (*CheckToolCallResponse, error)
