@@ -51,7 +51,7 @@ func (t *toolbox) Again(ctx context.Context, c agents.ToolCall, duties []string)
 	return t.gate(ctx).Again(ctx, c, duties)
 }
 
-func (t *toolbox) Visible(ctx context.Context) ([]*tools.Descriptor, error) {
+func (t *toolbox) Visible(ctx context.Context) ([]tools.Listed, error) {
 	return t.gate(ctx).Callable(ctx)
 }
 

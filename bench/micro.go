@@ -39,6 +39,7 @@ var (
 	chain        = suite{"./audit", "^BenchmarkMemory$"}
 	token        = suite{"./identity", "^BenchmarkSeenToken$"}
 	gate         = suite{"./tools", "^BenchmarkGate$/^no_audit$"}
+	callable     = suite{"./tools", "^BenchmarkCallable$/^by_(toolset|names)$"}
 	decisions    = suite{"./store", "^BenchmarkDecisions64$"}
 	governed     = suite{"./model", "^BenchmarkGoverned$/^(none|all)$"}
 	heldBack     = suite{"./policy/pii", "^BenchmarkHoldBack$/^all$"}
@@ -65,6 +66,8 @@ func micros() []micro {
 		{"stream redaction, added delay at 20 ms a delta, mean", "ms", target{}, target{}, late("late-ms"), value{}},
 		{"stream redaction, added delay at 20 ms a delta, p99", "ms", target{}, target{}, late("late-p99-ms"), value{}},
 		{"gate without audit", "µs", atMost(50), atMost(15), us(gate, "BenchmarkGate/no_audit", "ns/op"), value{}},
+		{"1,000 tools listed for one caller, 100 rules", "µs", atMost(5_000), target{}, us(callable, "BenchmarkCallable/by_toolset", "ns/op"), value{}},
+		{"1,000 tools listed, each named in a condition", "µs", target{}, target{}, us(callable, "BenchmarkCallable/by_names", "ns/op"), value{}},
 		{
 			"group chat turn after 10,000 messages; floor: after 10", "µs", steady(20), steady(8),
 			us(chat, "BenchmarkTeamTurn/round_robin/messages=10000", "ns/turn"), us(chat, "BenchmarkTeamTurn/round_robin/messages=10", "ns/turn"),

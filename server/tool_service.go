@@ -15,7 +15,7 @@ import (
 // Tools is the tool gate for direct calls.
 type Tools interface {
 	// Visible lists the tools that the grant in ctx has the scopes for, sorted by name.
-	Visible(ctx context.Context) ([]*tools.Descriptor, error)
+	Visible(ctx context.Context) ([]tools.Listed, error)
 	// Direct governs and performs one call.
 	Direct(ctx context.Context, c agents.ToolCall) (tools.CallResult, error)
 	// Again says whether the answer to an earlier direct call, which had these
@@ -46,8 +46,8 @@ func (s *toolService) ListTools(ctx context.Context, r *behalfv1.ListToolsReques
 	if err != nil {
 		return nil, err
 	}
-	all = slices.DeleteFunc(all, func(d *tools.Descriptor) bool { return r.GetToolset() != "" && r.GetToolset() != d.Toolset })
-	some, next, err := page(all, r.GetPageSize(), r.GetPageToken(), func(d *tools.Descriptor) string { return d.Name })
+	all = slices.DeleteFunc(all, func(d tools.Listed) bool { return r.GetToolset() != "" && r.GetToolset() != d.Toolset })
+	some, next, err := page(all, r.GetPageSize(), r.GetPageToken(), func(d tools.Listed) string { return d.Name })
 	out := &behalfv1.ListToolsResponse{NextPageToken: next}
 	for _, d := range some {
 		out.Tools = append(out.Tools, tool(d))
@@ -55,10 +55,10 @@ func (s *toolService) ListTools(ctx context.Context, r *behalfv1.ListToolsReques
 	return out, err
 }
 
-func tool(d *tools.Descriptor) *behalfv1.Tool {
+func tool(d tools.Listed) *behalfv1.Tool {
 	return &behalfv1.Tool{
 		Name: d.Name, Toolset: d.Toolset, Description: d.Description, InputSchemaJson: string(d.Schema), OutputSchemaJson: string(d.Result),
-		RequiredScopes: scopes(d.Scopes), Idempotent: d.Idempotent, DescriptorHash: d.Hash(), Available: true,
+		RequiredScopes: scopes(d.Scopes), Idempotent: d.Idempotent, DescriptorHash: d.Version, Available: true,
 		Effect: behalfv1.ToolEffect(enum(behalfv1.ToolEffect_value, "TOOL_EFFECT_", string(d.Effect))),
 		Risk:   behalfv1.ToolRisk(enum(behalfv1.ToolRisk_value, "TOOL_RISK_", d.Risk)),
 	}

@@ -1,6 +1,7 @@
 package tools_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -78,4 +79,61 @@ func BenchmarkElsewhere(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkCallable lists 1,000 tools of 20 toolsets for one caller under 100
+// policies, that know tools by the toolset, by their head, or in the worst case by ten
+// names each in a condition, so that all tools differ and all policies are looked at.
+func BenchmarkCallable(b *testing.B) {
+	type in struct {
+		Owner string `json:"owner"`
+	}
+	var all []tools.Tool
+	for i := range 1_000 {
+		t := tools.Func(fmt.Sprintf("tool_%d", i), "Does something for somebody.", func(context.Context, in) (string, error) { return "", nil }, tools.ReadOnly())
+		t.Toolset = fmt.Sprintf("set_%d", i%20)
+		all = append(all, t)
+	}
+	for name, about := range map[string]func(i int) (head, condition string){
+		"by toolset": func(i int) (string, string) { return "", fmt.Sprintf(` && resource in Toolset::"set_%d"`, i%20) },
+		"by head":    func(i int) (string, string) { return fmt.Sprintf(` == Tool::"tool_%d"`, i), "" },
+		"by names":   func(i int) (string, string) { return "", fmt.Sprintf(` && resource in [%s]`, toolNames(i*10, 10)) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			w := newWorld(b, options{only: true, tools: all, policies: listedBy(about)})
+			gate := w.newGate("", w.registry.Names(), tools.Limits{})
+			ctx := w.bob()
+			b.ReportAllocs()
+			for b.Loop() {
+				if got, err := gate.Callable(ctx); err != nil || len(got) < 50 {
+					b.Fatal(len(got), err)
+				}
+			}
+		})
+	}
+}
+
+func toolNames(from, n int) string {
+	var names []string
+	for i := range n {
+		names = append(names, fmt.Sprintf(`Tool::"tool_%d"`, from+i))
+	}
+	return strings.Join(names, ", ")
+}
+
+// listedBy are 100 policies of which half permit bob something.
+func listedBy(about func(i int) (head, condition string)) string {
+	var s strings.Builder
+	for i := range 100 {
+		head, condition := about(i)
+		switch i % 4 {
+		case 0, 1:
+			fmt.Fprintf(&s, "@id(\"r%d\") permit (principal == User::\"acme/bob\", action == Action::\"call_tool\", resource%s) when { context.tier != \"api\"%s };\n", i, head, condition)
+		case 2:
+			fmt.Fprintf(&s, "@id(\"r%d\") forbid (principal in Role::\"role%d\", action == Action::\"call_tool\", resource);\n", i, i)
+		default:
+			fmt.Fprintf(&s, "@id(\"r%d\") permit (principal, action == Action::\"call_tool\", resource%s) when { context.scopes.contains(\"s%d\")%s };\n", i, head, i, condition)
+		}
+	}
+	return s.String()
 }

@@ -137,27 +137,44 @@ func (g *Gate) Specs(ctx context.Context) iter.Seq2[agents.Spec, error] {
 	}
 }
 
+// Listed is a tool in a list, with the hash of its descriptor, which takes longer to
+// compute than all the rest of a list.
+type Listed struct {
+	*Descriptor
+	Version string
+}
+
 // Callable lists the tools that the grant in ctx may call directly, by scopes and by
 // policy: not those that are denied whatever the arguments are. Nothing is recorded;
 // whoever then calls is.
-func (g *Gate) Callable(ctx context.Context) ([]*Descriptor, error) {
+func (g *Gate) Callable(ctx context.Context) ([]Listed, error) {
 	a := &attempt{gate: g}
 	var err error
 	if a.grant, err = g.authority(ctx); err != nil {
 		return nil, err
 	}
 	e, scopes := g.guard.Engine(), a.grant.Scopes()
-	var all []*Descriptor
+	if e == nil {
+		return nil, nil
+	}
+	var all []Listed
+	var resources []policy.Entity
 	for _, n := range g.names {
-		a.tool = g.registry.tools[n]
-		if _, missing := scopes.Missing(a.tool.Scopes); missing || e == nil {
-			continue
-		}
-		if q := a.ask(ctx, policy.ActionCallTool); e.May(&q) {
-			all = append(all, &a.tool.Descriptor)
+		t := g.registry.tools[n]
+		if _, missing := scopes.Missing(t.Scopes); !missing {
+			all, resources = append(all, Listed{&t.Descriptor, t.hash}), append(resources, t.resource)
 		}
 	}
-	return all, nil
+	q := a.ask(ctx, policy.ActionCallTool)
+	may := e.MayEach(&q, resources)
+	n := 0
+	for i, d := range all {
+		if may[i] {
+			all[n] = d
+			n++
+		}
+	}
+	return all[:n], nil
 }
 
 // Shown implements agents.Toolbox. Where no policy takes anything out of the tool's

@@ -37,6 +37,7 @@ type Engine struct {
 	streams map[string]bool  // actions whose policies may filter what models say
 	veiled  map[string]bool  // tools whose policies may take something out of arguments
 	tools   map[string]plan  // by tool
+	named   names            // tools and toolsets, by any policy
 	now     func() time.Time // the stopwatch's, for tests
 }
 
@@ -44,6 +45,7 @@ type Engine struct {
 func New(s *Set) *Engine {
 	e := &Engine{set: s, index: newIndex(s.rules, s.schema.actions), rules: map[string]*rule{}, now: time.Now}
 	e.rpc, e.tools = plans(s)
+	e.named = namesOfAll(s.rules)
 	for _, r := range s.rules {
 		e.rules[r.id] = r
 	}

@@ -31,36 +31,9 @@ func (e *Engine) DecideAround(q *Query, hidden [][]string) (d Decision, err erro
 		context = hide(context, append([]string{"args"}, path...))
 	}
 	env := eval.Env{Entities: &t.world, Principal: t.request.Principal, Action: t.request.Action, Resource: t.request.Resource, Context: context}
-	d, err = e.around(t, q, env, hidden)
+	d, err = e.around(t, q, func(r *rule) standing { return look(r, env, hidden) })
 	d.Revision = e.set.revision
 	return d, err
-}
-
-// May reports whether a call of a tool could be allowed with some arguments. It is
-// for lists: a tool that is denied whatever its arguments are is not in them. A duty,
-// such as a rate, hides nothing. Whoever then calls is decided about by Decide.
-func (e *Engine) May(q *Query) (may bool) {
-	defer func() {
-		if recover() != nil {
-			may = false
-		}
-	}()
-	if u := q.Grant.Principal().User; u != nil && u.RolesUnknown {
-		return false // as for the call
-	}
-	t := e.newTrial()
-	defer t.end()
-	p, _, err := t.place(q)
-	if err != nil {
-		return false
-	}
-	r := t.world.request(cedar.Record{}, p.fields)
-	env := eval.Env{Entities: &t.world, Principal: r.Principal, Action: r.Action, Resource: r.Resource, Context: hide(r.Context, []string{"args"})}
-	d, err := e.around(t, q, env, [][]string{{}})
-	if err != nil {
-		return errors.Is(err, ErrHidden)
-	}
-	return d.Reason != string(fault.PolicyDenied) && d.Reason != string(fault.PolicyError)
 }
 
 // Knows says why the engine cannot be asked: the set knows nothing of what the query
@@ -78,8 +51,8 @@ func (e *Engine) Knows(q *Query) error {
 // around is Engine.decide with a third answer. What is not known of a policy
 // cannot hurt where the others settle the matter: a hard forbid that holds, or no
 // permit that could.
-func (e *Engine) around(t *trial, q *Query, env eval.Env, hidden [][]string) (Decision, error) {
-	hard := e.sort(t.find(hardOf), env, hidden)
+func (e *Engine) around(t *trial, q *Query, look looking) (Decision, error) {
+	hard := survey(t.find(hardOf), look)
 	if t.candidates.late {
 		return Decision{}, errTooSlow
 	}
@@ -93,7 +66,7 @@ func (e *Engine) around(t *trial, q *Query, env eval.Env, hidden [][]string) (De
 	case len(hard.permits) == 0 || hard.mayForbid:
 		return Decision{}, ErrHidden
 	}
-	soft := e.sort(t.find(softOf), env, hidden)
+	soft := survey(t.find(softOf), look)
 	switch {
 	case t.candidates.late:
 		return Decision{}, errTooSlow
@@ -111,10 +84,9 @@ type sorted struct {
 	mayPermit, mayForbid     bool
 }
 
-func (e *Engine) sort(c *candidates, env eval.Env, hidden [][]string) (s sorted) {
-	for id, p := range c.All() {
-		r := e.rules[string(id)]
-		switch look(r, p, env, hidden) {
+func survey(c *candidates, look looking) (s sorted) {
+	for r := range c.each {
+		switch look(r) {
 		case holds:
 			if r.permit() {
 				s.permits = append(s.permits, r.id)
@@ -137,17 +109,21 @@ func (e *Engine) sort(c *candidates, env eval.Env, hidden [][]string) (s sorted)
 type standing uint8
 
 const (
-	absent standing = iota // it does not hold
+	unasked standing = iota
+	absent           // it does not hold
 	holds
 	fails
 	depends
 )
 
-func look(r *rule, p *cedar.Policy, env eval.Env, hidden [][]string) standing {
+// looking finds what is known of a rule.
+type looking func(*rule) standing
+
+func look(r *rule, env eval.Env, hidden [][]string) standing {
 	if slices.ContainsFunc(hidden, r.usesWhole) {
 		return depends
 	}
-	rest, keep := eval.PartialPolicy(env, (*ast.Policy)(p.AST()))
+	rest, keep := eval.PartialPolicy(env, (*ast.Policy)(r.bare.AST()))
 	switch {
 	case !keep:
 		return absent

@@ -221,6 +221,10 @@ const (
 func (c *candidates) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] { return c.yield }
 
 func (c *candidates) yield(yield func(cedar.PolicyID, *cedar.Policy) bool) {
+	c.each(func(r *rule) bool { return yield(cedar.PolicyID(r.id), r.bare) })
+}
+
+func (c *candidates) each(yield func(*rule) bool) {
 	var start time.Time
 	n := 0
 	for _, list := range c.lists {
@@ -228,7 +232,7 @@ func (c *candidates) yield(yield func(cedar.PolicyID, *cedar.Policy) bool) {
 			if n++; n%checkEvery == 0 && c.over(&start) {
 				return
 			}
-			if !yield(cedar.PolicyID(r.id), r.bare) {
+			if !yield(r) {
 				return
 			}
 		}

@@ -117,6 +117,9 @@ func Load(c Config) (*Set, error) {
 	}
 	slices.SortFunc(l.rules, func(a, b *rule) int { return cmp.Compare(a.id, b.id) })
 	slices.Sort(l.warnings)
+	for i, r := range l.rules {
+		r.n = i
+	}
 	return &Set{rules: l.rules, schema: sch, revision: revisionOf(l.rules, sch), warnings: l.warnings, dir: l.name("") + "/"}, nil
 }
 

@@ -19,6 +19,7 @@ import (
 // rule is one policy with what its annotations say.
 type rule struct {
 	id     string
+	n      int    // its place in the set
 	tenant string // empty: for everybody
 	at     position
 	policy *cedar.Policy
@@ -28,6 +29,7 @@ type rule struct {
 	unmet  []string // kinds of duties that this build cannot meet
 	paths  []redact.Item
 	needs  needs
+	names  names
 	// resting rules name a tool that is not known yet.
 	resting bool
 }
@@ -51,7 +53,7 @@ func validID(id string) bool {
 func (l *loader) newRule(p *cedar.Policy, at position, tenant string) *rule {
 	notes := p.Annotations()
 	r := &rule{id: string(notes["id"]), tenant: tenant, at: at, policy: p}
-	r.needs = needsOf(r)
+	r.needs, r.names = needsOf(r), l.schema.namesOf(r)
 	r.bare = bare(p)
 	p.SetFilename(at.file)
 	named := l.checkID(r, notes)
