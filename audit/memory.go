@@ -19,8 +19,8 @@ type Memory struct {
 	mu      sync.Mutex
 	refuse  error
 	heads   map[string]Head
-	rows    []Row
-	records []Record
+	rows    []*Row
+	records []*Record
 	spends  map[string][]Spend
 	asked   []Approval
 }
@@ -70,8 +70,9 @@ func (m *Memory) append(e Entry) error {
 	tenant := e.Record.Tenant
 	body := Seal(m.heads[tenant], e.Record)
 	m.heads[tenant] = e.Record.Head()
-	m.rows = append(m.rows, Row{Columns: e.Record.Columns(), Hash: e.Record.Hash, Body: body})
-	m.records = append(m.records, *e.Record)
+	record := *e.Record
+	m.rows = append(m.rows, &Row{Columns: record.Columns(), Hash: record.Hash, Body: body})
+	m.records = append(m.records, &record)
 	if full != nil {
 		return full
 	}
@@ -100,7 +101,11 @@ func (m *Memory) Levels(_ context.Context, rs []Reservation) ([]Level, error) {
 func (m *Memory) Records() []Record {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Clone(m.records)
+	all := make([]Record, len(m.records))
+	for i, r := range m.records {
+		all[i] = *r
+	}
+	return all
 }
 
 // Rows gives the rows as a store would, for Verify and Export.
@@ -108,10 +113,10 @@ func (m *Memory) Rows() iter.Seq2[Row, error] {
 	m.mu.Lock()
 	rows := slices.Clone(m.rows)
 	m.mu.Unlock()
-	slices.SortStableFunc(rows, func(a, b Row) int { return cmp.Compare(a.Tenant, b.Tenant) })
+	slices.SortStableFunc(rows, func(a, b *Row) int { return cmp.Compare(a.Tenant, b.Tenant) })
 	return func(yield func(Row, error) bool) {
 		for _, r := range rows {
-			if !yield(r, nil) {
+			if !yield(*r, nil) {
 				return
 			}
 		}
@@ -162,8 +167,7 @@ func (m *Memory) Query(_ context.Context, f Filter) iter.Seq2[Record, error] {
 func (m *Memory) CallDecision(_ context.Context, tenant, callID string) (decided, finished bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for i := range m.records {
-		r := &m.records[i]
+	for _, r := range m.records {
 		if r.Tenant != tenant || r.CallID != callID {
 			continue
 		}

@@ -40,6 +40,8 @@ var (
 	token        = suite{"./identity", "^BenchmarkSeenToken$"}
 	gate         = suite{"./tools", "^BenchmarkGate$/^no_audit$"}
 	callable     = suite{"./tools", "^BenchmarkCallable$/^by_(toolset|names)$"}
+	minted       = suite{"./calltoken", "^BenchmarkMint$"}
+	backend      = suite{"./examples/crm", "^BenchmarkGovernedCall$"}
 	decisions    = suite{"./store", "^BenchmarkDecisions64$"}
 	governed     = suite{"./model", "^BenchmarkGoverned$/^(none|all)$"}
 	heldBack     = suite{"./policy/pii", "^BenchmarkHoldBack$/^all$"}
@@ -53,6 +55,7 @@ func micros() []micro {
 	rows := func(s suite, benchmark string) value { return value{s, benchmark, "rows/s", 1} }
 	late := func(metric string) value { return value{heldBack, "BenchmarkHoldBack/all", metric, 1} }
 	decided := func(sink string) value { return value{decisions, "BenchmarkDecisions64/" + sink, "decisions/s", 1} }
+	over := func(which string) value { return value{backend, "BenchmarkGovernedCall/" + which, "over-µs", 1} }
 	return []micro{
 		{"policy decision, 50 rules", "µs", atMost(5), atMost(3), us(decide, "BenchmarkDecide/rules=50/arguments=read", "cpu-ns/op"), value{}},
 		{"policy decision, 1,000 rules", "µs", atMost(10), atMost(4), us(decide, "BenchmarkDecide/rules=1000/arguments=read", "cpu-ns/op"), value{}},
@@ -66,6 +69,9 @@ func micros() []micro {
 		{"stream redaction, added delay at 20 ms a delta, mean", "ms", target{}, target{}, late("late-ms"), value{}},
 		{"stream redaction, added delay at 20 ms a delta, p99", "ms", target{}, target{}, late("late-p99-ms"), value{}},
 		{"gate without audit", "µs", atMost(50), atMost(15), us(gate, "BenchmarkGate/no_audit", "ns/op"), value{}},
+		{"call token, minted", "µs", atMost(60), target{}, us(minted, "BenchmarkMint", "ns/op"), value{}},
+		{"gRPC call of a tool over the bare call, both verified", "µs", atMost(150), target{}, over("verified"), value{}},
+		{"gRPC call of a tool over the bare call, neither verified", "µs", target{}, target{}, over("unverified"), value{}},
 		{"1,000 tools listed for one caller, 100 rules", "µs", atMost(5_000), target{}, us(callable, "BenchmarkCallable/by_toolset", "ns/op"), value{}},
 		{"1,000 tools listed, each named in a condition", "µs", target{}, target{}, us(callable, "BenchmarkCallable/by_names", "ns/op"), value{}},
 		{

@@ -86,12 +86,12 @@ func Thumbprint(der []byte) string { return Digest(der) }
 
 // complete reports what a token must say and does not.
 func (c *Claims) complete() error {
-	for name, value := range map[string]string{
-		"iss": c.Issuer, "sub": c.Subject, "client_id": c.ClientID, "aud": c.Audience, "tenant": c.Tenant, "txn": c.Transaction, "jti": c.ID,
-		"tool": c.Tool, "tool_ver": c.ToolVersion, "args_s256": c.Arguments, "dec.id": c.Decision.ID,
+	for _, claim := range [...]struct{ name, value string }{
+		{"iss", c.Issuer}, {"sub", c.Subject}, {"client_id", c.ClientID}, {"aud", c.Audience}, {"tenant", c.Tenant}, {"txn", c.Transaction}, {"jti", c.ID},
+		{"tool", c.Tool}, {"tool_ver", c.ToolVersion}, {"args_s256", c.Arguments}, {"dec.id", c.Decision.ID},
 	} {
-		if value == "" {
-			return errors.New("the token has no " + name)
+		if claim.value == "" {
+			return errors.New("the token has no " + claim.name)
 		}
 	}
 	return nil

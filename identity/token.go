@@ -16,6 +16,7 @@ const (
 // token is a compact JWS that was taken apart but not verified.
 type token struct {
 	raw    string
+	body   []byte // what claims were read from
 	alg    string
 	typ    string
 	kid    string
@@ -43,7 +44,10 @@ func parseToken(raw string) (*token, error) {
 	if err := t.readHeader(header); err != nil {
 		return nil, fmt.Errorf("header: %w", err)
 	}
-	if t.claims, err = decodeObject(parts[1]); err != nil {
+	if t.body, err = decodePart(parts[1]); err == nil {
+		t.claims, err = strictObject(t.body)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("claims: %w", err)
 	}
 	return t, nil
