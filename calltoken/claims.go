@@ -87,8 +87,17 @@ func Thumbprint(der []byte) string { return Digest(der) }
 // complete reports what a token must say and does not.
 func (c *Claims) complete() error {
 	for _, claim := range [...]struct{ name, value string }{
-		{"iss", c.Issuer}, {"sub", c.Subject}, {"client_id", c.ClientID}, {"aud", c.Audience}, {"tenant", c.Tenant}, {"txn", c.Transaction}, {"jti", c.ID},
-		{"tool", c.Tool}, {"tool_ver", c.ToolVersion}, {"args_s256", c.Arguments}, {"dec.id", c.Decision.ID},
+		{"iss", c.Issuer},
+		{"sub", c.Subject},
+		{"client_id", c.ClientID},
+		{"aud", c.Audience},
+		{"tenant", c.Tenant},
+		{"txn", c.Transaction},
+		{"jti", c.ID},
+		{"tool", c.Tool},
+		{"tool_ver", c.ToolVersion},
+		{"args_s256", c.Arguments},
+		{"dec.id", c.Decision.ID},
 	} {
 		if claim.value == "" {
 			return errors.New("the token has no " + claim.name)

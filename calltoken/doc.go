@@ -3,9 +3,10 @@
 // policy allowed it.
 //
 // It has two sides. [Keys] mints tokens and publishes what verifies them; that is
-// behalf's side. [Verifier] is the backend's: with [Verifier.ServerOptions] a gRPC
-// server, and with [Verifier.Middleware] an HTTP server, refuses every call that is
-// not exactly the one that was decided, and its handlers know who asks:
+// behalf's side, where an operator lists, renews and revokes keys. [Verifier] is the
+// backend's: with [Verifier.ServerOptions] a gRPC server, and with
+// [Verifier.Middleware] an HTTP server, refuses every call that is not exactly the one
+// that was decided, and its handlers know who asks:
 //
 //	v, err := calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: "https://behalf.example", Audience: "crm"})
 //	go v.Run(ctx)

@@ -34,7 +34,8 @@
 //	for ev, err := range gate.Call(ctx, agents.ToolCall{ID: id, Name: "get_order", Arguments: `{"id":7}`}) { … }
 //
 // A tool that runs in another process passes an [Elsewhere]: it is decided here,
-// called there, and what came of it is redacted and recorded here.
+// called there, and what came of it is redacted and recorded here. Whoever calls it gets
+// a [Ticket] for the tool's backend, where that verifies tokens.
 //
 // # Contract
 //
