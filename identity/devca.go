@@ -157,6 +157,11 @@ func (c *DevCA) id(path string) (spiffeid.ID, error) {
 	return id, nil
 }
 
+// JWTSVID implements Actor.
+func (c *DevCA) JWTSVID(_ context.Context, audience string) (Secret, error) {
+	return c.IssueJWT(c.cfg.Path, audience)
+}
+
 // IssueJWT makes a JWT-SVID for path and the audiences, which lives for five
 // minutes as SPIRE's do.
 func (c *DevCA) IssueJWT(path string, audiences ...string) (Secret, error) {

@@ -5,8 +5,9 @@
 //
 // It is not authorization: which RPC needs a person, what a scope permits and
 // what policy says is decided elsewhere. It knows no method names, keeps no
-// sessions and never stores a token. Other packages see no go-spiffe and no
-// go-jose type; both stay in here.
+// sessions and never stores a token: where tokens are exchanged a person's own is held
+// in memory by the credential that was made of it ([User.Token]). Other packages see no
+// go-spiffe and no go-jose type; both stay in here.
 //
 // The main types, in the order of a request:
 //
@@ -18,6 +19,7 @@
 //   - Verifier turns an access token into a User; it owns the issuers' key sets.
 //   - Identifier puts both together and checks that they agree.
 //   - Principal, Grant and Scopes are the values that leave this package.
+//   - ClientKey and Actor prove to an authorization server who we are.
 //   - DevIssuer mints tokens for the demo and for tests.
 //
 // Example:

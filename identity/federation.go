@@ -78,6 +78,15 @@ func NewFederation(cfg FederationConfig) (*Federation, error) {
 	return f, errors.Join(problems...)
 }
 
+// JWTSVID asks the source of our own SVID for a JWT-SVID of ours.
+func (f *Federation) JWTSVID(ctx context.Context, audience string) (Secret, error) {
+	own, ok := f.Source.(Actor)
+	if !ok {
+		return Secret{}, errNoJWTSVID
+	}
+	return own.JWTSVID(ctx, audience)
+}
+
 func (f *Federation) add(d FederatedDomain, cfg FederationConfig) error {
 	first, err := d.check()
 	if own, _ := cfg.Source.SVID(); err == nil && own != nil && own.TrustDomain == d.TrustDomain {

@@ -29,6 +29,9 @@ type VerifierConfig struct {
 	Roots   *x509.CertPool   // for issuers' https; absent: the system's
 	Logger  *slog.Logger     // absent: silent
 	Now     func() time.Time // absent: time.Now
+	// Holds reports whether a person shall have their token with them, for whoever
+	// exchanges it ([User.Token]). Absent: nobody has.
+	Holds func() bool
 }
 
 // Verifier turns access tokens into persons.
@@ -36,6 +39,7 @@ type Verifier struct {
 	issuers map[string]*issuer
 	order   []*issuer
 	now     func() time.Time
+	holds   func() bool
 	seen    cache[*verified]
 	decoy   decoy
 }
@@ -69,7 +73,7 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &Verifier{issuers: map[string]*issuer{}, now: orNow(cfg.Now), decoy: d}
+	v := &Verifier{issuers: map[string]*issuer{}, now: orNow(cfg.Now), holds: cfg.Holds, decoy: d}
 	for _, i := range cfg.Issuers {
 		v.add(i, cfg)
 	}
@@ -106,7 +110,7 @@ func (v *Verifier) Verify(ctx context.Context, credential Secret, leaf string) (
 	var buf [2 << 10]byte // most tokens fit, and then hashing allocates nothing
 	key := cacheKey{sha256.Sum256(append(buf[:0], raw...)), leaf}
 	if got, ok := v.seen.get(key, now); ok && got.keys == got.issuer.keys.current(now) {
-		return got.user.clone(), nil
+		return v.person(got, credential), nil
 	}
 	got, err := v.verify(ctx, raw, leaf, now)
 	if err != nil {
@@ -114,7 +118,16 @@ func (v *Verifier) Verify(ctx context.Context, credential Secret, leaf string) (
 	}
 	got.user.Thumbprint = base64.RawURLEncoding.EncodeToString(key.sum[:])
 	v.seen.put(key, got, earlier(got.user.Expires, now.Add(seenFor)), now)
-	return got.user.clone(), nil
+	return v.person(got, credential), nil
+}
+
+// person is who a token is of, for the caller to keep. What is remembered has no
+// token.
+func (v *Verifier) person(got *verified, credential Secret) User {
+	if v.holds == nil || !v.holds() {
+		return got.user.clone()
+	}
+	return got.user.clone().bearing(credential)
 }
 
 func (u User) clone() User {

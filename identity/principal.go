@@ -33,8 +33,10 @@ type User struct {
 	Expires      time.Time // the token's `exp`
 	TokenID      string    // `jti`, empty when the token has none
 	// Thumbprint is the base64url SHA-256 of the raw token: the name of a
-	// credential in locks and caches. The token itself is never kept.
+	// credential in locks, caches and stores. The token itself is never stored.
 	Thumbprint string
+
+	token Secret // see Token
 }
 
 // Workload is a peer process, as its X.509-SVID on this connection or its JWT-SVID

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/jwtbundle"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/svid/jwtsvid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
 	"golang.org/x/sync/errgroup"
@@ -224,6 +226,32 @@ func (w *WorkloadAPI) merged() (*material, error) {
 		m.bundles[td] = b
 	}
 	return m, nil
+}
+
+// Actor gives JWT-SVIDs of ours, by which somebody else knows who we are. Of the
+// sources the Workload API does, and the development authority.
+type Actor interface {
+	JWTSVID(ctx context.Context, audience string) (Secret, error)
+}
+
+var errNoJWTSVID = errors.New("the source of our SVID gives no JWT-SVIDs; only the Workload API does")
+
+// JWTSVID asks the agent for a JWT-SVID of ours, for one audience. The library keeps
+// none; the agent does.
+func (w *WorkloadAPI) JWTSVID(ctx context.Context, audience string) (Secret, error) {
+	own, err := w.SVID()
+	if err != nil {
+		return Secret{}, err
+	}
+	id, err := spiffeid.FromString(own.ID)
+	if err != nil {
+		return Secret{}, err
+	}
+	svid, err := workloadapi.FetchJWTSVID(ctx, jwtsvid.Params{Audience: audience, Subject: id}, w.options()...)
+	if err != nil {
+		return Secret{}, fmt.Errorf("no JWT-SVID from the Workload API: %w", err)
+	}
+	return NewSecret(svid.Marshal()), nil
 }
 
 func fromSPIFFE(s *x509svid.SVID) (*SVID, error) {

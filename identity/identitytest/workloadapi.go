@@ -1,6 +1,7 @@
 package identitytest
 
 import (
+	"context"
 	"crypto/x509"
 	"net"
 	"os"
@@ -27,7 +28,8 @@ type WorkloadAPI struct {
 	mu      sync.Mutex
 	current *workload.X509SVIDResponse // nil: no entry, PermissionDenied
 	keys    map[string][]byte          // of JWT-SVIDs, by the SPIFFE ID of the trust domain; nil: no entry
-	changed chan struct{}              // closed and replaced at each change
+	mint    func(audiences []string) identity.Secret
+	changed chan struct{} // closed and replaced at each change
 }
 
 // NewWorkloadAPI starts a server that has no entry for anybody yet.
@@ -112,6 +114,22 @@ func concat(b *identity.Bundle) []byte {
 // FetchX509SVID implements the Workload API.
 func (w *WorkloadAPI) FetchX509SVID(_ *workload.X509SVIDRequest, stream grpc.ServerStreamingServer[workload.X509SVIDResponse]) error {
 	return follow(w, stream, func() *workload.X509SVIDResponse { return w.current })
+}
+
+// Mint makes the JWT-SVIDs that are asked for.
+func (w *WorkloadAPI) Mint(mint func(audiences []string) identity.Secret) {
+	w.change(func() { w.mint = mint })
+}
+
+// FetchJWTSVID implements the Workload API.
+func (w *WorkloadAPI) FetchJWTSVID(_ context.Context, req *workload.JWTSVIDRequest) (*workload.JWTSVIDResponse, error) {
+	w.mu.Lock()
+	mint := w.mint
+	w.mu.Unlock()
+	if mint == nil {
+		return nil, status.Error(codes.PermissionDenied, "no identity issued")
+	}
+	return &workload.JWTSVIDResponse{Svids: []*workload.JWTSVID{{SpiffeId: req.GetSpiffeId(), Svid: mint(req.GetAudience()).Reveal()}}}, nil
 }
 
 // FetchJWTBundles implements the Workload API.
