@@ -145,7 +145,11 @@ func (e *Engine) refreshGrant(ctx context.Context, grantID string) (bool, error)
 	if err != nil {
 		return false, err
 	}
-	return true, internal("keep the grant", e.cfg.Grants.PutGrant(ctx, fresh))
+	if err := e.cfg.Grants.PutGrant(ctx, fresh); err != nil {
+		return false, internal("keep the grant", err)
+	}
+	e.left.leave(grantID, caller, e.cfg.Clock())
+	return true, nil
 }
 
 // refreshed is a kept grant under its person's fresh credential.

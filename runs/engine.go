@@ -80,6 +80,7 @@ type Config struct {
 type Engine struct {
 	cfg  Config
 	born int64 // runs that are older and open were left by an earlier process
+	left left
 
 	mu     sync.Mutex
 	active map[string]*execution // by run id
@@ -153,6 +154,7 @@ func (e *Engine) claim(x *execution) bool {
 }
 
 func (e *Engine) release(x *execution) {
+	e.left.drop(x.status.Started.GrantID)
 	e.mu.Lock()
 	delete(e.active, x.rec.RunID)
 	e.mu.Unlock()

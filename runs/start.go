@@ -265,10 +265,12 @@ func speaker(g identity.Grant) agents.Speaker {
 
 func (e *Engine) enqueue(ctx context.Context, run *Run) error {
 	r := run.rec
+	e.left.leave(run.grant.ID(), run.grant, e.cfg.Clock())
 	err := e.cfg.Queue.Put(ctx, Job{r.Tenant, r.SessionID, r.RunID})
 	if err == nil {
 		return nil
 	}
+	e.left.drop(run.grant.ID())
 	// The run has begun; without a worker it would block its session for ever.
 	x := e.execution(run.rec, run.grant, run.agent, run.session)
 	e.note(ctx, "end a run that cannot be queued", r, x.finish(agents.StopFailed, fault.RateLimited))

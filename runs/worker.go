@@ -195,7 +195,8 @@ func (e *Engine) perform(ctx context.Context, x *execution) error {
 var errExpired = errors.New("the stored grant has expired")
 
 func (e *Engine) admit(ctx context.Context, x *execution, kept GrantRecord) (identity.Grant, error) {
-	g, now := kept.Restore(), e.cfg.Clock()
+	now := e.cfg.Clock()
+	g := e.left.take(kept.Restore(), now)
 	if !g.Expires().IsZero() && !now.Before(g.Expires()) {
 		until := fromNano(kept.CreatedAt).Add(e.cfg.OfflineMax)
 		if e.cfg.Offline == nil || !now.Before(until) {
