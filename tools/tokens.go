@@ -14,6 +14,12 @@ import (
 	"github.com/behalf-dev/behalf/identity"
 )
 
+// Issuing gives what a call to a backend carries: our own call token ([Tokens]) or one
+// that somebody else issues for this person and this backend. Ctx is of the call.
+type Issuing interface {
+	For(ctx context.Context, b Backend, s Sent) (identity.Secret, error)
+}
+
 // Tokens mint what each call to a backend carries.
 type Tokens struct {
 	Keys   *calltoken.Keys

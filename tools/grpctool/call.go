@@ -173,6 +173,9 @@ func (m *method) ended(err error, t *ticket) error {
 	case err == nil:
 		return nil
 	case !t.made && t.err != nil && !t.moved:
+		if f, ok := errors.AsType[*fault.Error](t.err); ok {
+			return f // who issues the token says why there is none
+		}
 		return errNoToken.Because(t.err)
 	case !t.made:
 		return errDown.Because(clean(err))

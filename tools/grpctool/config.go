@@ -26,7 +26,7 @@ type Config struct {
 	// no client certificate. There is no way without TLS: a token goes over it.
 	TLS *tls.Config
 
-	Tokens  *tools.Tokens // required: each call carries who it is for
+	Tokens  tools.Issuing // required: each call carries who it is for
 	Backend tools.Backend // whom the tokens are for; Audience is required
 
 	Prefix string           // in front of the tools' names, except those that Facts name

@@ -10,14 +10,14 @@ import (
 
 // TicketOn asks for the metadata of a call on a connection, after the descriptors were
 // read on another or the same.
-func TicketOn(ctx context.Context, tokens *tools.Tokens, read, conn uint64) (md map[string]string, moved bool, err error) {
+func TicketOn(ctx context.Context, tokens tools.Issuing, read, conn uint64) (md map[string]string, moved bool, err error) {
 	t := &ticket{tokens: tokens, backend: tools.Backend{Audience: "a", Type: "agent-call+jwt"}, digest: "d", number: read}
 	md, err = t.GetRequestMetadata(credentials.NewContextWithRequestInfo(ctx, credentials.RequestInfo{AuthInfo: connInfo{number: conn}}))
 	return md, t.moved, err
 }
 
 // TicketOff asks for it on a connection that is not ours.
-func TicketOff(ctx context.Context, tokens *tools.Tokens) (map[string]string, error) {
+func TicketOff(ctx context.Context, tokens tools.Issuing) (map[string]string, error) {
 	return (&ticket{tokens: tokens}).GetRequestMetadata(ctx)
 }
 

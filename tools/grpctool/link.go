@@ -114,7 +114,7 @@ func (s *Source) dial() (*grpc.ClientConn, error) {
 // known by which the call goes, and only once. gRPC sends a call again, unasked, when
 // a server says that it has not looked at it; here that ends the call.
 type ticket struct {
-	tokens  *tools.Tokens
+	tokens  tools.Issuing
 	backend tools.Backend
 	digest  string
 	number  uint64 // the connection on which the descriptors were read; 0: any

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/tools"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -91,6 +92,9 @@ func (r *remote) dial(ctx context.Context, in *carrier) (*session, error) {
 	inner := r.transport(&trip{remote: r, tap: s.tap})
 	inner.DisableStandaloneSSE = true
 	s.client, err = s.newClient(nil).Connect(ctx, &tapped{inner: inner, tap: s.tap}, nil)
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return nil, f // who issues the token says why there is none
+	}
 	if err != nil {
 		return nil, unavailable("the tool's server cannot be reached now").Because(err)
 	}

@@ -33,7 +33,7 @@ type Config struct {
 	Dir     string                     // where it runs; empty: where we do
 
 	// Tokens mint what each call carries, for the audience. No audience: none.
-	Tokens  *tools.Tokens
+	Tokens  tools.Issuing
 	Backend tools.Backend
 
 	Tools map[string]Known // the server's own name → what to know of it
