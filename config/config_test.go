@@ -28,7 +28,7 @@ func world(files map[string]fs.FileMode) World {
 func exampleWorld() World {
 	w := world(map[string]fs.FileMode{
 		"tls/http.crt": 0o644, "tls/http.key": 0o600, "desk.yaml": 0o644,
-		"prompts/billing.txt": 0o644, "audit.key": 0o600, "crm.binpb": 0o644, "data": fs.ModeDir | 0o755,
+		"prompts/billing.txt": 0o644, "audit.key": 0o600, "crm.binpb": 0o644, "exchange.pem": 0o600, "data": fs.ModeDir | 0o755,
 	})
 	w.Env = func(name string) (string, bool) { return "value of " + name, true }
 	return w

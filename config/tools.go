@@ -15,6 +15,8 @@ type Toolset struct {
 	Prefix  string          `yaml:"prefix" is:"tool"` // put in front of the tools' names
 	Tools   map[string]Tool `yaml:"tools"`            // the backend's own name -> what to know of it
 
+	Exchange *Exchange `yaml:"exchange"` // in place of our call token
+
 	Agent       string `yaml:"agent" is:"name"`
 	GroupChat   string `yaml:"group_chat" is:"name"`
 	Description string `yaml:"description"`            // of the tool; absent: the agent's
@@ -78,7 +80,7 @@ func (c *checker) tools() {
 		p, t := place("tools").key(name), c.Tools[name]
 		switch c.exactlyOne(p, "grpc", "mcp", "builtin", "agent", "group_chat") {
 		case "grpc":
-			c.grpc(p.key("grpc"), t.GRPC)
+			c.grpc(p.key("grpc"), t.GRPC, t.Exchange)
 		case "mcp":
 			c.mcp(p.key("mcp"), t.MCP)
 		case "builtin":
@@ -95,6 +97,7 @@ func (c *checker) tools() {
 				}
 			}
 		}
+		c.exchange(p, t)
 		c.toolNames(p.key("tools"), t)
 		if t.Callee() != "" && !isTool(name) {
 			c.spoil(p, "is the tool's name too, and no tool can have it", "use a-z, 0-9 and _, at most 64")
@@ -102,7 +105,7 @@ func (c *checker) tools() {
 	}
 }
 
-func (c *checker) grpc(p place, g *GRPC) {
+func (c *checker) grpc(p place, g *GRPC, x *Exchange) {
 	if g == nil {
 		return
 	}
@@ -113,7 +116,7 @@ func (c *checker) grpc(p place, g *GRPC) {
 		c.missing(p.key("services"), "name the services whose methods become tools")
 	}
 	c.unique(p.key("services"), g.Services)
-	if g.Audience == "" {
+	if g.Audience == "" && x == nil {
 		c.missing(p.key("audience"), "say for whom the per-call token is")
 	}
 }
