@@ -1,7 +1,6 @@
 package behalf
 
 import (
-	"cmp"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -44,6 +43,10 @@ func (s *Server) grpcSource(name string, t config.Toolset) (source, error) {
 			return nil, errors.New("its descriptor_set cannot be read")
 		}
 	}
+	tokens, backend, err := s.issuing(name, t, tools.Backend{Audience: g.Audience, Type: calltoken.TypeCall, Chain: g.Chain})
+	if err != nil {
+		return nil, err
+	}
 	facts := map[string]grpctool.Facts{}
 	for method, f := range t.Tools {
 		facts[method] = grpctool.Facts{
@@ -51,9 +54,8 @@ func (s *Server) grpcSource(name string, t config.Toolset) (source, error) {
 		}
 	}
 	src, err := grpctool.New(grpctool.Config{
-		Toolset: name, Target: g.Target, Services: g.Services, DescriptorSet: set, TLS: transport, Tokens: cmp.Or(s.tokens, &tools.Tokens{}), // none: a check, which calls nobody
-		Backend: tools.Backend{Audience: g.Audience, Type: calltoken.TypeCall, Chain: g.Chain},
-		Prefix:  t.Prefix, Facts: facts, Waived: g.Waive, Timeout: g.Timeout, MaxResult: s.cfg.Server.Limits.ResultBytes, Logger: s.opt.log, Now: s.opt.now,
+		Toolset: name, Target: g.Target, Services: g.Services, DescriptorSet: set, TLS: transport, Tokens: tokens, Backend: backend,
+		Prefix: t.Prefix, Facts: facts, Waived: g.Waive, Timeout: g.Timeout, MaxResult: s.cfg.Server.Limits.ResultBytes, Logger: s.opt.log, Now: s.opt.now,
 	})
 	if err != nil {
 		return nil, err

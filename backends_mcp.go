@@ -14,7 +14,11 @@ import (
 
 func (s *Server) mcpSource(name string, t config.Toolset) (source, error) {
 	c := s.mcpConfig(name, t)
-	c.Tokens, c.TrustOnFirstUse = s.tokens, t.MCP.TrustOnFirstUse
+	c.TrustOnFirstUse = t.MCP.TrustOnFirstUse
+	var err error
+	if c.Tokens, c.Backend, err = s.issuing(name, t, c.Backend); err != nil {
+		return nil, err
+	}
 	return s.connectable(c, t)
 }
 

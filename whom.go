@@ -23,7 +23,7 @@ func (s *Server) openIdentity(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.verifier, err = identity.NewVerifier(identity.VerifierConfig{Issuers: i.Issuers, Logger: s.opt.log, Now: s.opt.now}); err != nil {
+	if s.verifier, err = identity.NewVerifier(identity.VerifierConfig{Issuers: i.Issuers, Logger: s.opt.log, Now: s.opt.now, Holds: s.exchanges.any}); err != nil {
 		return err
 	}
 	if err := s.registerTrust(); err != nil {

@@ -1,6 +1,9 @@
 package config
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Exchange has an authorization server that the backend trusts issue what its calls
 // carry, in place of our call token (RFC 8693).
@@ -70,6 +73,13 @@ func (c *checker) exchange(p place, t Toolset) {
 			}
 		}
 	}
+	if t.MCP != nil {
+		for _, name := range names(t.MCP.Headers) {
+			if strings.EqualFold(name, "authorization") {
+				c.bad(p.key("mcp").key("headers").key(name), "is where the exchanged token goes", "remove one of the two")
+			}
+		}
+	}
 	if x.TokenURL == "" {
 		c.missing(at.key("token_url"), "write the https address of the token endpoint")
 	}
@@ -104,7 +114,7 @@ func (c *checker) exchangeClient(p place, x ExchangeClient) {
 
 // exchangePlain refuses certificates where there is no TLS to show or see one.
 func (c *checker) exchangePlain(p place, x *Exchange) {
-	if len(x.TokenURL) < 6 || x.TokenURL[:6] == "https:" || c.spoilt[p.key("token_url")] {
+	if !strings.HasPrefix(x.TokenURL, "http:") || c.spoilt[p.key("token_url")] {
 		return
 	}
 	for key, said := range map[string]bool{"client": x.Client.MTLS != nil, "server_id": x.ServerID != ""} {

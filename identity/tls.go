@@ -98,6 +98,18 @@ func ClientTLS(cfg ClientConfig) (*tls.Config, error) {
 	}, nil
 }
 
+// WebTLS is the configuration of a client that shows our SVID and accepts a server as
+// any web client does: by its name and the system's roots.
+func WebTLS(src Source, now func() time.Time) *tls.Config {
+	now = orNow(now)
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return servable(src, now())
+		},
+	}
+}
+
 func verifyServer(cfg ClientConfig, servers []pattern, certs []*x509.Certificate) error {
 	if len(certs) == 0 {
 		return errors.New("the server has no certificate")

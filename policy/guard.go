@@ -38,6 +38,9 @@ type GuardConfig struct {
 	// Trusts reports why a workload that was verified is not trusted any more; it
 	// must not block. nil: what was verified stays so.
 	Trusts func(identity.Workload) error
+	// OnLock hears that a lock is in force, once it is and has cut what it stops. It must
+	// not block.
+	OnLock func()
 	// OnAlarm hears of what an operator must look at: policy that cannot be
 	// evaluated, audit that cannot be written. It must not block.
 	OnAlarm func(context.Context, Alarm)
@@ -89,6 +92,9 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 	}
 	if c.Trusts == nil {
 		c.Trusts = func(identity.Workload) error { return nil }
+	}
+	if c.OnLock == nil {
+		c.OnLock = func() {}
 	}
 	if c.OnAlarm == nil {
 		c.OnAlarm = func(context.Context, Alarm) {}

@@ -76,6 +76,7 @@ func (g *Guard) Lock(ctx context.Context, l Lock) (Lock, error) {
 	set[l.Target] = &l
 	g.locks.Store(&set) // before what is open is looked at: what begins now finds it
 	g.open.each(func(h *holding) { h.locked(lockSet{l.Target: &l}) })
+	g.config.OnLock()
 	return l, nil
 }
 
