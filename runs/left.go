@@ -39,7 +39,7 @@ func (l *left) leave(grantID string, g identity.Grant, now time.Time) {
 		l.of = map[string]token{}
 	}
 	delete(l.of, grantID) // what was left before is not theirs any more
-	if text.IsZero() || !now.Before(u.Expires) || !l.room(now) {
+	if text.IsZero() || !l.room(now) {
 		return
 	}
 	l.of[grantID] = token{text, u.Expires}
@@ -58,15 +58,13 @@ func (l *left) room(now time.Time) bool {
 	return len(l.of) < maxLeft
 }
 
-// take gives a grant out of the store its token back, once.
-func (l *left) take(g identity.Grant, now time.Time) identity.Grant {
+// take gives a grant out of the store its token back, once. A token ends with the
+// grant that was made of it.
+func (l *left) take(g identity.Grant) identity.Grant {
 	l.mu.Lock()
 	t := l.of[g.ID()]
 	delete(l.of, g.ID())
 	l.mu.Unlock()
-	if !now.Before(t.until) {
-		return g
-	}
 	return g.Bearing(t.text)
 }
 

@@ -195,8 +195,7 @@ func (e *Engine) perform(ctx context.Context, x *execution) error {
 var errExpired = errors.New("the stored grant has expired")
 
 func (e *Engine) admit(ctx context.Context, x *execution, kept GrantRecord) (identity.Grant, error) {
-	now := e.cfg.Clock()
-	g := e.left.take(kept.Restore(), now)
+	g, now := e.left.take(kept.Restore()), e.cfg.Clock()
 	if !g.Expires().IsZero() && !now.Before(g.Expires()) {
 		until := fromNano(kept.CreatedAt).Add(e.cfg.OfflineMax)
 		if e.cfg.Offline == nil || !now.Before(until) {
