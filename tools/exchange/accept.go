@@ -217,7 +217,7 @@ func (x *Exchange) boundTo(q *question, c *claims) error {
 		}
 		return nil
 	}
-	if print, _ := c.Confirmation["x5t#S256"].(string); len(c.Confirmation) != 1 || print == "" || print != q.sent.Thumbprint {
+	if leaf, _ := c.Confirmation["x5t#S256"].(string); len(c.Confirmation) != 1 || leaf == "" || leaf != q.sent.Thumbprint {
 		return errors.New("the token is bound to something else than the connection's certificate")
 	}
 	return nil

@@ -119,7 +119,7 @@ func TestACertificateIsProofOfTheClientAndBindsTheToken(t *testing.T) {
 	w.sent = tools.Sent{Thumbprint: first.Thumbprint}
 	onOurs := w.call(bob, "ask")
 	form := w.sts.asked()[0]
-	w.sent = tools.Sent{Thumbprint: print}
+	w.sent = tools.Sent{Thumbprint: thumbprint}
 	onAnother := w.call(bob, "ask")
 	second := identitytest.Issue(t, ca, "/behalf")
 	own.Use(second)
@@ -217,7 +217,7 @@ func TestTheAnswerIsKeptForTheSameQuestionAlone(t *testing.T) {
 		"another token":          func() result { return w.call(w.grant(w.person(w.token("bob", nil))), "ask") },
 		"another chain":          func() result { return w.call(w.grant(w.person(raw), "router"), "ask") },
 		"more scopes":            func() result { return w.call(bob, "ask_more") },
-		"another connection":     func() result { w.sent.Thumbprint = "another"; defer w.as(print); return w.call(bob, "ask") },
+		"another connection":     func() result { w.sent.Thumbprint = "another"; defer w.as(thumbprint); return w.call(bob, "ask") },
 		"another tenant's twin":  func() result { return w.call(w.grant(w.elsewhere(raw)), "ask") },
 		"another backend's tool": func() result { return w.other(bob) },
 	} {

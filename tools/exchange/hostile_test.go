@@ -56,7 +56,7 @@ func TestATokenThatIsNotWhatWasAskedForIsRefused(t *testing.T) {
 		"not yet":                         {m{"nbf": time.Now().Add(time.Hour).Unix()}, nil, "not valid yet"},
 		"bound to another key":            {m{"cnf": m{"x5t#S256": "another"}}, nil, "bound to something else"},
 		"bound to what nobody knows":      {m{"cnf": m{"jkt": "k"}}, nil, "bound to something else"},
-		"bound to two":                    {m{"cnf": m{"x5t#S256": print, "jkt": "k"}}, nil, "bound to something else"},
+		"bound to two":                    {m{"cnf": m{"x5t#S256": thumbprint, "jkt": "k"}}, nil, "bound to something else"},
 		"an ID token":                     {nil, m{"issued_token_type": "urn:ietf:params:oauth:token-type:id_token"}, "access token"},
 		"a refresh token":                 {nil, m{"issued_token_type": "urn:ietf:params:oauth:token-type:refresh_token"}, "access token"},
 		"no issued type":                  {nil, m{"issued_token_type": nil}, "access token"},
@@ -118,7 +118,7 @@ func TestWhatIsSaidOfAPersonOrAnActorCanBeConfigured(t *testing.T) {
 		"an actor by our ID":       {nil, m{"act": m{"sub": ownID}}, false},
 		"no actor, with a warning": {func(c *exchange.Config) { c.Act = exchange.Warn }, m{"act": nil}, false},
 		"not bound":                {func(c *exchange.Config) { c.Bound = true }, nil, true},
-		"bound":                    {func(c *exchange.Config) { c.Bound = true }, m{"cnf": m{"x5t#S256": print}}, false},
+		"bound":                    {func(c *exchange.Config) { c.Bound = true }, m{"cnf": m{"x5t#S256": thumbprint}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, row.edit)

@@ -33,7 +33,7 @@ import (
 const (
 	idp   = "https://idp.example"
 	ownID = "spiffe://corp.example/behalf"
-	print = "the-thumbprint-of-our-connection"
+	thumbprint = "the-thumbprint-of-our-connection"
 )
 
 // sts is an authorization server over real TLS. What it answers the test says; what it
@@ -89,7 +89,7 @@ type world struct {
 // newWorld is one with a server that does all right, unless edit changes the config.
 func newWorld(t testing.TB, edit func(*exchange.Config)) *world {
 	t.Helper()
-	w := &world{t: t, clock: identitytest.NewClock(), signer: identitytest.NewSigner(t, "ES256", "k1"), logged: &strings.Builder{}, sent: tools.Sent{Thumbprint: print}}
+	w := &world{t: t, clock: identitytest.NewClock(), signer: identitytest.NewSigner(t, "ES256", "k1"), logged: &strings.Builder{}, sent: tools.Sent{Thumbprint: thumbprint}}
 	w.log = audit.NewMemory(w.clock.Now)
 	var err error
 	if w.people, err = identity.NewVerifier(identity.VerifierConfig{
