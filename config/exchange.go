@@ -55,16 +55,20 @@ type ExchangePerson struct {
 // exchange checks what a toolset has in place of call tokens. A toolset has either:
 // a backend that is given two could believe the weaker one.
 func (c *checker) exchange(p place, t Toolset) {
-	x := t.Exchange
-	if x == nil {
+	if t.Exchange == nil {
 		return
 	}
-	at := p.key("exchange")
+	c.exchanges(p, t)
+	c.exchangeItself(p.key("exchange"), t.Exchange)
+}
+
+// exchanges looks at what an exchange is beside.
+func (c *checker) exchanges(p place, t Toolset) {
 	switch {
 	case t.GRPC == nil && t.MCP == nil && !c.said(p.key("grpc")) && !c.said(p.key("mcp")):
-		c.bad(at, "belongs to grpc, or to mcp with a url", "remove it")
+		c.bad(p.key("exchange"), "belongs to grpc, or to mcp with a url", "remove it")
 	case t.MCP != nil && len(t.MCP.Command) > 0:
-		c.bad(at, "does not go with command, which is given no token", "remove it")
+		c.bad(p.key("exchange"), "does not go with command, which is given no token", "remove it")
 	}
 	for _, kind := range []string{"grpc", "mcp"} {
 		for _, key := range []string{"audience", "chain"} {
@@ -73,29 +77,33 @@ func (c *checker) exchange(p place, t Toolset) {
 			}
 		}
 	}
-	if t.MCP != nil {
-		for _, name := range names(t.MCP.Headers) {
-			if strings.EqualFold(name, "authorization") {
-				c.bad(p.key("mcp").key("headers").key(name), "is where the exchanged token goes", "remove one of the two")
-			}
+	if t.MCP == nil {
+		return
+	}
+	for _, name := range names(t.MCP.Headers) {
+		if strings.EqualFold(name, "authorization") {
+			c.bad(p.key("mcp").key("headers").key(name), "is where the exchanged token goes", "remove one of the two")
 		}
 	}
+}
+
+func (c *checker) exchangeItself(p place, x *Exchange) {
 	if x.TokenURL == "" {
-		c.missing(at.key("token_url"), "write the https address of the token endpoint")
+		c.missing(p.key("token_url"), "write the https address of the token endpoint")
 	}
-	if !c.said(at.key("audience")) && !c.said(at.key("resource")) {
-		c.bad(at, "has none of audience and resource", "say for whom the token is")
+	if !c.said(p.key("audience")) && !c.said(p.key("resource")) {
+		c.bad(p, "has none of audience and resource", "say for whom the token is")
 	}
-	c.unique(at.key("scope"), x.Scope)
-	if !c.said(at.key("client")) {
-		c.missing(at.key("client"), "say mtls or private_key_jwt with its client_id")
+	c.unique(p.key("scope"), x.Scope)
+	if c.said(p.key("client")) {
+		c.exchangeClient(p.key("client"), x.Client)
 	} else {
-		c.exchangeClient(at.key("client"), x.Client)
+		c.missing(p.key("client"), "say mtls or private_key_jwt with its client_id")
 	}
 	if x.Person != nil {
-		c.require(at.key("person"), map[string]string{"claim": x.Person.Claim, "is": x.Person.Is}, "say which claim is the person's subject or email")
+		c.require(p.key("person"), map[string]string{"claim": x.Person.Claim, "is": x.Person.Is}, "say which claim is the person's subject or email")
 	}
-	c.exchangePlain(at, x)
+	c.exchangePlain(p, x)
 }
 
 func (c *checker) exchangeClient(p place, x ExchangeClient) {

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -25,6 +26,7 @@ import (
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/identity/identitytest"
 	"github.com/behalf-dev/behalf/model/modeltest"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -331,5 +333,48 @@ func TestAConversationExchangesTheTokenOfItsRefresh(t *testing.T) {
 	defer f.mu.Unlock()
 	if len(f.asked) != 2 || f.asked[0].Get("subject_token") == fresh || f.asked[1].Get("subject_token") != fresh || len(f.who) != 2 {
 		t.Errorf("got %d exchanges and %d answers, want the second with the fresh token", len(f.asked), len(f.who))
+	}
+}
+
+// TestAnMCPServerGetsAnExchangedToken is the same seam for the other kind of source.
+func TestAnMCPServerGetsAnExchangedToken(t *testing.T) {
+	t.Parallel()
+	f := newForeign(t)
+	wiki := mcp.NewServer(&mcp.Implementation{Name: "wiki", Version: "1"}, nil)
+	type page struct {
+		Page string `json:"page"`
+	}
+	mcp.AddTool(wiki, &mcp.Tool{Name: "getPage", Description: "Reads a page."}, func(ctx context.Context, r *mcp.CallToolRequest, _ page) (*mcp.CallToolResult, any, error) {
+		u, err := f.verifier.Verify(ctx, identity.NewSecret(strings.TrimPrefix(r.Extra.Header.Get("Authorization"), "Bearer ")), "")
+		if err != nil {
+			return nil, nil, errors.New("who asks?")
+		}
+		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: u.Subject + " asks"}}}, nil, nil
+	})
+	server := httptest.NewServer(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return wiki }, nil))
+	t.Cleanup(server.Close)
+	with := f.edit(t)
+	w := newWorld(t, setup{bare: `@id("staff") permit (principal, action == Action::"call_tool", resource in Toolset::"wiki");`, edit: func(c *config.Config) {
+		with(c)
+		x := c.Tools["crm"].Exchange
+		c.Tools = map[string]config.Toolset{"wiki": {
+			MCP:      &config.MCP{URL: server.URL, Pins: t.TempDir() + "/tools.lock", TrustOnFirstUse: true},
+			Tools:    map[string]config.Tool{"getPage": {Scopes: []string{"crm.read"}, Effect: "read"}},
+			Exchange: x,
+		}}
+		for name, a := range c.Agents {
+			a.Tools, a.Handoffs = nil, nil
+			c.Agents[name] = a
+		}
+	}})
+	a := w.as(alice)
+
+	r, err := a.tools().CallTool(a.ctx(t), &behalfv1.CallToolRequest{Tool: "get_page", ArgumentsJson: `{"page":"start"}`})
+
+	if err != nil || !strings.Contains(r.GetResultJson(), "alice asks") {
+		t.Errorf("got %s, %v, want an answer for alice", r.GetResultJson(), err)
+	}
+	if asked, _ := f.counts(); asked != 1 {
+		t.Errorf("asked %d times, want once", asked)
 	}
 }

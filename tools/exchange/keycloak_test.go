@@ -35,7 +35,7 @@ type keycloak struct {
 }
 
 // keycloakStart is how long it may take: it builds itself at its first start.
-const keycloakStart = 4 * time.Minute
+const keycloakStart = 9 * time.Minute
 
 // newKeycloak starts the one in the folder that BEHALF_TEST_KEYCLOAK names.
 func newKeycloak(t *testing.T, ca *identity.DevCA) *keycloak {

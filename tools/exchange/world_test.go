@@ -31,8 +31,8 @@ import (
 )
 
 const (
-	idp   = "https://idp.example"
-	ownID = "spiffe://corp.example/behalf"
+	idp        = "https://idp.example"
+	ownID      = "spiffe://corp.example/behalf"
 	thumbprint = "the-thumbprint-of-our-connection"
 )
 
