@@ -226,6 +226,24 @@ func TestAWrongExchangeIsADenialOnRecordAndNoCall(t *testing.T) {
 	}
 }
 
+// TestACallElsewhereGetsNoTokenOfOursForAForeignBackend: a toolset has either.
+func TestACallElsewhereGetsNoTokenOfOursForAForeignBackend(t *testing.T) {
+	t.Parallel()
+	f := newForeign(t)
+	w := newWorld(t, setup{edit: f.edit(t), bare: crmPolicies + `@id("checks") permit (principal, action, resource) when { principal in Role::"support" };`})
+	f.serve(w)
+	a := w.as(alice)
+
+	r, err := a.tools().CheckToolCall(a.ctx(t), &behalfv1.CheckToolCallRequest{Tool: "get_customer", ArgumentsJson: `{"customer_id":"alice"}`})
+
+	if err != nil || r.GetCallId() == "" || r.GetCallToken() != "" {
+		t.Errorf("got the call %q, %d bytes of a token and %v, want the call allowed and no token", r.GetCallId(), len(r.GetCallToken()), err)
+	}
+	if asked, _ := f.counts(); asked != 0 {
+		t.Errorf("asked %d times, want none: an exchanged token is for our own connection", asked)
+	}
+}
+
 func TestALockForgetsWhatWasIssued(t *testing.T) {
 	t.Parallel()
 	f := newForeign(t)

@@ -35,13 +35,13 @@ var (
 
 // tool is a method as the gate calls it.
 func (s *Source) tool(m *method) tools.Tool {
-	return tools.Tool{
-		Descriptor: m.Descriptor,
-		Call: func(ctx context.Context, args json.RawMessage) (json.RawMessage, error) {
-			return s.call(ctx, m, args)
-		},
-		Sends: &tools.Sends{Backend: s.c.Backend, Payload: m.payload},
+	t := tools.Tool{Descriptor: m.Descriptor, Call: func(ctx context.Context, args json.RawMessage) (json.RawMessage, error) {
+		return s.call(ctx, m, args)
+	}}
+	if _, ours := s.c.Tokens.(*tools.Tokens); ours { // a backend that knows another issuer gets none of ours, from nobody
+		t.Sends = &tools.Sends{Backend: s.c.Backend, Payload: m.payload}
 	}
+	return t
 }
 
 func (s *Source) call(ctx context.Context, m *method, args json.RawMessage) (json.RawMessage, error) {
