@@ -150,8 +150,16 @@ func (i *issuer) subject(c claims, u *User) error {
 		return errWorkload
 	}
 	u.Subject = i.SubjectPrefix + sub
+	return i.names(u.Subject)
+}
+
+// names reports why a subject cannot be one of the issuer's.
+func (i *issuer) names(subject string) error {
+	if !strings.HasPrefix(subject, i.SubjectPrefix) {
+		return errors.New("the subject lacks the issuer's prefix")
+	}
 	for _, p := range i.foreign {
-		if strings.HasPrefix(u.Subject, p) {
+		if strings.HasPrefix(subject, p) {
 			return errors.New("sub begins with another issuer's prefix")
 		}
 	}

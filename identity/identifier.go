@@ -82,7 +82,7 @@ func (i *Identifier) claimed(credential Secret) string {
 		return "unknown"
 	}
 	iss, _ := t.claims["iss"].(string)
-	if _, ok := i.cfg.Verifier.issuers[iss]; !ok {
+	if _, ok := i.cfg.Verifier.trusted.Load().of[iss]; !ok {
 		return "unknown"
 	}
 	return iss

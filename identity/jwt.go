@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/behalf-dev/behalf/fault"
@@ -34,14 +35,17 @@ type VerifierConfig struct {
 	Holds func() bool
 }
 
-// Verifier turns access tokens into persons.
+// Verifier turns access tokens into persons. Many goroutines may use it; Run is for
+// one, and so is Replace.
 type Verifier struct {
-	issuers map[string]*issuer
-	order   []*issuer
-	now     func() time.Time
-	holds   func() bool
-	seen    cache[*verified]
-	decoy   decoy
+	trusted  atomic.Pointer[Issuers]
+	replaced chan struct{} // has Run look at once
+	roots    *x509.CertPool
+	log      *slog.Logger
+	now      func() time.Time
+	holds    func() bool
+	seen     cache[*verified]
+	decoy    decoy
 }
 
 // issuer is a configured issuer with its keys.
@@ -62,41 +66,17 @@ type verified struct {
 // NewVerifier checks the issuers and reports all problems at once. It fetches
 // nothing: Run does, or Warm, or the first token.
 func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
-	problems := ValidateTenants(cfg.Issuers)
-	for _, i := range cfg.Issuers {
-		problems = append(problems, i.Validate()...)
-	}
-	if len(problems) > 0 {
-		return nil, errors.Join(problems...)
-	}
 	d, err := newDecoy()
 	if err != nil {
 		return nil, err
 	}
-	v := &Verifier{issuers: map[string]*issuer{}, now: orNow(cfg.Now), holds: cfg.Holds, decoy: d}
-	for _, i := range cfg.Issuers {
-		v.add(i, cfg)
+	v := &Verifier{replaced: make(chan struct{}, 1), roots: cfg.Roots, log: orDiscard(cfg.Logger), now: orNow(cfg.Now), holds: cfg.Holds, decoy: d}
+	first, err := v.issuers(cfg.Issuers)
+	if err != nil {
+		return nil, err
 	}
+	v.trusted.Store(first)
 	return v, nil
-}
-
-func (v *Verifier) add(config Issuer, cfg VerifierConfig) {
-	config = config.withDefaults()
-	config.TokenTypes = slices.Clone(config.TokenTypes)
-	for n, t := range config.TokenTypes {
-		config.TokenTypes[n] = normalType(t)
-	}
-	i := &issuer{Issuer: config, keys: &keySet{
-		issuer: config.Issuer, load: loader(config, cfg.Roots), maxStale: config.MaxStale,
-		now: v.now, log: orDiscard(cfg.Logger),
-	}}
-	for _, other := range cfg.Issuers {
-		if _, shared := sharedTenant(config, other); shared && other.Issuer != config.Issuer && other.SubjectPrefix != "" {
-			i.foreign = append(i.foreign, other.SubjectPrefix)
-		}
-	}
-	v.issuers[config.Issuer] = i
-	v.order = append(v.order, i)
 }
 
 // Verify turns a token into a person. leaf is the x5t#S256 thumbprint of the
@@ -109,7 +89,7 @@ func (v *Verifier) Verify(ctx context.Context, credential Secret, leaf string) (
 	now := v.now()
 	var buf [2 << 10]byte // most tokens fit, and then hashing allocates nothing
 	key := cacheKey{sha256.Sum256(append(buf[:0], raw...)), leaf}
-	if got, ok := v.seen.get(key, now); ok && got.keys == got.issuer.keys.current(now) {
+	if got, ok := v.seen.get(key, now); ok && got.keys == got.issuer.keys.current(now) && v.trusted.Load().of[got.issuer.Issuer.Issuer] == got.issuer {
 		return v.person(got, credential), nil
 	}
 	got, err := v.verify(ctx, raw, leaf, now)
@@ -184,7 +164,7 @@ func (v *Verifier) verify(ctx context.Context, raw, leaf string, now time.Time) 
 // only. `iss` is not verified yet; it may choose, and nothing else.
 func (v *Verifier) key(ctx context.Context, t *token) (*issuer, publicKey, *keys, error) {
 	iss, _ := t.claims["iss"].(string)
-	i, ok := v.issuers[iss]
+	i, ok := v.trusted.Load().of[iss]
 	if !ok || iss == "" {
 		return nil, publicKey{}, nil, errors.New("the issuer is not configured")
 	}
@@ -213,57 +193,6 @@ func checkSignature(t *token, k publicKey) error {
 		return errors.New("the signature is not the key's")
 	}
 	return nil
-}
-
-// Run keeps the issuers' keys fresh. An issuer that is away delays the others
-// by the fetch timeout at most.
-func (v *Verifier) Run(ctx context.Context) error {
-	for {
-		timer := time.NewTimer(v.refreshDue(ctx))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		}
-	}
-}
-
-// refreshDue fetches what is due and gives the time until the next.
-func (v *Verifier) refreshDue(ctx context.Context) time.Duration {
-	next := v.now().Add(defaultTTL)
-	for _, i := range v.order {
-		if !v.now().Before(i.keys.due()) {
-			i.keys.refresh(ctx)
-		}
-		next = earlier(next, i.keys.due())
-	}
-	return max(next.Sub(v.now()), retryFirst)
-}
-
-// Warm fetches the keys of the named issuers once, without names of all, and fails
-// if one cannot be had (`require_at_start`).
-func (v *Verifier) Warm(ctx context.Context, names ...string) error {
-	var problems []error
-	for _, i := range v.order {
-		if len(names) > 0 && !slices.Contains(names, i.Issuer.Issuer) {
-			continue
-		}
-		i.keys.refresh(ctx)
-		if st := i.keys.status(); st.Fetched.IsZero() {
-			problems = append(problems, fmt.Errorf("keys of %q: %w", i.Issuer.Issuer, errors.Join(st.Err)))
-		}
-	}
-	return errors.Join(problems...)
-}
-
-// Status tells the state of each issuer's keys, in the order of configuration.
-func (v *Verifier) Status() []KeySetStatus {
-	var out []KeySetStatus
-	for _, i := range v.order {
-		out = append(out, i.keys.status())
-	}
-	return out
 }
 
 // equalKeys compares two public keys.

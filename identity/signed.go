@@ -72,8 +72,7 @@ func (s *Signed) Verify(ctx context.Context, credential Secret) (json.RawMessage
 	if err != nil {
 		return nil, err
 	}
-	v := &Verifier{issuers: map[string]*issuer{s.issuer.Issuer.Issuer: s.issuer}}
-	_, k, _, err := v.key(ctx, t)
+	_, k, _, err := s.verifier().key(ctx, t)
 	if err != nil {
 		return nil, err
 	}
@@ -85,8 +84,14 @@ func (s *Signed) Verify(ctx context.Context, credential Secret) (json.RawMessage
 
 // Run keeps the keys fresh until ctx ends.
 func (s *Signed) Run(ctx context.Context) error {
-	v := &Verifier{order: []*issuer{s.issuer}, now: s.issuer.keys.now}
-	return v.Run(ctx)
+	return s.verifier().Run(ctx)
+}
+
+// verifier trusts the one issuer.
+func (s *Signed) verifier() *Verifier {
+	v := &Verifier{now: s.issuer.keys.now}
+	v.trusted.Store(&Issuers{of: map[string]*issuer{s.issuer.Issuer.Issuer: s.issuer}, order: []*issuer{s.issuer}})
+	return v
 }
 
 // Unverified gives the claims of a JWT whose signature nobody here can check or need
