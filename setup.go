@@ -134,7 +134,7 @@ func (s *Server) openGuard(ctx context.Context) (err error) {
 	s.guard, err = policy.NewGuard(policy.GuardConfig{
 		Sink: s.store, Buckets: s.store, Approvals: s.store, ApprovalLife: s.cfg.Policy.ApprovalLife, MaxPending: s.cfg.Server.Limits.ApprovalsPerUser, MaxDenials: s.cfg.Server.Limits.DenialsPerMinute,
 		DigestKey: s.digestKey, Clock: s.opt.now, OnRedacted: s.opt.meters.redacted, Locks: s.store, Operators: s.cfg.Server.OperatorTenant,
-		Trusts: s.peers.Trusts, Journals: s.cfg.Audit.Journals, OnLock: s.exchanges.purge,
+		Trusts: s.trusts, Journals: s.cfg.Audit.Journals, OnLock: s.exchanges.purge,
 		OnAlarm: func(ctx context.Context, a policy.Alarm) {
 			s.opt.log.ErrorContext(ctx, "guard alarm", slog.String("reason", string(a.Reason)), slog.String("tenant", a.Tenant),
 				slog.String("action", a.Action), slog.Any("cause", a.Err))

@@ -35,6 +35,19 @@ func (s *Server) openIdentity(ctx context.Context) error {
 	return s.warm(ctx)
 }
 
+// trusts reports why whoever was verified once is not trusted any more.
+func (s *Server) trusts(p identity.Principal) error {
+	if p.User != nil {
+		if err := s.verifier.Trusts(*p.User); err != nil {
+			return err
+		}
+	}
+	if p.Workload == nil {
+		return nil
+	}
+	return s.peers.Trusts(*p.Workload)
+}
+
 // warm fetches before the first call the keys of the issuers that demand it.
 func (s *Server) warm(ctx context.Context) error {
 	var names []string

@@ -35,9 +35,9 @@ type GuardConfig struct {
 	Journals func(tenant string) bool
 	// Operators is the tenant whose people may change every lock; empty: none.
 	Operators string
-	// Trusts reports why a workload that was verified is not trusted any more; it
-	// must not block. nil: what was verified stays so.
-	Trusts func(identity.Workload) error
+	// Trusts reports why a person or a workload that was verified is not trusted any
+	// more; it must not block. nil: what was verified stays so.
+	Trusts func(identity.Principal) error
 	// OnLock hears that a lock is in force, once it is and has cut what it stops. It must
 	// not block.
 	OnLock func()
@@ -91,7 +91,7 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 		c.MaxDenials = 120
 	}
 	if c.Trusts == nil {
-		c.Trusts = func(identity.Workload) error { return nil }
+		c.Trusts = func(identity.Principal) error { return nil }
 	}
 	if c.OnLock == nil {
 		c.OnLock = func() {}

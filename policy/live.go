@@ -286,7 +286,7 @@ func (h *holding) redecide() {
 	}
 }
 
-// Distrust cuts what is open for workloads that are not trusted any more. It is
+// Distrust cuts what is open for persons and workloads that are not trusted any more. It is
 // called when trust has changed; what begins from then on asks by itself.
 func (g *Guard) Distrust() {
 	g.open.each(func(h *holding) {
@@ -309,13 +309,8 @@ func (g *Guard) trusted(grant identity.Grant) bool {
 	return g.distrust(grant.Principal()) == nil
 }
 
-// distrust reports why a principal's workload is not trusted any more.
-func (g *Guard) distrust(p identity.Principal) error {
-	if p.Workload == nil {
-		return nil
-	}
-	return g.config.Trusts(*p.Workload)
-}
+// distrust reports why a principal is not trusted any more.
+func (g *Guard) distrust(p identity.Principal) error { return g.config.Trusts(p) }
 
 // Look cuts what ctx is held for if a lock stops it that has not come to it yet.
 // A lock cuts one after the other: what ends because of the first, such as the

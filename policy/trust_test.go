@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -16,9 +17,9 @@ import (
 func TestWhatCameByADistrustedWorkloadEndsAndBeginsNoMore(t *testing.T) {
 	var gone atomic.Bool
 	sink := audit.NewMemory(noon)
-	g, err := NewGuard(GuardConfig{Sink: sink, DigestKey: func(string) []byte { return []byte("k") }, Clock: noon, Trusts: func(w identity.Workload) error {
-		if gone.Load() && w.ID == "spiffe://gone.example/app" {
-			return errors.New("the trust domain is gone")
+	g, err := NewGuard(GuardConfig{Sink: sink, DigestKey: func(string) []byte { return []byte("k") }, Clock: noon, Trusts: func(p identity.Principal) error {
+		if gone.Load() && (p.Workload != nil && p.Workload.ID == "spiffe://gone.example/app" || p.User.Issuer == "https://gone.example") {
+			return errors.New("the trust domain or the issuer is gone")
 		}
 		return nil
 	}})
@@ -34,8 +35,11 @@ func TestWhatCameByADistrustedWorkloadEndsAndBeginsNoMore(t *testing.T) {
 		return heldRun(p, "grt_"+workload)
 	}
 	carried, free, other := by("spiffe://gone.example/app"), by(""), by("spiffe://kept.example/app")
+	theirs := person("acme", "bob")
+	theirs.User.Issuer = "https://gone.example"
+	vouched := heldRun(theirs, "grt_vouched")
 	held := map[*Query]context.Context{}
-	for _, q := range []*Query{carried, free, other} {
+	for _, q := range []*Query{carried, vouched, free, other} {
 		ctx, release := hold(t, g, q)
 		defer release()
 		held[q] = ctx
@@ -46,19 +50,23 @@ func TestWhatCameByADistrustedWorkloadEndsAndBeginsNoMore(t *testing.T) {
 	g.Distrust()
 
 	wantCause(t, held[carried], fault.CredentialInvalid)
+	wantCause(t, held[vouched], fault.CredentialInvalid)
 	wantCause(t, held[free], "")
 	wantCause(t, held[other], "")
-	if rows := sink.Records(); len(rows) != 1 || rows[0].Reason != string(fault.CredentialInvalid) || rows[0].Workload != "spiffe://gone.example/app" {
-		t.Errorf("got rows %+v, want one, of what was cut", rows)
+	rows := sink.Records()
+	if len(rows) != 2 || slices.ContainsFunc(rows, func(r audit.Record) bool { return r.Reason != string(fault.CredentialInvalid) }) {
+		t.Errorf("got rows %+v, want one of each that was cut", rows)
 	}
-	if f := g.Locked(carried); f == nil || f.Reason != fault.CredentialInvalid {
-		t.Errorf("got %v, want nothing to begin", f)
-	}
-	if _, err := g.Begin(t.Context(), carried); !errors.Is(err, fault.CredentialInvalid) {
-		t.Errorf("got %v, want nothing decided", err)
-	}
-	if _, _, err := g.Hold(t.Context(), carried); !errors.Is(err, fault.CredentialInvalid) {
-		t.Errorf("got %v, want nothing held", err)
+	for _, q := range []*Query{carried, vouched} {
+		if f := g.Locked(q); f == nil || f.Reason != fault.CredentialInvalid {
+			t.Errorf("got %v, want nothing to begin", f)
+		}
+		if _, err := g.Begin(t.Context(), q); !errors.Is(err, fault.CredentialInvalid) {
+			t.Errorf("got %v, want nothing decided", err)
+		}
+		if _, _, err := g.Hold(t.Context(), q); !errors.Is(err, fault.CredentialInvalid) {
+			t.Errorf("got %v, want nothing held", err)
+		}
 	}
 	if g.Locked(free) != nil || g.Locked(other) != nil {
 		t.Error("others are stopped too")
@@ -69,7 +77,7 @@ func TestWhatCameByADistrustedWorkloadEndsAndBeginsNoMore(t *testing.T) {
 func TestACallOfADistrustedWorkloadIsNotMadeAfterItsDecision(t *testing.T) {
 	var gone atomic.Bool
 	sink := audit.NewMemory(noon)
-	g, err := NewGuard(GuardConfig{Sink: sink, DigestKey: func(string) []byte { return []byte("k") }, Clock: noon, Trusts: func(identity.Workload) error {
+	g, err := NewGuard(GuardConfig{Sink: sink, DigestKey: func(string) []byte { return []byte("k") }, Clock: noon, Trusts: func(identity.Principal) error {
 		if gone.Load() {
 			return errors.New("the trust domain is gone")
 		}
