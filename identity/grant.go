@@ -69,6 +69,12 @@ func (g Grant) Child(agent string, ceiling *Scopes, maxDepth int) (Grant, error)
 	return g, nil
 }
 
+// Under is the same grant below one more ceiling; nil is none.
+func (g Grant) Under(ceiling *Scopes) Grant {
+	g.scopes = g.scopes.Narrow(ceiling)
+	return g
+}
+
 // Delegation is what is kept of a grant that was made for a sub-agent elsewhere.
 type Delegation struct {
 	ID      string

@@ -24,7 +24,8 @@ type attempt struct {
 	pass   func(agents.Event) bool
 
 	grant  identity.Grant
-	tool   *entry // nil: unknown
+	tool   *entry       // nil: not to be called
+	absent *fault.Error // why there is no tool; nil: it is unknown
 	args   arguments
 	fields []fault.Field // what is wrong with the arguments
 	query  policy.Query
@@ -97,10 +98,7 @@ func (a *attempt) open(ctx context.Context) (err error) {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	a.tool = a.gate.registry.tools[a.call.Name]
-	if !a.gate.allowed[a.call.Name] || a.tool.nested != (a.effect != nil) {
-		a.tool = nil // what is not in the list, or of another kind, might as well not exist
-	}
+	a.find()
 	a.query = a.ask(ctx, policy.ActionCallTool)
 	a.query.Approval, a.query.Direct = a.call.ApprovalID, a.gate.agent == ""
 	if !a.call.Resumed {
@@ -115,6 +113,38 @@ func (a *attempt) open(ctx context.Context) (err error) {
 		return fault.New(codes.Unavailable, fault.AuditUnavailable, "it is not known whether this call was made before").Because(err)
 	}
 	a.query.Again = a.begun
+	return nil
+}
+
+// find is the tool as it is now. One that has changed since the agent was told of it
+// is another one: its arguments, and whose they must be, were described otherwise.
+func (a *attempt) find() {
+	name := a.call.Name
+	known := a.gate.registry.tools[name]
+	switch {
+	case a.gate.awaited[name]:
+		a.absent = errAway.RetryIn(awayFor)
+	case !a.gate.allowed[name] || known.nested != (a.effect != nil) && !a.dry: // what is not in the list, or of another kind, might as well not exist
+	default:
+		if now, ok := a.gate.current(known); ok && now.hash == known.hash {
+			a.tool = now
+		} else {
+			a.absent = errMoved
+		}
+	}
+}
+
+// outdated is why the call may not be made as things are configured now.
+func (a *attempt) outdated() *fault.Error {
+	if a.gate.live == nil {
+		return nil
+	}
+	if now, ok := a.gate.current(a.tool); !ok || now.hash != a.tool.hash {
+		return errMoved
+	}
+	if _, missing := a.gate.live.Narrowed(a.grant).Scopes().Missing(a.tool.Scopes); missing {
+		return errDelegation
+	}
 	return nil
 }
 
@@ -154,10 +184,13 @@ func (a *attempt) check(ctx context.Context) *fault.Error {
 }
 
 func (a *attempt) checkTool(context.Context) *fault.Error {
-	if a.tool == nil {
-		return errUnknown
+	switch {
+	case a.tool != nil:
+		return nil
+	case a.absent != nil:
+		return a.absent
 	}
-	return nil
+	return errUnknown
 }
 
 func (a *attempt) checkArguments(context.Context) *fault.Error {

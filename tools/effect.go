@@ -71,6 +71,9 @@ func (a *attempt) stillAllowed(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if f := a.outdated(); f != nil {
+		return a.gate.guard.Refuse(ctx, &a.query, f)
+	}
 	return a.permit.Recheck(ctx)
 }
 
@@ -135,7 +138,7 @@ func (a *attempt) invoke(ctx context.Context, who caller) answer {
 	ctx, told := a.listen(ctx)
 	back := make(chan answer, 1)
 	var over atomic.Bool // who is first: the tool or the gate
-	stuck, tool, from, args := &a.gate.registry.stuck, a.tool, Origin{a.call.SessionID}, a.permit.SentArguments()
+	stuck, tool, from, args := a.gate.registry.stuck, a.tool, Origin{a.call.SessionID}, a.permit.SentArguments()
 	go func() {
 		ans := answer{err: &panicError{value: "the tool left its goroutine"}}
 		defer func() { // also when the tool calls runtime.Goexit

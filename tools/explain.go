@@ -26,9 +26,7 @@ func (g *Gate) Explain(ctx context.Context, c agents.ToolCall, at time.Time) (Ex
 		return Explanation{}, err
 	}
 	a := &attempt{gate: g, call: c, grant: grant, dry: true}
-	if g.allowed[c.Name] {
-		a.tool = g.registry.tools[c.Name]
-	}
+	a.find()
 	a.query = a.ask(ctx, policy.ActionCallTool)
 	a.query.Time = at
 	refused := a.check(ctx)

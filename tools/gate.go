@@ -20,11 +20,13 @@ import (
 // goroutines.
 type Gate struct {
 	registry *Registry
+	live     Live
 	guard    *policy.Guard
 	journal  Journal
 	agent    string
 	allowed  map[string]bool
-	names    []string // of allowed, sorted
+	awaited  map[string]bool // meant by the references, and not there yet
+	names    []string        // of allowed, sorted
 	clock    func() time.Time
 	limits   Limits
 	lanes    *Lanes
@@ -41,6 +43,17 @@ type Journal interface {
 	CallDecision(ctx context.Context, tenant, callID string) (decided, finished bool, err error)
 }
 
+// Live is how things are configured now. A gate may be older: runs keep the agents
+// that they began with, and what those may do can only become less.
+type Live interface {
+	// Registry is the one in force.
+	Registry() *Registry
+	// May reports whether the agent ("" for direct calls) may still call a tool.
+	May(agent, tool string) bool
+	// Narrowed is a grant less what the agents of its chain may not do any more.
+	Narrowed(g identity.Grant) identity.Grant
+}
+
 // GateConfig is what a Gate needs.
 type GateConfig struct {
 	Registry *Registry     // required
@@ -50,7 +63,9 @@ type GateConfig struct {
 	// agent is another one. Empty: direct calls.
 	Agent string
 	// Tools are the references of what may be called here; none means nothing.
-	Tools  []string
+	Tools []string
+	// Live is how things are configured now. Nil: as in this config.
+	Live   Live
 	Clock  func() time.Time // nil: time.Now
 	Limits Limits
 	// Lanes bound the calls of one person. Nil: nothing does.
@@ -81,8 +96,8 @@ func NewGate(c GateConfig) (*Gate, error) {
 		return nil, fmt.Errorf("tools of agent %q: %w", c.Agent, err)
 	}
 	g := &Gate{
-		registry: c.Registry, guard: c.Guard, journal: c.Journal, agent: c.Agent,
-		allowed: map[string]bool{}, names: names, clock: c.Clock, limits: c.Limits.orDefaults(), lanes: c.Lanes, trace: c.Trace, report: c.Report,
+		registry: c.Registry, live: c.Live, guard: c.Guard, journal: c.Journal, agent: c.Agent,
+		allowed: map[string]bool{}, awaited: c.Registry.await(c.Tools), names: names, clock: c.Clock, limits: c.Limits.orDefaults(), lanes: c.Lanes, trace: c.Trace, report: c.Report,
 	}
 	if c.Agent == "" { // an agent needs the transcript of who calls it
 		g.names = slices.DeleteFunc(g.names, func(n string) bool { return c.Registry.tools[n].nested })
@@ -129,6 +144,9 @@ func (g *Gate) Specs(ctx context.Context) iter.Seq2[agents.Spec, error] {
 			t := g.registry.tools[n]
 			if _, missing := scopes.Missing(t.Scopes); missing {
 				continue
+			}
+			if now, ok := g.current(t); !ok || now.hash != t.hash {
+				continue // it could not be called
 			}
 			if !yield(agents.Spec{Name: n, Description: t.Description, Schema: t.Schema}, nil) {
 				return
@@ -295,5 +313,21 @@ func (g *Gate) authority(ctx context.Context) (identity.Grant, error) {
 	if g.agent != "" && grant.Agent() != g.agent {
 		return identity.Grant{}, errOtherAgent
 	}
+	if g.live != nil {
+		grant = g.live.Narrowed(grant)
+	}
 	return grant, nil
+}
+
+// current is a tool of this gate as it is configured now; false if it is gone.
+func (g *Gate) current(t *entry) (now *entry, ok bool) {
+	if g.live == nil {
+		return t, true
+	}
+	r := g.live.Registry()
+	if r == g.registry {
+		return t, true
+	}
+	now = r.tools[t.Name]
+	return now, now != nil && g.live.May(g.agent, t.Name)
 }

@@ -3,6 +3,7 @@ package tools
 import (
 	"encoding/json"
 	"strings"
+	"time"
 
 	"github.com/behalf-dev/behalf/fault"
 	"google.golang.org/grpc/codes"
@@ -13,6 +14,8 @@ var (
 	errNoIdentity = fault.New(codes.Internal, fault.Internal, "no identity is bound to this call")
 	errOtherAgent = fault.New(codes.Internal, fault.Internal, "the identity bound to this call is not this agent's")
 	errUnknown    = fault.New(codes.NotFound, fault.ToolUnknown, "there is no such tool among yours")
+	errAway       = fault.New(codes.Unavailable, fault.ToolUnavailable, "the backend of this tool was not reached yet; try again later")
+	errMoved      = fault.New(codes.Unavailable, fault.ToolUnavailable, "the tool has changed since, or is not yours any more; what begins anew gets it as it is now")
 	errArguments  = fault.New(codes.InvalidArgument, fault.ArgumentInvalid, "the arguments do not fit the tool's schema")
 	errExpired    = fault.New(codes.Unauthenticated, fault.CredentialExpired, "the credential behind this call has expired")
 	errScope      = fault.New(codes.PermissionDenied, fault.ScopeMissing, "a right that this tool needs is missing")
@@ -104,3 +107,7 @@ func fatal(f *fault.Error) bool {
 	}
 	return false
 }
+
+// awayFor is after how long it is worth to ask for a tool again whose backend was
+// never reached.
+const awayFor = 5 * time.Second

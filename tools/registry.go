@@ -23,8 +23,9 @@ type Registry struct {
 	tools    map[string]*entry
 	names    []string            // sorted
 	toolsets map[string][]string // names, sorted
+	awaited  map[string]string   // names that stand for tools of backends that were never reached, by toolset
 	notes    []string
-	stuck    stuck
+	stuck    *stuck
 }
 
 // entry is a tool as the gate needs it, computed once.
@@ -39,7 +40,7 @@ type entry struct {
 // NewRegistry checks the tools, closes and compiles their schemas and reports
 // all problems at once. The zero Effect is Write, the zero Risk low.
 func NewRegistry(tools ...Tool) (*Registry, error) {
-	r := &Registry{tools: map[string]*entry{}, toolsets: map[string][]string{}}
+	r := &Registry{tools: map[string]*entry{}, toolsets: map[string][]string{}, stuck: &stuck{}}
 	var problems []error
 	for _, t := range tools {
 		if err := r.add(t); err != nil {
@@ -56,6 +57,29 @@ func NewRegistry(tools ...Tool) (*Registry, error) {
 		}
 	}
 	return r, nil
+}
+
+// After gives the registry that takes the place of another one: calls that do not
+// stop count on, and names that stand for tools of backends that were never reached
+// (name to toolset, which may be empty) are unavailable instead of unknown.
+func (r *Registry) After(old *Registry, awaited map[string]string) *Registry {
+	next := *r
+	if old != nil {
+		next.stuck = old.stuck
+	}
+	next.awaited = awaited
+	return &next
+}
+
+// await gives those names that references mean and no tool has yet.
+func (r *Registry) await(refs []string) map[string]bool {
+	out := map[string]bool{}
+	for name, toolset := range r.awaited {
+		if r.tools[name] == nil && (slices.Contains(refs, name) || toolset != "" && slices.Contains(refs, toolset+"/*")) {
+			out[name] = true
+		}
+	}
+	return out
 }
 
 func (r *Registry) add(t Tool) error {
@@ -138,6 +162,7 @@ func (r *Registry) Resolve(refs []string) ([]string, error) {
 			out = append(out, r.toolsets[set]...)
 		case !all && r.tools[ref] != nil:
 			out = append(out, ref)
+		case len(r.await([]string{ref})) > 0: // nothing yet
 		default:
 			problems = append(problems, fmt.Errorf("no tool is meant by %q", ref))
 		}

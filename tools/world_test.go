@@ -28,6 +28,7 @@ type world struct {
 	now      time.Time
 	trace    *trace
 	lanes    *tools.Lanes
+	live     tools.Live
 	reports  []error
 	alarms   []policy.Alarm
 	mu       sync.Mutex
@@ -145,7 +146,7 @@ func (w *world) useSink(s audit.Sink) {
 
 func (w *world) newGate(agent string, refs []string, limits tools.Limits) *tools.Gate {
 	g, err := tools.NewGate(tools.GateConfig{
-		Registry: w.registry, Guard: w.guard, Journal: w.log, Agent: agent, Tools: refs,
+		Registry: w.registry, Guard: w.guard, Journal: w.log, Agent: agent, Tools: refs, Live: w.live,
 		Clock: func() time.Time { return w.now }, Limits: limits, Lanes: w.lanes,
 		Report: func(_ context.Context, _ string, err error) {
 			w.mu.Lock()
