@@ -49,6 +49,18 @@ type Set struct {
 	revision string
 	warnings []string
 	dir      string // what files' names begin with
+	files    fs.FS  // what it was made of; nil: not kept
+}
+
+// Files are what the set was made of as it was then, to make it again for other
+// tools; nil if they were not kept.
+func (s *Set) Files() fs.FS { return s.files }
+
+// Keeping is the set with the files that it was made of.
+func (s *Set) Keeping(files fs.FS) *Set {
+	kept := *s
+	kept.files = files
+	return &kept
 }
 
 // Revision names the set's content: policies and schema, not their layout in

@@ -8,7 +8,9 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
+	"testing/fstest"
 	"time"
 
 	"github.com/behalf-dev/behalf/policy/engine"
@@ -38,8 +40,13 @@ func publish(c engine.Config) (*engine.Set, error) {
 	for range maxReads {
 		before := fingerprint(fsys)
 		set, err := tested(c)
-		if fingerprint(fsys) == before {
-			return set, err
+		files := keep(fsys)
+		switch {
+		case fingerprint(fsys) != before:
+		case err != nil:
+			return nil, err
+		default:
+			return set.Keeping(files), nil
 		}
 		<-time.After(wait) // no event says that whoever writes there is done
 		wait *= 2
@@ -99,6 +106,22 @@ func below(c engine.Config, err error) error {
 	return errors.Join(errs...)
 }
 
+// keep copies what a set is made of. What cannot be read is left out: it is a problem
+// of the set, which is not put in force then.
+func keep(fsys fs.FS) fs.FS {
+	files := fstest.MapFS{}
+	for _, name := range slices.Concat(glob(fsys, "*"), glob(fsys, "tenants/*/*")) {
+		if src, err := fs.ReadFile(fsys, name); ours(name) && err == nil {
+			files[name] = &fstest.MapFile{Data: src}
+		}
+	}
+	return files
+}
+
+func ours(name string) bool {
+	return strings.HasSuffix(name, ".cedar") || strings.HasSuffix(name, testSuffix)
+}
+
 // fingerprint is the hash of all that a set is made of, and of what could not be
 // read of it.
 func fingerprint(fsys fs.FS) [sha256.Size]byte {
@@ -107,7 +130,7 @@ func fingerprint(fsys fs.FS) [sha256.Size]byte {
 		entries, err := fs.ReadDir(fsys, dir)
 		field(h, fmt.Sprint(dir, err != nil))
 		for _, e := range entries {
-			if name := path.Join(dir, e.Name()); strings.HasSuffix(name, ".cedar") || strings.HasSuffix(name, testSuffix) {
+			if name := path.Join(dir, e.Name()); ours(name) {
 				hashFile(h, fsys, name)
 			}
 		}

@@ -3,6 +3,8 @@ package lifecycle
 import (
 	"errors"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -139,4 +141,41 @@ func TestPublishGivesUpOnAFolderThatDoesNotAnswer(t *testing.T) {
 		}
 		close(h.gone)
 	})
+}
+
+// Other tools may come when the folder has changed already, and nobody has published
+// that.
+func TestASetKeepsTheFilesThatItWasMadeOf(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700), os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("base.cedar", policytest.PermitAll)
+	write("tenants/acme/own.cedar", `@id("own") forbid (principal, action, resource) when { false };`)
+	write("tenants/notes.txt", "no policy")
+	write("tenants/..data/x", "of a volume")
+	write("t.policytest.yaml", aliceMay)
+	c := policytest.Config(nil)
+	c.Dir, c.FS = dir, nil
+	set, err := Publish(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("base.cedar", "not a policy")
+
+	c.FS = set.Files()
+	again, err := Publish(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	if again.Revision() != set.Revision() || len(again.Policies()) != 2 || again.Files() == nil {
+		t.Errorf("got revision %s with %v, want the same set", again.Revision(), again.Policies())
+	}
+	if _, err := Publish(func() engine.Config { c.FS = nil; return c }()); err == nil {
+		t.Error("the folder itself: got no error, so the test proves nothing")
+	}
 }
