@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/behalf-dev/behalf/agents"
@@ -26,12 +27,11 @@ import (
 
 // Server is the whole service in one value. Make it with New, run it once.
 type Server struct {
-	cfg       *config.Config
+	cfg       *config.Config // as at the start; what a reload covers is in force
 	opt       options
 	started   time.Time
-	registry  *tools.Registry
+	inForce   atomic.Pointer[snapshot]
 	lanes     *tools.Lanes
-	absent    []string // toolsets whose tools are not known, while the config has problems
 	store     *store.Store
 	guard     *policy.Guard
 	log       runs.Log
@@ -42,15 +42,12 @@ type Server struct {
 	grpc      *server.Server
 	listener  net.Listener
 	http      net.Listener
-	agents    map[string]agents.Agent
-	chats     map[string]agents.Agent
 	stages    []stage
 	closeLog  func()
 	tokens    *tools.Tokens // of calls to backends
 	exchanges exchanges     // whose tokens somebody else issues
 	backends  *backends
 	pinFiles  map[string]*mcptool.FilePins // what was accepted of MCP servers
-	set       *policy.Set                  // as it was loaded at the start
 	svids     identity.Source              // of our own certificate
 
 	witness     *audit.Witness
@@ -127,7 +124,7 @@ func WithIdentity(i Identity) Option { return func(o *options) { o.identity = &i
 func New(ctx context.Context, cfg *config.Config, opts ...Option) (_ *Server, err error) {
 	s := &Server{cfg: cfg, opt: defaults(opts)}
 	s.started, s.lanes = s.opt.now(), tools.NewLanes(cfg.Server.Limits.ToolCallsPerUser)
-	if s.set, err = s.check(); err != nil {
+	if err = s.check(); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -136,7 +133,7 @@ func New(ctx context.Context, cfg *config.Config, opts ...Option) (_ *Server, er
 		}
 	}()
 	for _, build := range []func(context.Context) error{
-		s.bind, s.openIdentity, s.openStore, s.openTokens, s.openBackends, s.openGuard, s.openRuns, s.openServer,
+		s.bind, s.openIdentity, s.openStore, s.openTokens, s.openGuard, s.openTools, s.openRuns, s.openServer,
 	} {
 		if err := build(ctx); err != nil {
 			return nil, err
@@ -157,28 +154,24 @@ func defaults(opts []Option) options {
 }
 
 // check finds everything that is wrong with the input before anything is opened.
-func (s *Server) check() (*policy.Set, error) {
-	set, err := s.look()
-	switch {
+func (s *Server) check() error {
+	switch err := s.look(); {
 	case err != nil:
-		return nil, err
+		return err
 	case s.cfg.Flawed():
-		return nil, errors.New("this config is the rest of a file with problems, which is never run")
+		return errors.New("this config is the rest of a file with problems, which is never run")
 	}
-	return set, s.checkAgents()
+	return s.current().tryBuild()
 }
 
 // look is check for what may be half a config, of which no agents can be made.
-func (s *Server) look() (*policy.Set, error) {
-	list, problems := s.builtins()
-	registry, err := tools.NewRegistry(list...)
-	problems = append(problems, err, s.buildModels(), s.checkOutputs(), s.checkFiles())
-	if err != nil {
-		return nil, errors.Join(problems...) // tools and policies cannot be held against it
+func (s *Server) look() error {
+	sn := &snapshot{Server: s, cfg: s.cfg}
+	if err := errors.Join(sn.read(), s.checkFiles()); err != nil {
+		return err
 	}
-	s.registry = registry
-	set, err := s.loadPolicies()
-	return set, errors.Join(append(problems, err, s.checkTools())...)
+	s.inForce.Store(sn)
+	return nil
 }
 
 // Run serves until ctx ends, then stops from the top to the bottom.

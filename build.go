@@ -24,7 +24,7 @@ import (
 
 // builtins collects the typed functions that the config's toolsets name, under
 // the toolset's name, and the agents that are tools.
-func (s *Server) builtins() (list []tools.Tool, problems []error) {
+func (s *snapshot) builtins() (list []tools.Tool, problems []error) {
 	s.absent = nil
 	if s.cfg.Lost("tools") {
 		s.absent = []string{"tools"} // whatever they are called: no name is held against it
@@ -49,7 +49,7 @@ func (s *Server) builtins() (list []tools.Tool, problems []error) {
 
 // toolset gives the tools of one section; nil if it cannot be known which they
 // are. brought notes which section brings which functions.
-func (s *Server) toolset(name string, section config.Toolset, brought map[string]string) ([]tools.Tool, error) {
+func (s *snapshot) toolset(name string, section config.Toolset, brought map[string]string) ([]tools.Tool, error) {
 	if callee := section.Callee(); callee != "" {
 		return []tools.Tool{tools.Nested(name, cmp.Or(section.Description, s.description(callee)))}, nil
 	}
@@ -61,7 +61,7 @@ func (s *Server) toolset(name string, section config.Toolset, brought map[string
 		if ok {
 			return nil, s.problem("tools."+name, fmt.Sprintf("this program brings tools called %q, which is the name of a part of behalf", section.Builtin), "pass them to behalf.WithTools under another name")
 		}
-		functions, ok = memory.Tools(&memories{s}), true
+		functions, ok = memory.Tools(&memories{s.Server}), true
 	}
 	first, twice := brought[section.Builtin]
 	brought[section.Builtin] = name
@@ -77,12 +77,12 @@ func (s *Server) toolset(name string, section config.Toolset, brought map[string
 }
 
 // problem is one with a value of the config.
-func (s *Server) problem(path, message, fix string) error {
+func (s *snapshot) problem(path, message, fix string) error {
 	return &config.Problems{List: []config.Problem{s.cfg.Problem(path, message, fix)}}
 }
 
 // known lists the tools by the config key that brings them.
-func (s *Server) known() map[string][]string {
+func (s *snapshot) known() map[string][]string {
 	out := map[string][]string{}
 	for _, name := range s.registry.Names() {
 		if d, ok := s.registry.Descriptor(name); ok {
@@ -93,7 +93,7 @@ func (s *Server) known() map[string][]string {
 }
 
 // checkTools finds agents that name tools which nobody offers.
-func (s *Server) checkTools() error {
+func (s *snapshot) checkTools() error {
 	if list := s.cfg.CheckTools(s.nameable()); len(list) > 0 {
 		return &config.Problems{List: list}
 	}
@@ -111,11 +111,12 @@ func Check(cfg *config.Config, opts ...Option) (known map[string][]string, facts
 	if cfg.Flawed() {
 		check = s.look
 	}
-	if _, err := check(); err != nil {
+	if err := check(); err != nil {
 		return nil, nil, err
 	}
-	return s.known(), func(name string) config.ToolFacts {
-		d, ok := s.registry.Descriptor(name)
+	sn := s.current()
+	return sn.known(), func(name string) config.ToolFacts {
+		d, ok := sn.registry.Descriptor(name)
 		if !ok {
 			return config.ToolFacts{}
 		}
@@ -127,10 +128,13 @@ func Check(cfg *config.Config, opts ...Option) (known map[string][]string, facts
 // tests if WithoutPolicyTests is among the options.
 func Policies(cfg *config.Config, opts ...Option) (*policy.Set, error) {
 	s := &Server{cfg: cfg, opt: defaults(opts)}
-	return s.check()
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	return s.current().set, nil
 }
 
-func (s *Server) loadPolicies() (*policy.Set, error) {
+func (s *snapshot) loadPolicies() (*policy.Set, error) {
 	switch {
 	case s.cfg.Spoilt("policy.dir"):
 		return nil, nil // the file's own problem
@@ -143,7 +147,7 @@ func (s *Server) loadPolicies() (*policy.Set, error) {
 		load = policy.Load
 	}
 	return load(policy.Config{
-		Dir: s.cfg.Policy.Dir, Covered: s.cfg.Policy.RequireCoverage, Tools: s.schemas(), Absent: s.absent, Actions: slices.Sorted(maps.Keys(actions)), Resources: actions,
+		Dir: s.cfg.Policy.Dir, FS: s.policies, Covered: s.cfg.Policy.RequireCoverage, Tools: s.schemas(), Absent: s.absent, Actions: slices.Sorted(maps.Keys(actions)), Resources: actions,
 		Agents: namesOf(s.cfg, "agents", s.cfg.Agents), GroupChats: namesOf(s.cfg, "group_chats", s.cfg.GroupChats),
 	})
 }
@@ -158,42 +162,46 @@ func namesOf[T any](cfg *config.Config, section string, all map[string]T) []stri
 
 // buildModels makes the models that were not passed as options, the plain ones
 // first and then those with fallbacks. What any of them says passes policy.
-func (s *Server) buildModels() error {
+func (s *snapshot) buildModels() error {
 	var problems []error
-	plain := map[string]agents.Model{}
+	plain := maps.Clone(s.opt.models)
 	for _, name := range slices.Sorted(maps.Keys(s.cfg.Models)) {
-		if s.opt.models[name] != nil || s.unclear(name) {
+		if plain[name] != nil || s.unclear(name) {
 			continue
 		}
 		m, err := newModel(s.cfg.Models[name])
 		if err != nil {
 			problems = append(problems, fmt.Errorf("models.%s: %w", name, err))
+			continue
 		}
 		if slices.Contains(s.cfg.Models[name].Lacks, config.LacksVision) {
 			m = agents.Blind(m)
 		}
 		plain[name] = m
 	}
+	s.models = map[string]agents.Model{}
 	for name, m := range plain {
-		var rest []agents.Model
-		for _, f := range s.cfg.Models[name].Fallbacks {
-			rest = append(rest, plain[f])
-		}
-		if len(rest) > 0 {
-			m = model.Fallback(m, rest...)
-		}
-		s.opt.models[name] = m
-	}
-	for name, m := range s.opt.models {
-		if m != nil {
-			s.opt.models[name] = model.Budgeted(s.govern(m), purse{s})
-		}
+		s.models[name] = model.Budgeted(s.govern(s.withFallbacks(name, m, plain)), purse{s.Server})
 	}
 	return errors.Join(problems...)
 }
 
+// withFallbacks leaves a model that was passed as an option as it is.
+func (s *snapshot) withFallbacks(name string, m agents.Model, plain map[string]agents.Model) agents.Model {
+	var rest []agents.Model
+	for _, f := range s.cfg.Models[name].Fallbacks {
+		if plain[f] != nil { // else it is a problem of its own
+			rest = append(rest, plain[f])
+		}
+	}
+	if len(rest) == 0 || s.opt.models[name] != nil {
+		return m
+	}
+	return model.Fallback(m, rest...)
+}
+
 // unclear says that the file's own problems are about what a model is.
-func (s *Server) unclear(name string) bool {
+func (s *snapshot) unclear(name string) bool {
 	at, m := "models."+name, s.cfg.Models[name]
 	if !s.cfg.Flawed() || m.Demo != "" {
 		return false
@@ -274,7 +282,9 @@ func (s *Server) question(action string, r runs.RunRecord, g identity.Grant) *po
 }
 
 // authority is what new sessions of a group chat are bound to.
-func (s *Server) authority(groupChat string) string { return s.cfg.GroupChats[groupChat].Authority }
+func (s *Server) authority(groupChat string) string {
+	return s.current().cfg.GroupChats[groupChat].Authority
+}
 
 // mayJoin holds a turn in another's session against policy as it is when the run
 // begins. The RPC has asked the same, on record.

@@ -10,13 +10,11 @@ import (
 
 	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/agents/team"
-	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/config"
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/interceptors"
 	"github.com/behalf-dev/behalf/memory"
 	"github.com/behalf-dev/behalf/model"
-	"github.com/behalf-dev/behalf/policy"
 	"github.com/behalf-dev/behalf/tools"
 )
 
@@ -24,22 +22,12 @@ import (
 // where it acts, because the place says whom it may hand off to: other agents when
 // it is run by itself, participants in a group chat, nobody when it is a tool.
 type cast struct {
-	*Server
+	*snapshot
 	callees map[string]agents.Agent // made as tools, by name; all places share them
 }
 
-// checkAgents makes everything that can be run once, before anything is opened,
-// and forgets it: behind its guard there are no policies and no log.
-func (s *Server) checkAgents() error {
-	guard, err := policy.NewGuard(policy.GuardConfig{Sink: audit.NewMemory(s.opt.now), DigestKey: func(string) []byte { return nil }})
-	if err != nil {
-		return err
-	}
-	return (&Server{cfg: s.cfg, opt: s.opt, registry: s.registry, absent: s.absent, guard: guard}).buildAgents()
-}
-
 // buildAgents makes everything that can be run.
-func (s *Server) buildAgents() error {
+func (s *snapshot) buildAgents() error {
 	c := &cast{s, map[string]agents.Agent{}}
 	var err error
 	if s.agents, err = c.desks(); err != nil {
@@ -56,9 +44,10 @@ func (s *Server) buildAgents() error {
 
 // target finds what a run is about.
 func (s *Server) target(name string, groupChat bool) (agents.Agent, bool) {
-	all := s.agents
+	now := s.current()
+	all := now.agents
 	if groupChat {
-		all = s.chats
+		all = now.chats
 	}
 	a, ok := all[name]
 	if !ok {
@@ -184,7 +173,7 @@ func (c *cast) coder(name string, a config.Agent) (agents.Agent, error) {
 }
 
 // model is a model that is asked only under authority that holds.
-func (c *cast) model(name string) agents.Model { return model.Live(c.opt.models[name], c.guard) }
+func (c *cast) model(name string) agents.Model { return model.Live(c.models[name], c.guard) }
 
 // lacks is what a model, or one that may answer for it, cannot do.
 func (c *cast) lacks(model string) agents.Lacks {
@@ -197,7 +186,7 @@ func (c *cast) lacks(model string) agents.Lacks {
 // toolbox is the gate, and the agents among the tools behind the same gate.
 func (c *cast) toolbox(name string, a config.Agent) (agents.Toolbox, error) {
 	gate, err := tools.NewGate(tools.GateConfig{
-		Registry: c.registry, Guard: c.guard, Journal: c.store, Agent: name, Tools: c.present(a.Tools),
+		Registry: c.registry, Guard: c.guard, Journal: c.store, Agent: name, Tools: c.present(a.Tools), Live: standing{c.snapshot},
 		Clock: c.opt.now, Trace: interceptors.Trace, Report: c.reportTool, Limits: tools.Limits{MaxResult: c.cfg.Server.Limits.ResultBytes}, Lanes: c.lanes,
 	})
 	if err != nil {
@@ -265,7 +254,7 @@ func (c *cast) handoffs(offers []config.Handoff) []agents.Handoff {
 }
 
 // description is what an agent or group chat says of itself.
-func (s *Server) description(name string) string {
+func (s *snapshot) description(name string) string {
 	return cmp.Or(s.cfg.Agents[name].Description, s.cfg.GroupChats[name].Description)
 }
 
@@ -316,7 +305,7 @@ func output(o *config.Output) (agents.Output, error) {
 }
 
 // checkOutputs finds schemas of answers that cannot be used.
-func (s *Server) checkOutputs() error {
+func (s *snapshot) checkOutputs() error {
 	var list []config.Problem
 	for _, name := range slices.Sorted(maps.Keys(s.cfg.Agents)) {
 		o := s.cfg.Agents[name].Output

@@ -30,8 +30,9 @@ var (
 // May implements server.Delegations: anybody may take a name that is nobody's; a
 // configured agent's only a workload that its `external` lists.
 func (d *delegations) May(p identity.Principal, agent string) error {
-	a, configured := d.s.cfg.Agents[agent]
-	_, chat := d.s.cfg.GroupChats[agent]
+	cfg := d.s.current().cfg
+	a, configured := cfg.Agents[agent]
+	_, chat := cfg.GroupChats[agent]
 	if !configured && !chat || p.Workload != nil && slices.ContainsFunc(a.External, func(id string) bool { return identity.Matches(id, p.Workload.ID) }) {
 		return nil
 	}
@@ -53,7 +54,7 @@ func (d *delegations) Delegate(ctx context.Context, agent string) (identity.Gran
 }
 
 func (d *delegations) ceiling(agent string) *identity.Scopes {
-	return ceiling(d.s.cfg.Agents[agent].Scopes)
+	return ceiling(d.s.current().cfg.Agents[agent].Scopes)
 }
 
 // Delegation implements server.Delegations. Everything is compared with who calls

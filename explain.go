@@ -24,14 +24,15 @@ type calls struct{ *Server }
 // Under narrows the grant as the chain's agents would: by the ceiling of each, and
 // by what each hands on to the next.
 func (c *calls) Under(g identity.Grant, chain []string) (identity.Grant, error) {
+	now := c.current()
 	for i, name := range chain {
-		scopes, ok := c.own(name)
+		scopes, ok := now.own(name)
 		if !ok {
 			return g, fault.New(codes.NotFound, fault.NotFound, "there is no such agent in `delegation_chain`")
 		}
 		lists := []*[]string{scopes}
 		if i > 0 {
-			lists = append(lists, c.handedOn(chain[i-1], name))
+			lists = append(lists, now.handedOn(chain[i-1], name))
 		}
 		var err error
 		if g, err = g.Child(name, ceiling(lists...), agents.MaxDepth); err != nil {
@@ -42,16 +43,16 @@ func (c *calls) Under(g identity.Grant, chain []string) (identity.Grant, error) 
 }
 
 // own is the ceiling of an agent or a group chat.
-func (c *calls) own(name string) (scopes *[]string, ok bool) {
-	if chat, ok := c.cfg.GroupChats[name]; ok {
+func (s *snapshot) own(name string) (scopes *[]string, ok bool) {
+	if chat, ok := s.cfg.GroupChats[name]; ok {
 		return chat.Scopes, true
 	}
-	a, ok := c.cfg.Agents[name]
+	a, ok := s.cfg.Agents[name]
 	return a.Scopes, ok
 }
 
-func (c *calls) handedOn(from, to string) *[]string {
-	for _, h := range c.cfg.Agents[from].Handoffs {
+func (s *snapshot) handedOn(from, to string) *[]string {
+	for _, h := range s.cfg.Agents[from].Handoffs {
 		if h.To == to {
 			return h.Scopes
 		}
@@ -62,9 +63,10 @@ func (c *calls) handedOn(from, to string) *[]string {
 // Explain asks the gate that the agent who acts would stand before.
 func (c *calls) Explain(ctx context.Context, call agents.ToolCall, at time.Time) (tools.Explanation, error) {
 	g, _ := identity.FromContext(ctx)
-	cfg := tools.GateConfig{Registry: c.registry, Guard: c.guard, Journal: c.store, Tools: c.registry.Names(), Clock: c.opt.now, Trace: interceptors.Trace}
+	now := c.current()
+	cfg := tools.GateConfig{Registry: now.registry, Guard: c.guard, Journal: c.store, Tools: now.registry.Names(), Clock: c.opt.now, Trace: interceptors.Trace}
 	if cfg.Agent = g.Agent(); cfg.Agent != "" {
-		cfg.Tools = c.cfg.Agents[cfg.Agent].Tools
+		cfg.Tools = now.present(now.cfg.Agents[cfg.Agent].Tools)
 	}
 	gate, err := tools.NewGate(cfg)
 	if err != nil {
@@ -86,7 +88,7 @@ type Offline struct {
 // AdminService.ExplainDecision would. Nothing is made or started.
 func Explain(ctx context.Context, cfg *config.Config, o Offline, q *behalfv1.ExplainDecisionRequest, opts ...Option) (*behalfv1.ExplainDecisionResponse, error) {
 	s := &Server{cfg: cfg, opt: defaults(opts)}
-	set, err := s.check()
+	err := s.check()
 	if err != nil {
 		return nil, err
 	}
@@ -94,8 +96,8 @@ func Explain(ctx context.Context, cfg *config.Config, o Offline, q *behalfv1.Exp
 	if err != nil {
 		return nil, err
 	}
-	s.guard.Swap(policy.NewEngine(set))
-	e := &server.Explainer{Guard: s.guard, Calls: &calls{s}, Objects: o, Catalog: &catalog{cfg}, Admin: &admin{s.guard, s}, Now: s.opt.now}
+	s.guard.Swap(policy.NewEngine(s.current().set))
+	e := &server.Explainer{Guard: s.guard, Calls: &calls{s}, Objects: o, Catalog: &catalog{s}, Admin: &admin{s.guard, s}, Now: s.opt.now}
 	return e.Explain(ctx, identity.Root("grt_offline", o.asker(q), nil, ""), q)
 }
 

@@ -24,19 +24,20 @@ import (
 
 // What the RPCs see of the parts below, one small type for each.
 
-// toolbox is the gates for direct calls; see Server.directGates.
+// toolbox is the gates for direct calls; see snapshot.directGates.
 type toolbox struct {
-	gates map[string]*tools.Gate
+	s *Server
 	*tools.Elsewhere
 }
 
 // gate is the one for whoever acts in ctx.
 func (t *toolbox) gate(ctx context.Context) *tools.Gate {
 	g, _ := identity.FromContext(ctx)
-	if own := t.gates[g.Agent()]; own != nil {
+	gates := t.s.current().gates
+	if own := gates[g.Agent()]; own != nil {
 		return own
 	}
-	return t.gates[""]
+	return gates[""]
 }
 
 func (t *toolbox) Direct(ctx context.Context, c agents.ToolCall) (tools.CallResult, error) {
@@ -102,11 +103,11 @@ func (m *memories) ForgetAll(ctx context.Context, w memory.Which) (int, error) {
 
 // catalog shows the agents and group chats of the config. A person is no agent
 // that one can run.
-type catalog struct{ cfg *config.Config }
+type catalog struct{ s *Server }
 
 func (c *catalog) Agents() []server.Agent {
 	var out []server.Agent
-	for _, name := range slices.Sorted(maps.Keys(c.cfg.Agents)) {
+	for _, name := range slices.Sorted(maps.Keys(c.s.current().cfg.Agents)) {
 		if a, ok := c.Agent(name); ok {
 			out = append(out, a)
 		}
@@ -115,9 +116,10 @@ func (c *catalog) Agents() []server.Agent {
 }
 
 func (c *catalog) Agent(name string) (server.Agent, bool) {
-	a, ok := c.cfg.Agents[name]
+	cfg := c.s.current().cfg
+	a, ok := cfg.Agents[name]
 	out := server.Agent{Name: name, Description: a.Description, Tools: a.Tools, Scopes: a.Scopes, MaxTurns: a.MaxTurns}
-	for _, h := range c.cfg.Offers(name) {
+	for _, h := range cfg.Offers(name) {
 		out.Handoffs = append(out.Handoffs, server.Handoff{To: h.To, Scopes: h.Scopes})
 	}
 	return out, ok && a.Kind != config.KindHuman
@@ -125,15 +127,16 @@ func (c *catalog) Agent(name string) (server.Agent, bool) {
 
 func (c *catalog) GroupChats() []server.GroupChat {
 	var out []server.GroupChat
-	for _, name := range slices.Sorted(maps.Keys(c.cfg.GroupChats)) {
-		g, _ := c.GroupChat(name)
-		out = append(out, g)
+	for _, name := range slices.Sorted(maps.Keys(c.s.current().cfg.GroupChats)) {
+		if g, ok := c.GroupChat(name); ok {
+			out = append(out, g)
+		}
 	}
 	return out
 }
 
 func (c *catalog) GroupChat(name string) (server.GroupChat, bool) {
-	g, ok := c.cfg.GroupChats[name]
+	g, ok := c.s.current().cfg.GroupChats[name]
 	out := server.GroupChat{
 		Name: name, Description: g.Description, Kind: g.Kind, Participants: g.Names(), Authority: g.Authority,
 		Termination: g.Termination.JSON(), MaxTurns: g.MaxTurns,
@@ -153,16 +156,9 @@ type admin struct {
 	s *Server
 }
 
-// Reload reads the policies anew and swaps them in one step, so that whoever
-// asks after the answer is decided by the new set. Running runs meet it at their
-// next tool call. Agents, tools and models are read at the next start.
+// Reload implements server.Admin.
 func (a *admin) Reload(ctx context.Context) (policyRevision, configRevision string, err error) {
-	set, err := a.s.loadPolicies()
-	if err != nil {
-		return "", "", err
-	}
-	a.s.putInForce(ctx, set)
-	return set.Revision(), a.s.cfg.Revision(), nil
+	return a.s.reload(ctx)
 }
 
 // Knows says whether a tool, agent or group chat that a lock names is configured.
@@ -170,12 +166,11 @@ func (a *admin) Reload(ctx context.Context) (policyRevision, configRevision stri
 func (a *admin) Knows(t policy.LockTarget) bool {
 	switch t.Kind {
 	case policy.LockTool:
-		_, ok := a.s.registry.Descriptor(t.ID)
+		_, ok := a.s.current().registry.Descriptor(t.ID)
 		return ok
 	case policy.LockAgent:
-		_, agent := a.s.cfg.Agents[t.ID]
-		_, chat := a.s.cfg.GroupChats[t.ID]
-		return agent || chat
+		_, known := a.s.current().own(t.ID)
+		return known
 	}
 	return true
 }
@@ -191,7 +186,7 @@ func (a *admin) Status(ctx context.Context, tenant string) (server.Status, error
 	}
 	open = slices.DeleteFunc(open, func(r runs.RunRecord) bool { return r.Tenant != tenant })
 	return server.Status{
-		PolicyRevision: a.s.guard.Revision(), ConfigRevision: a.s.cfg.Revision(), AuditHead: head, Journal: a.s.journaled().Waiting[tenant], Journaled: a.s.journaled().Kept, OpenRuns: len(open), Started: a.s.started,
+		PolicyRevision: a.s.guard.Revision(), ConfigRevision: a.s.current().cfg.Revision(), AuditHead: head, Journal: a.s.journaled().Waiting[tenant], Journaled: a.s.journaled().Kept, OpenRuns: len(open), Started: a.s.started,
 	}, nil
 }
 

@@ -83,7 +83,7 @@ func (p *people) open(ctx context.Context, rec runs.RunRecord) (open []agents.In
 // may reports whether the caller is the person that a participant stands for. Who
 // asks for input and is no person of the config leaves it to the session's rules.
 func (p *people) may(g identity.Grant, from string, rec runs.SessionRecord) bool {
-	a, ok := p.s.cfg.Agents[from]
+	a, ok := p.s.current().cfg.Agents[from]
 	if !ok || a.Kind != config.KindHuman {
 		return true
 	}

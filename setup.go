@@ -143,20 +143,11 @@ func (s *Server) openGuard(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.putInForce(ctx, s.set)
 	s.stage("trust", func(ctx context.Context) error {
 		return s.peers.Watch(ctx, s.opt.log, func([]string) { s.guard.Distrust() })
 	})
 	s.stage("refused calls", s.guard.SumUp)
 	return s.guard.LoadLocks(ctx)
-}
-
-// putInForce makes a set decide, and tells the operator what is doubtful in it.
-func (s *Server) putInForce(ctx context.Context, set *policy.Set) {
-	for _, w := range set.Warnings() {
-		s.opt.log.WarnContext(ctx, "policy warning", slog.String("warning", w))
-	}
-	s.guard.Swap(policy.NewEngine(set))
 }
 
 // openWitness is the place outside the store where checkpoints go; nil for none.
@@ -192,9 +183,6 @@ func (s *Server) deriveDigestKey(tenant string) []byte {
 }
 
 func (s *Server) openRuns(ctx context.Context) error {
-	if err := s.buildAgents(); err != nil {
-		return err
-	}
 	queue, err := s.openLog(ctx)
 	if err != nil {
 		return fmt.Errorf("runs.log: %w", err)
@@ -277,10 +265,6 @@ func (s *Server) openServer(ctx context.Context) error {
 		return err
 	}
 	s.stage("refused callers", func(ctx context.Context) error { return s.recordRefusals(ctx, who) })
-	gates, err := s.directGates()
-	if err != nil {
-		return err
-	}
 	elsewhere, err := tools.NewElsewhere(tools.ElsewhereConfig{Past: s.store, Tokens: s.tokens, Most: (s.lanes.Limit() + 1) / 2, Clock: s.opt.now, Report: s.reportTool})
 	if err != nil {
 		return err
@@ -288,8 +272,8 @@ func (s *Server) openServer(ctx context.Context) error {
 	s.stage("calls made elsewhere", elsewhere.Run)
 	l := s.cfg.Server.Limits
 	s.grpc, err = server.New(server.Config{
-		TLS: s.peers.ServerTLS(mode), Identify: who, IdentifyWeb: web, Guard: s.guard, Runs: &people{s.runs, s}, Tools: &toolbox{gates, elsewhere}, Calls: &calls{s}, Grants: &delegations{s}, Answers: &answers{s},
-		Catalog: &catalog{s.cfg}, Audit: &auditLog{s}, Approvals: s.approvals, Admin: &admin{s.guard, s}, Keys: s.tokens.Keys, Log: s.opt.log, Metrics: s.opt.metrics, Now: s.opt.now,
+		TLS: s.peers.ServerTLS(mode), Identify: who, IdentifyWeb: web, Guard: s.guard, Runs: &people{s.runs, s}, Tools: &toolbox{s, elsewhere}, Calls: &calls{s}, Grants: &delegations{s}, Answers: &answers{s},
+		Catalog: &catalog{s}, Audit: &auditLog{s}, Approvals: s.approvals, Admin: &admin{s.guard, s}, Keys: s.tokens.Keys, Log: s.opt.log, Metrics: s.opt.metrics, Now: s.opt.now,
 		GrantID: newGrantID, Reflection: s.cfg.Server.Reflection, Version: s.opt.version,
 		Limits: interceptors.Limits{Streams: l.StreamsPerUser, Calls: l.CallsPerUser, UnaryDeadline: l.UnaryDeadline, RunDeadline: l.RunDeadline, StreamLife: l.StreamLife},
 		Transport: server.Transport{
@@ -329,7 +313,7 @@ func (s *Server) connectionAge(ctx context.Context) time.Duration {
 // directGates are the gates for direct calls, by the agent in whose name they are
 // made: a configured agent that acts elsewhere has its own tools there too, and
 // everybody else ("") has all.
-func (s *Server) directGates() (map[string]*tools.Gate, error) {
+func (s *snapshot) directGates() (map[string]*tools.Gate, error) {
 	lists := map[string][]string{"": s.registry.Names()}
 	for _, name := range external(s.cfg) {
 		lists[name] = s.present(s.cfg.Agents[name].Tools)
@@ -337,7 +321,7 @@ func (s *Server) directGates() (map[string]*tools.Gate, error) {
 	gates := map[string]*tools.Gate{}
 	for name, list := range lists {
 		gate, err := tools.NewGate(tools.GateConfig{
-			Registry: s.registry, Guard: s.guard, Tools: list, Clock: s.opt.now, Trace: interceptors.Trace, Report: s.reportTool,
+			Registry: s.registry, Guard: s.guard, Tools: list, Clock: s.opt.now, Trace: interceptors.Trace, Report: s.reportTool, Live: standing{s},
 			Limits: tools.Limits{MaxResult: s.cfg.Server.Limits.ResultBytes}, Lanes: s.lanes,
 		})
 		if err != nil {

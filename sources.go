@@ -3,7 +3,6 @@ package behalf
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -47,7 +46,7 @@ func (s *Server) openBackends(ctx context.Context) error {
 	for _, name := range slices.Sorted(maps.Keys(s.cfg.Tools)) {
 		src, err := s.newSource(name, s.cfg.Tools[name])
 		if err != nil {
-			return s.problem("tools."+name, err.Error(), "see docs/configuration.md")
+			return s.current().problem("tools."+name, err.Error(), "see docs/configuration.md")
 		}
 		if src != nil {
 			b.sources[name] = src
@@ -79,19 +78,17 @@ func (s *Server) newSource(name string, t config.Toolset) (source, error) {
 	return nil, nil
 }
 
-// learn checks tools and policies again, with what the backends said. Models stay.
+// learn checks tools and policies again, with what the backends said.
 func (s *Server) learn() error {
-	list, problems := s.builtins()
-	registry, err := tools.NewRegistry(list...)
-	if err != nil {
-		return errors.Join(append(problems, err)...)
-	}
-	s.registry = registry
-	s.set, err = s.loadPolicies()
-	if err := errors.Join(append(problems, err, s.checkTools())...); err != nil {
+	sn := &snapshot{Server: s, cfg: s.cfg}
+	if err := sn.read(); err != nil {
 		return err
 	}
-	return s.checkAgents()
+	if err := sn.tryBuild(); err != nil {
+		return err
+	}
+	s.inForce.Store(sn)
+	return nil
 }
 
 // await gives the backends some time to be read.
@@ -145,7 +142,7 @@ func (s *Server) watchBackend(ctx context.Context, name string, src source) {
 }
 
 // sourceTools gives the tools of a section: nil where it is not known which they are.
-func (s *Server) sourceTools(name string) ([]tools.Tool, error) {
+func (s *snapshot) sourceTools(name string) ([]tools.Tool, error) {
 	src, err := s.sourceOf(name)
 	if src == nil || err != nil {
 		return nil, err
@@ -161,7 +158,7 @@ func (s *Server) sourceTools(name string) ([]tools.Tool, error) {
 }
 
 // sourceOf is nil where nothing is known without asking, and nobody was asked.
-func (s *Server) sourceOf(name string) (source, error) {
+func (s *snapshot) sourceOf(name string) (source, error) {
 	if s.backends == nil {
 		s.backends = &backends{sources: map[string]source{}} // a check, which asks nobody
 	}
@@ -188,7 +185,7 @@ func (s *Server) sourceOf(name string) (source, error) {
 }
 
 // complete reports whether it is known which tools a section has.
-func (s *Server) complete(name string) bool {
+func (s *snapshot) complete(name string) bool {
 	t := s.cfg.Tools[name]
 	if t.GRPC == nil && t.MCP == nil {
 		return true
@@ -207,7 +204,7 @@ func (s *Server) complete(name string) bool {
 
 // waiting are the tools that nobody accepted yet, as agents and policies may name
 // them. One that has the name of a tool of another section is none.
-func (s *Server) waiting() map[string]policy.ToolSchema {
+func (s *snapshot) waiting() map[string]policy.ToolSchema {
 	out := map[string]policy.ToolSchema{}
 	if s.backends == nil {
 		return out
@@ -226,7 +223,7 @@ func (s *Server) waiting() map[string]policy.ToolSchema {
 
 // schemas are what policies are held against. Those about a tool of which nothing is
 // known rest until it is.
-func (s *Server) schemas() []policy.ToolSchema {
+func (s *snapshot) schemas() []policy.ToolSchema {
 	waiting := s.waiting()
 	out := slices.DeleteFunc(s.registry.Schemas(), func(t policy.ToolSchema) bool { return waiting[t.Name].Name != "" })
 	for _, name := range slices.Sorted(maps.Keys(waiting)) {
@@ -239,7 +236,7 @@ func (s *Server) schemas() []policy.ToolSchema {
 
 // nameable are the tools that agents may name, by section, without the sections of
 // which not all is known.
-func (s *Server) nameable() map[string][]string {
+func (s *snapshot) nameable() map[string][]string {
 	out := s.known()
 	for name, t := range s.waiting() {
 		if !slices.Contains(out[t.Toolset], name) {
@@ -254,7 +251,7 @@ func (s *Server) nameable() map[string][]string {
 
 // present are the references that mean something now. Others were found to be those
 // of absent toolsets, or of tools that wait: they mean nothing until the next start.
-func (s *Server) present(refs []string) (known []string) {
+func (s *snapshot) present(refs []string) (known []string) {
 	for _, r := range refs {
 		if _, err := s.registry.Resolve([]string{r}); err == nil {
 			known = append(known, r)

@@ -1,0 +1,109 @@
+package behalf
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+
+	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/audit"
+	"github.com/behalf-dev/behalf/config"
+	"github.com/behalf-dev/behalf/identity"
+	"github.com/behalf-dev/behalf/policy"
+	"github.com/behalf-dev/behalf/tools"
+)
+
+// snapshot is everything that a reload replaces: one reading of the config, and what
+// was made of it. It does not change once it is in force. A run keeps the agents that
+// it began with; whatever else asks, asks the snapshot in force.
+type snapshot struct {
+	*Server
+	cfg      *config.Config
+	policies fs.FS // to be read instead of the config's folder; nil: that
+	registry *tools.Registry
+	absent   []string // toolsets whose tools are not known, because their backend was not reached or the config has problems
+	models   map[string]agents.Model
+	set      *policy.Set
+	agents   map[string]agents.Agent
+	chats    map[string]agents.Agent
+	gates    map[string]*tools.Gate // for direct calls, see directGates
+}
+
+// current is the snapshot in force; while the server is made, the one that is to be.
+func (s *Server) current() *snapshot { return s.inForce.Load() }
+
+// read makes what is checked by itself: tools, models and policies. All problems are
+// reported together, and nothing is opened.
+func (sn *snapshot) read() error {
+	list, problems := sn.builtins()
+	registry, err := tools.NewRegistry(list...)
+	problems = append(problems, err, sn.buildModels(), sn.checkOutputs())
+	if err != nil {
+		return errors.Join(problems...) // tools and policies cannot be held against it
+	}
+	var before *tools.Registry
+	if was := sn.current(); was != nil {
+		before = was.registry
+	}
+	sn.registry = registry.After(before, nil)
+	sn.set, err = sn.loadPolicies()
+	return errors.Join(append(problems, err, sn.checkTools())...)
+}
+
+// build makes everything that can be run, and the gates of direct calls.
+func (sn *snapshot) build() (err error) {
+	if err := sn.buildAgents(); err != nil {
+		return err
+	}
+	sn.gates, err = sn.directGates()
+	return err
+}
+
+// tryBuild builds once, before anything is opened, and forgets it: behind its guard
+// there are no policies and no log.
+func (sn *snapshot) tryBuild() error {
+	guard, err := policy.NewGuard(policy.GuardConfig{Sink: audit.NewMemory(sn.opt.now), DigestKey: func(string) []byte { return nil }})
+	if err != nil {
+		return err
+	}
+	dry := *sn
+	dry.Server = &Server{cfg: sn.Server.cfg, opt: sn.opt, guard: guard}
+	return dry.build()
+}
+
+// standing implements tools.Live for the gates of a snapshot, which may not be the one
+// in force any more.
+type standing struct{ made *snapshot }
+
+// Registry implements tools.Live.
+func (st standing) Registry() *tools.Registry { return st.made.current().registry }
+
+// May implements tools.Live.
+func (st standing) May(agent, tool string) bool {
+	now := st.made.current()
+	a, ok := now.cfg.Agents[agent]
+	if agent == "" || !ok {
+		return agent == ""
+	}
+	names, err := now.registry.Resolve(now.present(a.Tools))
+	return err == nil && slices.Contains(names, tool)
+}
+
+// Narrowed implements tools.Live. An agent that is gone may do nothing any more; a name
+// that never was an agent's is a label of somebody who works elsewhere.
+func (st standing) Narrowed(g identity.Grant) identity.Grant {
+	now := st.made.current()
+	if now == st.made {
+		return g
+	}
+	before := ""
+	for name := range g.Agents() {
+		own, here := now.own(name)
+		if _, was := st.made.own(name); was && !here {
+			return g.Under(&identity.Scopes{})
+		}
+		g = g.Under(ceiling(own, now.handedOn(before, name)))
+		before = name
+	}
+	return g
+}
