@@ -37,7 +37,8 @@ func (s *Server) openIdentity(ctx context.Context) error {
 
 // trusts reports why whoever was verified once is not trusted any more.
 func (s *Server) trusts(p identity.Principal) error {
-	if p.User != nil {
+	user := p.User != nil && p.User.Issuer != "" // only a question can be about a person of no issuer
+	if user {
 		if err := s.verifier.Trusts(*p.User); err != nil {
 			return err
 		}
@@ -45,7 +46,10 @@ func (s *Server) trusts(p identity.Principal) error {
 	if p.Workload == nil {
 		return nil
 	}
-	return s.peers.Trusts(*p.Workload)
+	if err := s.peers.Trusts(*p.Workload); err != nil || !user {
+		return err
+	}
+	return s.peers.Presents(*p.Workload, p.User.Issuer)
 }
 
 // warm fetches before the first call the keys of the issuers that demand it.

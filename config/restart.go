@@ -7,7 +7,8 @@ import (
 )
 
 // NeedsRestart lists what next says otherwise than c and a running server cannot
-// take: everything but policies, agents, group chats, tools, models and issuers.
+// take: everything but policies, agents, group chats, tools, models, issuers, and the
+// grants of workloads, which name issuers.
 func (c *Config) NeedsRestart(next *Config) []Problem {
 	d := &difference{next: next}
 	d.fields("", reflect.ValueOf(*c), reflect.ValueOf(*next))
@@ -16,7 +17,7 @@ func (c *Config) NeedsRestart(next *Config) []Problem {
 
 // reloaded are the places that a running server takes anew.
 func reloaded() []place {
-	return []place{"models", "tools", "agents", "group_chats", "policy.dir", "policy.require_coverage", "identity.jwt"}
+	return []place{"models", "tools", "agents", "group_chats", "policy.dir", "policy.require_coverage", "identity.jwt", "identity.workload.grants"}
 }
 
 // difference finds the places where two configs say different things.

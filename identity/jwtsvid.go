@@ -199,7 +199,7 @@ func both(cert, bearer Workload) (Workload, error) {
 	}
 	cert.TokenID, cert.TokenThumbprint = bearer.TokenID, bearer.TokenThumbprint
 	cert.NotAfter = earlier(cert.NotAfter, bearer.NotAfter)
-	cert.proof = &proof{bundle: bearer.proof.bundle, certs: cert.proof.certs, kid: bearer.proof.kid, key: bearer.proof.key}
+	cert.proof = &proof{bundle: bearer.proof.bundle, grants: bearer.proof.grants, certs: cert.proof.certs, kid: bearer.proof.kid, key: bearer.proof.key}
 	return cert, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -43,7 +44,7 @@ type PeersConfig struct {
 type Peers struct {
 	source    Source
 	tenants   map[string]string
-	grants    []grantRule
+	grants    atomic.Pointer[WorkloadGrants]
 	audiences []string
 	now       func() time.Time
 	seen      cache[*peer] // by leaf
@@ -51,16 +52,12 @@ type Peers struct {
 	decoy     decoy
 }
 
-type grantRule struct {
-	pattern pattern
-	scopes  Scopes
-	issuers []string
-}
-
-// peer is a leaf or a JWT-SVID that was verified against bundle. Tenants and grants do not
-// change during the life of a Peers, so the whole answer can be remembered.
+// peer is a leaf or a JWT-SVID that was verified against bundle. Tenants do not change
+// during the life of a Peers, so as long as bundle and grants are the same the whole
+// answer can be remembered.
 type peer struct {
 	bundle   *Bundle
+	grants   *WorkloadGrants
 	workload Workload
 	granted  bool
 }
@@ -76,17 +73,11 @@ func NewPeers(cfg PeersConfig) (*Peers, error) {
 		problems = append(problems, errors.New("a source of SVIDs is required"))
 	}
 	problems = append(problems, checkDomains(cfg.Tenants)...)
-	for _, g := range cfg.Grants {
-		rule, err := p.rule(g)
-		if err != nil {
-			problems = append(problems, fmt.Errorf("workload grant: %w", err))
-		}
-		p.grants = append(p.grants, rule)
+	grants, err := p.Grants(cfg.Grants)
+	if err := errors.Join(append(problems, err)...); err != nil {
+		return nil, err
 	}
-	if len(problems) > 0 {
-		return nil, errors.Join(problems...)
-	}
-	var err error
+	p.grants.Store(grants)
 	p.decoy, err = newDecoy()
 	return p, err
 }
@@ -102,17 +93,6 @@ func checkDomains(tenants map[string]string) []error {
 		}
 	}
 	return problems
-}
-
-func (p *Peers) rule(g WorkloadGrant) (grantRule, error) {
-	pat, err := parsePattern(g.ID)
-	if err != nil {
-		return grantRule{}, err
-	}
-	if _, ok := p.tenants[pat.trustDomain]; !ok {
-		return grantRule{}, fmt.Errorf("%q is of a trust domain without a tenant", g.ID)
-	}
-	return grantRule{pat, NewScopes(g.Scopes...), slices.Clone(g.Issuers)}, nil
 }
 
 // Workload gives the verified workload of a connection. It repeats the whole
@@ -176,7 +156,7 @@ func (p *Peers) admit(certs []*x509.Certificate, at time.Time) (*peer, error) {
 
 func (p *Peers) current(got *peer) bool {
 	b, err := p.source.Bundle(got.workload.TrustDomain)
-	return err == nil && b == got.bundle
+	return err == nil && b == got.bundle && got.grants == p.grants.Load()
 }
 
 func (p *Peers) verify(certs []*x509.Certificate, now time.Time) (*peer, time.Time, error) {
@@ -216,15 +196,6 @@ func ownTenant(of string) string {
 		return ""
 	}
 	return of
-}
-
-func (p *Peers) grant(got *peer, id spiffeid.ID) {
-	for _, g := range p.grants {
-		if g.pattern.matches(id) {
-			got.granted, got.workload.Scopes, got.workload.Issuers = true, g.scopes, g.issuers
-			return
-		}
-	}
 }
 
 // Own gives our own SVID as it is served now, for metrics and for tokens that

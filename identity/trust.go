@@ -18,14 +18,15 @@ const lookEvery = 250 * time.Millisecond
 // the trust domain's bundle changes. A workload that was only stored has none.
 type proof struct {
 	bundle *Bundle
+	grants *WorkloadGrants // that it was held against
 	certs  []*x509.Certificate // nil for a JWT-SVID alone
 	kid    string              // empty for a certificate alone
 	key    publicKey
 }
 
 // Trusts reports why a workload that was verified once is not trusted any more:
-// its trust domain, or the authority that vouched for it, is gone. Its end and
-// its grant are others' business.
+// its trust domain, or the authority that vouched for it, is gone, or it is granted
+// less than it came with. Its end is others' business.
 func (p *Peers) Trusts(w Workload) error {
 	domain := DomainOf(w.ID)
 	if _, ok := p.tenants[domain]; !ok {
@@ -35,10 +36,15 @@ func (p *Peers) Trusts(w Workload) error {
 	switch {
 	case err != nil:
 		return err
-	case w.proof == nil || w.proof.bundle == b:
+	case w.proof == nil:
 		return nil
+	case w.proof.bundle != b:
+		err = w.proof.holds(b, p.now())
 	}
-	return w.proof.holds(b, p.now())
+	if err != nil {
+		return err
+	}
+	return p.granted(w)
 }
 
 // holds verifies anew. A certificate that has ended meanwhile is judged as of its
