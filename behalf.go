@@ -31,6 +31,7 @@ type Server struct {
 	opt       options
 	started   time.Time
 	inForce   atomic.Pointer[snapshot]
+	reloads   turns
 	lanes     *tools.Lanes
 	store     *store.Store
 	guard     *policy.Guard
@@ -69,6 +70,8 @@ type options struct {
 	version  string
 	untested bool
 	signer   crypto.Signer
+	reread   func() (*config.Config, error)
+	pace     time.Duration
 }
 
 // Option adds what a config file cannot hold.
@@ -84,6 +87,9 @@ func WithTools(name string, list ...tools.Tool) Option {
 func WithModel(name string, m agents.Model) Option {
 	return func(o *options) { o.models[name] = m }
 }
+
+// WithPace is how long offline models wait between two words, for whoever watches.
+func WithPace(d time.Duration) Option { return func(o *options) { o.pace = d } }
 
 // WithLogger sends log lines to l instead of the default logger.
 func WithLogger(l *slog.Logger) Option { return func(o *options) { o.log = l } }
@@ -102,6 +108,12 @@ func WithoutPolicyTests() Option { return func(o *options) { o.untested = true }
 // everything, once audit.checkpoint_every rows are unsigned.
 func WithAuditSigner(key crypto.Signer) Option { return func(o *options) { o.signer = key } }
 
+// WithReload says how the config is read anew when an operator asks for it. Without
+// it a reload takes the policies, and what else the config names in other files.
+func WithReload(read func() (*config.Config, error)) Option {
+	return func(o *options) { o.reread = read }
+}
+
 // WithClock replaces the wall clock, for tests.
 func WithClock(now func() time.Time) Option { return func(o *options) { o.now = now } }
 
@@ -109,9 +121,9 @@ func WithClock(now func() time.Time) Option { return func(o *options) { o.now = 
 // the authority and the issuer live in the process.
 type Identity struct {
 	Source  identity.Source
-	Issuers []identity.Issuer
-	Tenants map[string]string // trust domain to tenant
-	Grants  []identity.WorkloadGrant
+	Issuers []identity.Issuer        // nil: those of the config
+	Tenants map[string]string        // trust domain to tenant
+	Grants  []identity.WorkloadGrant // nil: those of the config
 	// Audiences are our names in JWT-SVIDs; none: they are refused.
 	Audiences []string
 }
@@ -122,7 +134,7 @@ func WithIdentity(i Identity) Option { return func(o *options) { o.identity = &i
 // New builds the service from its config. All problems of the input are
 // reported together, and nothing is opened before there are none.
 func New(ctx context.Context, cfg *config.Config, opts ...Option) (_ *Server, err error) {
-	s := &Server{cfg: cfg, opt: defaults(opts)}
+	s := &Server{cfg: cfg, opt: defaults(opts), reloads: make(turns, 1)}
 	s.started, s.lanes = s.opt.now(), tools.NewLanes(cfg.Server.Limits.ToolCallsPerUser)
 	if err = s.check(); err != nil {
 		return nil, err

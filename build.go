@@ -169,7 +169,7 @@ func (s *snapshot) buildModels() error {
 		if plain[name] != nil || s.unclear(name) {
 			continue
 		}
-		m, err := newModel(s.cfg.Models[name])
+		m, err := s.newModel(s.cfg.Models[name])
 		if err != nil {
 			problems = append(problems, fmt.Errorf("models.%s: %w", name, err))
 			continue
@@ -209,13 +209,13 @@ func (s *snapshot) unclear(name string) bool {
 	return m.Model == "" || s.cfg.Spoilt(at+".demo") || s.cfg.Spoilt(at+".base_url") || s.cfg.Spoilt(at+".api_key")
 }
 
-func newModel(c config.Model) (agents.Model, error) {
+func (s *snapshot) newModel(c config.Model) (agents.Model, error) {
 	if c.Demo != "" {
 		rules, err := os.ReadFile(c.Demo)
 		if err != nil {
 			return nil, err
 		}
-		m, err := model.NewDemo(model.DemoConfig{Rules: rules, Name: c.Demo})
+		m, err := model.NewDemo(model.DemoConfig{Rules: rules, Name: c.Demo, Pace: s.opt.pace})
 		if err != nil {
 			return nil, err
 		}

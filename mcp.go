@@ -23,9 +23,11 @@ func (s *Server) mcp(mux *http.ServeMux) {
 	if !s.cfg.Server.MCP || !s.mayPublish() {
 		return
 	}
-	var issuers []string
-	for _, st := range s.verifier.Status() {
-		issuers = append(issuers, st.Issuer)
+	issuers := func() (names []string) {
+		for _, st := range s.verifier.Status() {
+			names = append(names, st.Issuer)
+		}
+		return names
 	}
 	h := mcpserver.New(s.grpc.Inside(), mcpserver.Config{Resource: strings.TrimSuffix(s.tokenIssuer(), "/") + "/mcp", Issuers: issuers, Version: s.opt.version})
 	mux.Handle("/mcp", h)

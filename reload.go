@@ -1,10 +1,18 @@
 package behalf
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"path/filepath"
+	"strings"
 
+	"github.com/behalf-dev/behalf/config"
+	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/policy"
+	"google.golang.org/grpc/codes"
 )
 
 // openTools asks the tools' backends what they have, and puts the first snapshot in
@@ -33,14 +41,154 @@ func (s *Server) putInForce(ctx context.Context, sn *snapshot) {
 	s.inForce.Store(sn)
 }
 
+// reload takes the config as it is now, whole or not at all: everything is made and
+// fetched before anything is put in force. Issuers come last, so that nobody whom they
+// vouch for is held against what was before; what those leave behind that are gone is
+// cut when nobody can begin anew.
 func (s *Server) reload(ctx context.Context) (policyRevision, configRevision string, err error) {
-	sn := &snapshot{Server: s, cfg: s.current().cfg}
-	if err := sn.read(); err != nil {
+	if err := s.reloads.take(ctx); err != nil {
 		return "", "", err
 	}
-	if err := sn.build(); err != nil {
-		return "", "", err
+	defer s.reloads.leave()
+	cfg, err := s.reread()
+	if err != nil {
+		return "", "", notTaken(err)
 	}
-	s.putInForce(ctx, sn)
-	return sn.set.Revision(), sn.cfg.Revision(), nil
+	next, err := s.prepare(cfg)
+	if err != nil {
+		return "", "", notTaken(err)
+	}
+	trust, err := s.prepareTrust(ctx, cfg)
+	if err != nil {
+		return "", "", notTaken(err)
+	}
+	s.putInForce(ctx, next)
+	trust()
+	s.guard.Distrust()
+	s.opt.log.InfoContext(ctx, "reloaded", slog.String("policy_revision", next.set.Revision()), slog.String("config_revision", cfg.Revision()))
+	return next.set.Revision(), cfg.Revision(), nil
+}
+
+// turns lets one at a time.
+type turns chan struct{}
+
+func (t turns) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (t turns) leave() { <-t }
+
+// reread is the config as it is now. Of a file with problems the rest is looked at
+// too, so that all are told at once.
+func (s *Server) reread() (*config.Config, error) {
+	if s.opt.reread == nil {
+		return s.current().cfg, nil
+	}
+	cfg, err := s.opt.reread()
+	if p, ok := errors.AsType[*config.Problems](err); ok && p.Rest != nil {
+		rest := &snapshot{Server: s, cfg: p.Rest}
+		return nil, errors.Join(err, rest.read())
+	}
+	return cfg, err
+}
+
+// prepare makes the snapshot of a config, and takes nothing.
+func (s *Server) prepare(cfg *config.Config) (*snapshot, error) {
+	var problems []error
+	if list := s.cfg.NeedsRestart(cfg); len(list) > 0 {
+		problems = append(problems, &config.Problems{List: list})
+	}
+	next := &snapshot{Server: s, cfg: cfg}
+	if err := errors.Join(append(problems, next.read())...); err != nil {
+		return nil, err
+	}
+	return next, next.build()
+}
+
+// prepareTrust fetches the keys of new issuers. What it gives makes them and the
+// grants of workloads hold.
+func (s *Server) prepareTrust(ctx context.Context, cfg *config.Config) (hold func(), err error) {
+	i := s.trustOf(cfg)
+	grants, err := s.peers.Grants(i.Grants)
+	if err != nil {
+		return nil, fmt.Errorf("identity.workload.grants: %w", err)
+	}
+	issuers, err := s.verifier.Prepare(ctx, i.Issuers)
+	if err != nil {
+		return nil, fault.New(codes.Unavailable, fault.KeysetUnavailable, "the keys of a new issuer cannot be had, and nothing was changed; the server's log says why").
+			WithFields(fault.Field{Path: "identity.jwt.issuers", Problem: clip(err.Error())}).Because(err)
+	}
+	return func() {
+		s.peers.Replace(grants)
+		s.verifier.Replace(issuers)
+	}, nil
+}
+
+// notTaken says what is wrong with a config that was not taken. Policies alone are
+// left to the caller, who has a word of its own for them.
+func notTaken(err error) error {
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return f
+	}
+	var fields []fault.Field
+	policies := true
+	for _, one := range flat(err) {
+		if p, ok := errors.AsType[*policy.Problem](one); ok {
+			fields = append(fields, fault.Field{Path: fmt.Sprintf("%s:%d", p.Inside, p.Line), Problem: p.Text})
+			continue
+		}
+		policies = false
+		fields = append(fields, misconfigured(one)...)
+	}
+	if policies {
+		return err
+	}
+	return fault.New(codes.FailedPrecondition, fault.ArgumentInvalid, "the new configuration was refused and the old one stays in force; run `behalf config check` on the server's machine").
+		WithFields(fields[:min(len(fields), mostTold)]...).Because(err)
+}
+
+// mostTold bounds what one answer names.
+const mostTold = 32
+
+// misconfigured gives the places in the config that an error is about. What is not a
+// problem of the file itself may quote whatever is in the way: only the key is told.
+func misconfigured(err error) (fields []fault.Field) {
+	problems, ok := errors.AsType[*config.Problems](err)
+	if !ok {
+		key, _, _ := strings.Cut(err.Error(), ": ")
+		return []fault.Field{{Path: clip(key), Problem: "cannot be used; the server's log says why"}}
+	}
+	for _, p := range problems.List {
+		p.File = filepath.Base(p.File)
+		path, problem, _ := strings.Cut(p.String(), ": ")
+		fields = append(fields, fault.Field{Path: path, Problem: cmp.Or(problem, p.Message)})
+	}
+	return fields
+}
+
+// flat takes joined errors apart.
+func flat(err error) (all []error) {
+	several, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // only what is joined right here
+	if !ok {
+		return []error{err}
+	}
+	for _, one := range several.Unwrap() {
+		all = append(all, flat(one)...)
+	}
+	return all
+}
+
+// clip bounds a text that goes into an answer.
+func clip(text string) string {
+	const most = 300
+	text = strings.ReplaceAll(text, "\n", "; ")
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }

@@ -68,8 +68,9 @@ func (s *Server) warm(ctx context.Context) error {
 
 // identity is what WithIdentity brought, or what the config says.
 func (s *Server) identity(ctx context.Context) (*Identity, error) {
+	i := s.trustOf(s.cfg)
 	if s.opt.identity != nil {
-		return s.opt.identity, nil
+		return i, nil
 	}
 	source, err := s.source(ctx)
 	if err == nil {
@@ -78,15 +79,28 @@ func (s *Server) identity(ctx context.Context) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("identity.workload: %w", err)
 	}
-	w := s.cfg.Identity.Workload
-	i := &Identity{Source: source, Tenants: w.Tenants, Audiences: w.Audiences}
-	for _, g := range w.Grants {
-		i.Grants = append(i.Grants, identity.WorkloadGrant{ID: g.ID, Scopes: g.Scopes, Issuers: g.MayPresentUsersFrom})
-	}
-	for _, c := range s.cfg.Identity.JWT.Issuers {
-		i.Issuers = append(i.Issuers, issuer(c))
-	}
+	i.Source, i.Tenants, i.Audiences = source, s.cfg.Identity.Workload.Tenants, s.cfg.Identity.Workload.Audiences
 	return i, nil
+}
+
+// trustOf is what WithIdentity brought, with the issuers and grants of a config where
+// it brought none.
+func (s *Server) trustOf(cfg *config.Config) *Identity {
+	i := &Identity{}
+	if s.opt.identity != nil {
+		*i = *s.opt.identity
+	}
+	if i.Grants == nil {
+		for _, g := range cfg.Identity.Workload.Grants {
+			i.Grants = append(i.Grants, identity.WorkloadGrant{ID: g.ID, Scopes: g.Scopes, Issuers: g.MayPresentUsersFrom})
+		}
+	}
+	if i.Issuers == nil {
+		for _, c := range cfg.Identity.JWT.Issuers {
+			i.Issuers = append(i.Issuers, issuer(c))
+		}
+	}
+	return i
 }
 
 func (s *Server) source(ctx context.Context) (identity.Source, error) {

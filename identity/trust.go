@@ -18,7 +18,7 @@ const lookEvery = 250 * time.Millisecond
 // the trust domain's bundle changes. A workload that was only stored has none.
 type proof struct {
 	bundle *Bundle
-	grants *WorkloadGrants // that it was held against
+	grants *WorkloadGrants     // that it was held against
 	certs  []*x509.Certificate // nil for a JWT-SVID alone
 	kid    string              // empty for a certificate alone
 	key    publicKey

@@ -16,7 +16,8 @@ import (
 
 // Admin is what operators reach.
 type Admin interface {
-	// Reload reads the policies anew and answers once they are in force.
+	// Reload reads the config and its policies anew and answers once they are in force.
+	// An error that is no fault is about policies.
 	Reload(ctx context.Context) (policyRevision, configRevision string, err error)
 	// Status describes the process to a caller of the tenant.
 	Status(ctx context.Context, tenant string) (Status, error)
@@ -77,6 +78,9 @@ func (s *adminService) ReloadConfig(ctx context.Context, _ *behalfv1.ReloadConfi
 		return nil, errNoOperator
 	}
 	policyRevision, configRevision, err := s.admin.Reload(ctx)
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return nil, f
+	}
 	if err != nil {
 		return nil, fault.New(codes.FailedPrecondition, fault.PolicyError, "the new policies were refused and the old ones stay in force; run `behalf policy check` and `behalf policy test`").
 			WithFields(findings(err)...).Because(err)

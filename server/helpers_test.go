@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -60,6 +61,8 @@ type setup struct {
 	options  []behalf.Option
 	wrap     func(*world) identity.Source // around the world's source; nil: that
 	dir      string                       // empty: one of the test's own
+	reread   bool                         // a reload reads the config again
+	trust    bool                         // whose tokens count, and who may bring them, is in the config
 }
 
 // world is a real server on loopback with everything that it needs, and the
@@ -140,6 +143,9 @@ func newWorld(t *testing.T, set setup) *world {
 		w.policy("spy.cedar", `@id("staff-may-use-spies") permit (principal, action == Action::"call_tool", resource in Toolset::"spy")
 			when { principal in Role::"support" || principal in Role::"manager" };`)
 	}
+	if set.trust {
+		w.rewrite("models:\n", w.identities(w.idp, w.other))
+	}
 	t.Cleanup(w.checkNoSecrets)
 	w.start()
 	return w
@@ -171,15 +177,24 @@ func (w *world) policy(name, text string) {
 
 func (w *world) config() *config.Config {
 	w.t.Helper()
-	cfg, err := config.Load(w.path("desk", "behalf.yaml"), func(string) (string, bool) { return "", false })
+	cfg, err := w.read()
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	return cfg
+}
+
+// read is the config as the file and the setup say it now.
+func (w *world) read() (*config.Config, error) {
+	cfg, err := config.Load(w.path("desk", "behalf.yaml"), func(string) (string, bool) { return "", false })
+	if err != nil {
+		return nil, err
 	}
 	cfg.Server.Listen, cfg.Server.HTTP, cfg.Server.Reflection, cfg.Server.OperatorTenant = "127.0.0.1:0", "", true, "acme"
 	cfg.Store.DSN, cfg.Audit.Witness, cfg.Runs.Log = "sqlite://"+w.db(), w.path("state", "audit.witness"), "memory"
 	cfg.Tools = map[string]config.Toolset{"desk": {Builtin: "supportdesk"}} // in process, and no handbook
 	support := cfg.Agents["support"]
-	support.Tools = []string{"get_customer", "list_orders"}
+	support.Tools = slices.DeleteFunc(support.Tools, func(t string) bool { return t == "handbook/*" })
 	cfg.Agents["support"] = support
 	if w.set.optional {
 		cfg.Server.ClientCertificate = "optional"
@@ -198,7 +213,7 @@ func (w *world) config() *config.Config {
 	if w.set.edit != nil {
 		w.set.edit(cfg)
 	}
-	return cfg
+	return cfg, nil
 }
 
 // start runs a server on the world's folder; w.stop ends it in order.
@@ -215,7 +230,7 @@ func (w *world) start() {
 	options := append([]behalf.Option{
 		behalf.WithTools("supportdesk", desk.Tools()...), behalf.WithTools("spies", w.set.spies...), behalf.WithVersion("test"),
 		behalf.WithLogger(slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))),
-		behalf.WithIdentity(behalf.Identity{
+		behalf.WithIdentity(w.trusted(behalf.Identity{
 			Source:    source,
 			Issuers:   append([]identity.Issuer{w.issuer(), w.other.Issuer(audience, "globex")}, w.set.issuers...),
 			Tenants:   map[string]string{acmeDomain: "acme", globexDomain: "globex"},
@@ -227,8 +242,11 @@ func (w *world) start() {
 				{ID: "spiffe://" + acmeDomain + "/gateway", Issuers: []string{acmeIssuer, globexIssuer}},
 				{ID: "spiffe://" + globexDomain + "/app", Issuers: []string{globexIssuer}},
 			},
-		}),
+		})),
 	}, w.set.options...)
+	if w.set.reread {
+		options = append(options, behalf.WithReload(w.read))
+	}
 	s, err := behalf.New(context.Background(), w.config(), options...)
 	if err != nil {
 		w.t.Fatalf("start: %v", err)
@@ -244,6 +262,14 @@ func (w *world) start() {
 		}
 	})
 	w.t.Cleanup(w.stop)
+}
+
+// trusted is what the setup leaves of an identity to be brought.
+func (w *world) trusted(i behalf.Identity) behalf.Identity {
+	if w.set.trust {
+		i.Issuers, i.Grants = nil, nil
+	}
+	return i
 }
 
 // issuer is acme's, with its keys in the config or behind the handler of the setup.

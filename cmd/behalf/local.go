@@ -17,7 +17,6 @@ import (
 	"github.com/behalf-dev/behalf/examples/supportdesk"
 	"github.com/behalf-dev/behalf/examples/teams"
 	"github.com/behalf-dev/behalf/identity"
-	"github.com/behalf-dev/behalf/model"
 )
 
 // local is everything that demo and dev bring along and a production server
@@ -31,6 +30,7 @@ type local struct {
 	client    profile
 	log       *slog.Logger
 	model     string        // what answers, for a banner
+	online    *config.Model // instead of the offline rules; nil: those
 	pace      time.Duration // between the words of the offline model
 	beside    backends      // behind its tools
 	elsewhere bool          // somebody else runs those
@@ -153,12 +153,10 @@ func (l *local) options() ([]behalf.Option, error) {
 	if err != nil {
 		return nil, err
 	}
-	paced, err := l.paced()
-	if err != nil {
-		return nil, err
-	}
-	return append(append(brought, paced...),
+	return append(brought,
 		behalf.WithVersion(version()),
+		behalf.WithPace(l.pace),
+		behalf.WithReload(l.reread),
 		behalf.WithLogger(l.log),
 		behalf.WithIdentity(behalf.Identity{
 			Source:  l.ca,
@@ -169,27 +167,17 @@ func (l *local) options() ([]behalf.Option, error) {
 	), nil
 }
 
-// paced are the offline models again, speaking as slowly as a person reads.
-func (l *local) paced() ([]behalf.Option, error) {
-	if l.pace == 0 {
-		return nil, nil
+// reread is what the desk's file says now, for the server that runs.
+func (l *local) reread() (*config.Config, error) {
+	cfg, err := config.Load(filepath.Join(l.dir, "desk", "behalf.yaml"), os.LookupEnv)
+	if err != nil {
+		return nil, err
 	}
-	var out []behalf.Option
-	for name, m := range l.cfg.Models {
-		if m.Demo == "" {
-			continue
-		}
-		rules, err := os.ReadFile(m.Demo)
-		if err != nil {
-			return nil, wrongInput(err)
-		}
-		slow, err := model.NewDemo(model.DemoConfig{Rules: rules, Name: m.Demo, Pace: l.pace})
-		if err != nil {
-			return nil, wrongInput(err)
-		}
-		out = append(out, behalf.WithModel(name, slow))
-	}
-	return out, nil
+	stateIn(l.dir)(cfg)
+	cfg.Server.Listen, cfg.Server.HTTP = l.cfg.Server.Listen, l.cfg.Server.HTTP
+	l.beside.aim(cfg)
+	l.replaceModels(cfg)
+	return cfg, nil
 }
 
 // save writes how clients reach the server.
@@ -216,8 +204,14 @@ func (l *local) useModel(getenv func(string) string) {
 	if m.Model == "" {
 		m.Model = "gpt-4o-mini"
 	}
-	for name := range l.cfg.Models {
-		l.cfg.Models[name] = m
+	l.online, l.model = &m, m.Model+" at "+m.BaseURL
+	l.replaceModels(l.cfg)
+}
+
+func (l *local) replaceModels(cfg *config.Config) {
+	for name := range cfg.Models {
+		if l.online != nil {
+			cfg.Models[name] = *l.online
+		}
 	}
-	l.model = m.Model + " at " + m.BaseURL
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"strings"
 
 	"github.com/behalf-dev/behalf"
@@ -23,7 +24,7 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 			log := slog.New(slog.NewJSONHandler(&plain{c.ErrOrStderr()}, nil))
-			s, err := behalf.New(c.Context(), cfg, append(options, behalf.WithLogger(log), behalf.WithVersion(version()))...)
+			s, err := behalf.New(c.Context(), cfg, append(options, behalf.WithLogger(log), behalf.WithVersion(version()), behalf.WithReload(func() (*config.Config, error) { return served(file) }))...)
 			if err != nil {
 				return started(err, "other addresses under server.listen and server.http", "another runs.dir and store.dsn")
 			}
@@ -32,6 +33,18 @@ func serveCommand() *cobra.Command {
 	}
 	configFlag(c, &file)
 	return c
+}
+
+// served is what a file says now, for a server that runs.
+func served(file string) (*config.Config, error) {
+	cfg, err := config.Load(file, os.LookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	if list := cfg.CheckServe(); len(list) > 0 {
+		return nil, &config.Problems{List: list}
+	}
+	return cfg, nil
 }
 
 func configFlag(c *cobra.Command, file *string) {

@@ -19,8 +19,8 @@ import (
 
 // Config is what the face says of itself.
 type Config struct {
-	Resource string   // its URL, e.g. https://behalf.example/mcp
-	Issuers  []string // whose tokens are accepted
+	Resource string          // its URL, e.g. https://behalf.example/mcp
+	Issuers  func() []string // whose tokens are accepted now
 	Version  string
 }
 
@@ -61,7 +61,7 @@ func protectedResource(c Config) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]any{
-			"resource": c.Resource, "authorization_servers": c.Issuers, "bearer_methods_supported": []string{"header"}, "resource_name": "behalf",
+			"resource": c.Resource, "authorization_servers": c.Issuers(), "bearer_methods_supported": []string{"header"}, "resource_name": "behalf",
 		})
 	}
 }
