@@ -7,14 +7,14 @@ import (
 )
 
 func reloadCommand() *cobra.Command {
-	c := look("reload", "Let the server read its policies anew",
+	c := look("reload", "Let the server read its config and policies anew",
 		func(c *cobra.Command, conn *grpc.ClientConn, _ *clientFlags) (*behalfv1.ReloadConfigResponse, error) {
 			return behalfv1.NewAdminServiceClient(conn).ReloadConfig(c.Context(), &behalfv1.ReloadConfigRequest{})
 		},
 		func(r *behalfv1.ReloadConfigResponse) [][]string {
 			return [][]string{{"policies", r.GetPolicyRevision()}, {"config", r.GetConfigRevision()}}
 		})
-	c.Long = "Lets the server read its policies anew; when this returns, the new ones decide. If one is wrong, the old ones stay: `behalf\npolicy check` on the server's machine says what is wrong. Everything else in the config needs a restart.\n\nNeeds a person of server.operator_tenant whom a policy permits reload_config."
+	c.Long = "Lets the server read its config anew: policies, agents, group chats, tools, models, issuers and the grants of workloads. When\nthis returns, they are in force. If anything is wrong, all stays as it was, and the answer names what and where; so it\ndoes for a change that needs a restart.\n\nNeeds a person of server.operator_tenant whom a policy permits reload_config."
 	c.Example = "  behalf reload --as bob\n  behalf reload --as bob --json"
 	return c
 }

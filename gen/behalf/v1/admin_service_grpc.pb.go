@@ -44,12 +44,16 @@ type AdminServiceClient interface {
 	// WhoAmI tells who the server takes the caller for. Needs any credential. Records
 	// nothing.
 	WhoAmI(ctx context.Context, in *WhoAmIRequest, opts ...grpc.CallOption) (*WhoAmIResponse, error)
-	// ReloadConfig reads the policies again and swaps them in whole, or not at all; other
-	// configuration needs a restart. Whoever asks after the answer is decided by the new
-	// set. Needs a person of server.operator_tenant; policy reload_config. Records
-	// decision and outcome. Policies that cannot be used are FAILED_PRECONDITION with
-	// POLICY_ERROR, and the old ones stay in force: `behalf policy check` names file and
-	// line.
+	// ReloadConfig reads the configuration and the policies again and takes them whole, or
+	// not at all: policies, agents, group chats, tools, models, issuers and the grants of
+	// workloads. Whoever asks after the answer is served by the new ones; runs keep the
+	// agents that they began with, less what those have lost. What came by an issuer or a
+	// grant that is gone is cut with CREDENTIAL_INVALID. Needs a person of
+	// server.operator_tenant; policy reload_config. Records decision and outcome. When
+	// something cannot be used, all stays as it was, and BadRequest names places and
+	// problems: FAILED_PRECONDITION with POLICY_ERROR for policies alone, with
+	// ARGUMENT_INVALID for the configuration, also where a change needs a restart;
+	// UNAVAILABLE with KEYSET_UNAVAILABLE when the keys of a new issuer cannot be had.
 	ReloadConfig(ctx context.Context, in *ReloadConfigRequest, opts ...grpc.CallOption) (*ReloadConfigResponse, error)
 	// GetStatus tells what this server runs with. Needs any credential and a permit for
 	// get_status. Records one row.
@@ -223,12 +227,16 @@ type AdminServiceServer interface {
 	// WhoAmI tells who the server takes the caller for. Needs any credential. Records
 	// nothing.
 	WhoAmI(context.Context, *WhoAmIRequest) (*WhoAmIResponse, error)
-	// ReloadConfig reads the policies again and swaps them in whole, or not at all; other
-	// configuration needs a restart. Whoever asks after the answer is decided by the new
-	// set. Needs a person of server.operator_tenant; policy reload_config. Records
-	// decision and outcome. Policies that cannot be used are FAILED_PRECONDITION with
-	// POLICY_ERROR, and the old ones stay in force: `behalf policy check` names file and
-	// line.
+	// ReloadConfig reads the configuration and the policies again and takes them whole, or
+	// not at all: policies, agents, group chats, tools, models, issuers and the grants of
+	// workloads. Whoever asks after the answer is served by the new ones; runs keep the
+	// agents that they began with, less what those have lost. What came by an issuer or a
+	// grant that is gone is cut with CREDENTIAL_INVALID. Needs a person of
+	// server.operator_tenant; policy reload_config. Records decision and outcome. When
+	// something cannot be used, all stays as it was, and BadRequest names places and
+	// problems: FAILED_PRECONDITION with POLICY_ERROR for policies alone, with
+	// ARGUMENT_INVALID for the configuration, also where a change needs a restart;
+	// UNAVAILABLE with KEYSET_UNAVAILABLE when the keys of a new issuer cannot be had.
 	ReloadConfig(context.Context, *ReloadConfigRequest) (*ReloadConfigResponse, error)
 	// GetStatus tells what this server runs with. Needs any credential and a permit for
 	// get_status. Records one row.
