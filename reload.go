@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/behalf-dev/behalf/config"
 	"github.com/behalf-dev/behalf/fault"
@@ -17,12 +19,16 @@ import (
 
 // openTools asks the tools' backends what they have, and puts the first snapshot in
 // force.
-func (s *Server) openTools(ctx context.Context) error {
-	if err := s.openBackends(ctx); err != nil {
-		return err
-	}
+func (s *Server) openTools(ctx context.Context) (err error) {
+	s.backends = newBackends()
+	s.stage("tools of backends", s.followTools)
 	sn := s.current()
-	if err := sn.build(); err != nil {
+	if sn.external() {
+		sn, err = s.prepare(ctx, s.cfg)
+	} else {
+		err = sn.build()
+	}
+	if err != nil {
 		return err
 	}
 	s.putInForce(ctx, sn)
@@ -38,7 +44,25 @@ func (s *Server) putInForce(ctx context.Context, sn *snapshot) {
 		s.opt.log.WarnContext(ctx, "policy warning", slog.String("warning", w))
 	}
 	s.guard.Swap(policy.NewEngine(sn.set))
-	s.inForce.Store(sn)
+	was := s.inForce.Swap(sn)
+	s.backends.retire(sn.gone(was))
+}
+
+// leave stops what only this snapshot runs, which is not taken.
+func (sn *snapshot) leave(inForce *snapshot) {
+	for _, r := range inForce.gone(sn) {
+		r.cancel()
+	}
+}
+
+// gone are the sources that another snapshot runs and this one does not.
+func (sn *snapshot) gone(was *snapshot) (old []*running) {
+	for name, r := range was.sources {
+		if r.cancel != nil && sn.sources[name] != r {
+			old = append(old, r)
+		}
+	}
+	return old
 }
 
 // reload takes the config as it is now, whole or not at all: everything is made and
@@ -54,12 +78,13 @@ func (s *Server) reload(ctx context.Context) (policyRevision, configRevision str
 	if err != nil {
 		return "", "", notTaken(err)
 	}
-	next, err := s.prepare(cfg)
+	next, err := s.prepare(ctx, cfg)
 	if err != nil {
 		return "", "", notTaken(err)
 	}
 	trust, err := s.prepareTrust(ctx, cfg)
 	if err != nil {
+		next.leave(s.current())
 		return "", "", notTaken(err)
 	}
 	s.putInForce(ctx, next)
@@ -97,17 +122,85 @@ func (s *Server) reread() (*config.Config, error) {
 	return cfg, err
 }
 
-// prepare makes the snapshot of a config, and takes nothing.
-func (s *Server) prepare(cfg *config.Config) (*snapshot, error) {
+// prepare makes the snapshot of a config and puts nothing in force. Backends that are
+// new are asked once the rest has no problems; if anything has, they are left again.
+func (s *Server) prepare(ctx context.Context, cfg *config.Config) (*snapshot, error) {
 	var problems []error
 	if list := s.cfg.NeedsRestart(cfg); len(list) > 0 {
 		problems = append(problems, &config.Problems{List: list})
 	}
 	next := &snapshot{Server: s, cfg: cfg}
-	if err := errors.Join(append(problems, next.read())...); err != nil {
+	problems = append(problems, next.keep(s.current()), next.read())
+	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
-	return next, next.build()
+	fresh, err := next.begin(ctx)
+	if err == nil && len(fresh) > 0 {
+		err = next.read()
+	}
+	if err == nil {
+		err = next.build()
+	}
+	if err != nil {
+		for _, r := range fresh {
+			r.cancel()
+		}
+		return nil, err
+	}
+	for name, r := range next.sources {
+		if slices.Contains(fresh, r) {
+			s.tellBackend(ctx, name, r)
+		}
+	}
+	return next, nil
+}
+
+// followTools takes the tools of backends that have others than before: one that comes
+// up, that has a new release, or of which somebody accepted a tool. A backend that
+// changes all the time is followed once a second.
+func (s *Server) followTools(ctx context.Context) error {
+	pause := time.NewTicker(retakeEvery)
+	defer pause.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.backends.changed:
+			s.retake(ctx)
+		}
+		pause.Reset(retakeEvery)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-pause.C:
+		}
+	}
+}
+
+const retakeEvery = time.Second
+
+// retake makes the snapshot in force anew with the tools that there are now: the same
+// config and the same policies, whatever their files say by now.
+func (s *Server) retake(ctx context.Context) {
+	if s.reloads.take(ctx) != nil {
+		return
+	}
+	defer s.reloads.leave()
+	now := s.current()
+	next := &snapshot{Server: s, cfg: now.cfg, policies: now.set.Files(), models: now.models, sources: now.sources}
+	err := next.read()
+	if err == nil {
+		err = next.build()
+	}
+	if err != nil && ctx.Err() == nil {
+		s.opt.log.ErrorContext(ctx, "a backend has other tools than before, and they cannot be taken: those from before stay, and calls of what changed fail; mend what is named and run `behalf reload`",
+			slog.String("problems", err.Error()))
+	}
+	if err != nil || next.registry.Same(now.registry) {
+		return
+	}
+	s.putInForce(ctx, next)
+	s.opt.log.InfoContext(ctx, "a backend has other tools than before; they are taken", slog.Any("tools", next.registry.Names()), slog.String("policy_revision", next.set.Revision()))
 }
 
 // prepareTrust fetches the keys of new issuers. What it gives makes them and the

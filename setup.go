@@ -314,7 +314,7 @@ func (s *Server) connectionAge(ctx context.Context) time.Duration {
 // made: a configured agent that acts elsewhere has its own tools there too, and
 // everybody else ("") has all.
 func (s *snapshot) directGates() (map[string]*tools.Gate, error) {
-	lists := map[string][]string{"": s.registry.Names()}
+	lists := map[string][]string{"": append(s.registry.Names(), s.registry.Awaited()...)}
 	for _, name := range external(s.cfg) {
 		lists[name] = s.present(s.cfg.Agents[name].Tools)
 	}

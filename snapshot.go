@@ -27,6 +27,7 @@ type snapshot struct {
 	agents   map[string]agents.Agent
 	chats    map[string]agents.Agent
 	gates    map[string]*tools.Gate // for direct calls, see directGates
+	sources  map[string]*running    // of tools in other processes, by toolset
 }
 
 // current is the snapshot in force; while the server is made, the one that is to be.
@@ -37,7 +38,10 @@ func (s *Server) current() *snapshot { return s.inForce.Load() }
 func (sn *snapshot) read() error {
 	list, problems := sn.builtins()
 	registry, err := tools.NewRegistry(list...)
-	problems = append(problems, err, sn.buildModels(), sn.checkOutputs())
+	if sn.models == nil {
+		problems = append(problems, sn.buildModels())
+	}
+	problems = append(problems, err, sn.checkOutputs())
 	if err != nil {
 		return errors.Join(problems...) // tools and policies cannot be held against it
 	}
@@ -45,7 +49,8 @@ func (sn *snapshot) read() error {
 	if was := sn.current(); was != nil {
 		before = was.registry
 	}
-	sn.registry = registry.After(before, nil)
+	sn.registry = registry
+	sn.registry = registry.After(before, sn.awaited())
 	sn.set, err = sn.loadPolicies()
 	return errors.Join(append(problems, err, sn.checkTools())...)
 }

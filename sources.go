@@ -2,9 +2,13 @@ package behalf
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"maps"
+	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -29,42 +33,132 @@ type source interface {
 	Waiting() map[string]json.RawMessage // tools that nobody accepted yet, by name, with their schemas; nil: it is not known
 }
 
-// backends are the processes behind tools. They are asked before there are policies,
-// which must know the tools' arguments, and so before anything is served.
+// backends are the processes behind tools, of all snapshots. They are asked before
+// there are policies, which must know the tools' arguments.
 type backends struct {
-	sources map[string]source  // by toolset
-	stop    context.CancelFunc // nil: nothing runs, for a check
+	over    chan struct{} // closed to end them all
 	group   sync.WaitGroup
+	changed chan struct{} // holds one: some of them may have other tools than before
 }
 
-// openBackends connects to what the config names, reads what tools there are, and
-// checks everything again with them.
-func (s *Server) openBackends(ctx context.Context) error {
-	own, stop := context.WithCancel(context.WithoutCancel(ctx))
-	b := &backends{sources: map[string]source{}, stop: stop}
-	s.backends = b
-	for _, name := range slices.Sorted(maps.Keys(s.cfg.Tools)) {
-		src, err := s.newSource(name, s.cfg.Tools[name])
+// running is a source that runs from one snapshot to the next, as long as its section
+// stays what it is.
+type running struct {
+	source
+	section config.Toolset
+	files   [sha256.Size]byte  // what else it was made of
+	cancel  context.CancelFunc // nil: it does not run, and is only what is known without asking
+}
+
+func newBackends() *backends {
+	return &backends{over: make(chan struct{}), changed: make(chan struct{}, 1)}
+}
+
+func (b *backends) close() {
+	if b != nil {
+		close(b.over)
+		b.group.Wait()
+	}
+}
+
+// run starts a source, which outlives the call that wanted it, and passes on when it
+// has other tools.
+func (b *backends) run(ctx context.Context, r *running) {
+	ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	b.group.Go(func() { _ = r.Run(ctx) }) // a backend that is down is no error
+	b.group.Go(func() {
+		defer r.cancel()
+		for {
+			select {
+			case <-b.over:
+				return
+			case <-ctx.Done():
+				return
+			case <-r.Changed():
+			}
+			select {
+			case b.changed <- struct{}{}:
+			default: // it is known already
+			}
+		}
+	})
+}
+
+// retire stops sources that no snapshot in force has, when the calls that began have
+// ended: a write that has begun is not cut.
+func (b *backends) retire(old []*running) {
+	if len(old) == 0 {
+		return
+	}
+	b.group.Go(func() {
+		over := time.NewTimer(retireAfter)
+		defer over.Stop()
+		select {
+		case <-over.C:
+		case <-b.over:
+		}
+		for _, r := range old {
+			r.cancel()
+		}
+	})
+}
+
+// retireAfter is longer than a gate lets any call take.
+const retireAfter = 65 * time.Second
+
+// keep takes over the sources of a snapshot whose sections are the same.
+func (sn *snapshot) keep(from *snapshot) error {
+	sn.sources = map[string]*running{}
+	for name, r := range from.sources {
+		t, here := sn.cfg.Tools[name]
+		files, err := filesOf(t)
 		if err != nil {
-			return s.current().problem("tools."+name, err.Error(), "see docs/configuration.md")
+			return sn.problem("tools."+name, err.Error(), "see docs/configuration.md")
 		}
-		if src != nil {
-			b.sources[name] = src
-			b.group.Go(func() { _ = src.Run(own) }) // a backend that is down is no error
+		if here && r.cancel != nil && r.files == files && reflect.DeepEqual(r.section, t) {
+			sn.sources[name] = r
 		}
-	}
-	if len(b.sources) == 0 {
-		return nil
-	}
-	b.await(ctx)
-	if err := s.learn(); err != nil {
-		return err
-	}
-	for name, src := range b.sources {
-		s.tellBackend(ctx, name, src)
-		b.group.Go(func() { s.watchBackend(own, name, src) })
 	}
 	return nil
+}
+
+// begin connects to what the config names and nobody runs yet, and waits a while for
+// what tools there are.
+func (sn *snapshot) begin(ctx context.Context) (fresh []*running, err error) {
+	for _, name := range slices.Sorted(maps.Keys(sn.cfg.Tools)) {
+		t := sn.cfg.Tools[name]
+		if r := sn.sources[name]; r != nil && r.cancel != nil {
+			continue
+		}
+		src, err := sn.newSource(name, t)
+		if err != nil {
+			return fresh, sn.problem("tools."+name, err.Error(), "see docs/configuration.md")
+		}
+		if src == nil {
+			continue
+		}
+		r := &running{source: src, section: t}
+		if r.files, err = filesOf(t); err != nil {
+			return fresh, sn.problem("tools."+name, err.Error(), "see docs/configuration.md")
+		}
+		sn.backends.run(ctx, r)
+		sn.sources[name] = r
+		fresh = append(fresh, r)
+	}
+	await(ctx, fresh)
+	return fresh, nil
+}
+
+// filesOf is the digest of the files that a source is made of.
+func filesOf(t config.Toolset) (sum [sha256.Size]byte, err error) {
+	if t.GRPC == nil || t.GRPC.DescriptorSet == "" {
+		return sum, nil
+	}
+	set, err := os.ReadFile(t.GRPC.DescriptorSet)
+	if err != nil {
+		return sum, errors.New("its descriptor_set cannot be read")
+	}
+	return sha256.Sum256(set), nil
 }
 
 // newSource is nil for tools that are in this process.
@@ -78,44 +172,30 @@ func (s *Server) newSource(name string, t config.Toolset) (source, error) {
 	return nil, nil
 }
 
-// learn checks tools and policies again, with what the backends said.
-func (s *Server) learn() error {
-	sn := &snapshot{Server: s, cfg: s.cfg}
-	if err := sn.read(); err != nil {
-		return err
-	}
-	if err := sn.tryBuild(); err != nil {
-		return err
-	}
-	s.inForce.Store(sn)
-	return nil
-}
-
-// await gives the backends some time to be read.
-func (b *backends) await(ctx context.Context) {
+// await gives sources that have just begun some time to be read.
+func await(ctx context.Context, fresh []*running) {
 	ctx, cancel := context.WithTimeout(ctx, backendsWithin)
 	defer cancel()
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
-	for _, src := range b.sources {
+	for _, src := range fresh {
 		for ctx.Err() == nil && !src.Read() {
 			select {
 			case <-look.C:
 			case <-ctx.Done():
 			}
 		}
-		select {
-		case <-src.Changed(): // until now it is the start
-		default:
-		}
 	}
 }
 
-func (b *backends) close() {
-	if b != nil && b.stop != nil {
-		b.stop()
-		b.group.Wait()
+// external reports whether tools come from other processes.
+func (sn *snapshot) external() bool {
+	for _, t := range sn.cfg.Tools {
+		if t.GRPC != nil || t.MCP != nil {
+			return true
+		}
 	}
+	return false
 }
 
 // tellBackend tells the operator what of a backend is no tool, and if it is away.
@@ -124,20 +204,7 @@ func (s *Server) tellBackend(ctx context.Context, name string, src source) {
 		s.opt.log.InfoContext(ctx, "not a tool", slog.String("toolset", name), slog.String("note", n))
 	}
 	if !src.Read() {
-		s.opt.log.WarnContext(ctx, "a backend did not say what tools it has; those that are not known from elsewhere are absent until the next start", slog.String("toolset", name))
-	}
-}
-
-// watchBackend says when a backend has other tools than at the start: they are
-// taken at the next one, and calls of tools that are not the same any more fail.
-func (s *Server) watchBackend(ctx context.Context, name string, src source) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-src.Changed():
-			s.opt.log.WarnContext(ctx, "a backend has other tools than at the start; restart to take them", slog.String("toolset", name))
-		}
+		s.opt.log.WarnContext(ctx, "a backend did not say yet what tools it has; they are unavailable until it does", slog.String("toolset", name))
 	}
 }
 
@@ -158,15 +225,13 @@ func (s *snapshot) sourceTools(name string) ([]tools.Tool, error) {
 }
 
 // sourceOf is nil where nothing is known without asking, and nobody was asked.
-func (s *snapshot) sourceOf(name string) (source, error) {
-	if s.backends == nil {
-		s.backends = &backends{sources: map[string]source{}} // a check, which asks nobody
+func (s *snapshot) sourceOf(name string) (src source, err error) {
+	if r := s.sources[name]; r != nil {
+		return r, nil
 	}
-	src := s.backends.sources[name]
-	if src != nil || s.backends.stop != nil || s.cfg.Flawed() {
-		return src, nil
+	if s.cfg.Flawed() {
+		return nil, nil
 	}
-	var err error
 	kind, t := ".mcp", s.cfg.Tools[name]
 	switch {
 	case t.MCP != nil:
@@ -174,13 +239,16 @@ func (s *snapshot) sourceOf(name string) (source, error) {
 	case t.GRPC != nil && t.GRPC.DescriptorSet != "":
 		kind = ".grpc"
 		src, err = s.grpcSource(name, t)
+	default:
+		return nil, nil
 	}
 	if err != nil {
 		return nil, s.problem("tools."+name+kind, err.Error(), "see docs/configuration.md")
 	}
-	if src != nil {
-		s.backends.sources[name] = src
+	if s.sources == nil {
+		s.sources = map[string]*running{}
 	}
+	s.sources[name] = &running{source: src}
 	return src, nil
 }
 
@@ -190,7 +258,7 @@ func (s *snapshot) complete(name string) bool {
 	if t.GRPC == nil && t.MCP == nil {
 		return true
 	}
-	src := s.backends.sources[name]
+	src := s.sources[name]
 	if src == nil || !src.Read() {
 		return false
 	}
@@ -206,11 +274,8 @@ func (s *snapshot) complete(name string) bool {
 // them. One that has the name of a tool of another section is none.
 func (s *snapshot) waiting() map[string]policy.ToolSchema {
 	out := map[string]policy.ToolSchema{}
-	if s.backends == nil {
-		return out
-	}
-	for _, set := range slices.Sorted(maps.Keys(s.backends.sources)) {
-		for name, schema := range s.backends.sources[set].Waiting() {
+	for _, set := range slices.Sorted(maps.Keys(s.sources)) {
+		for name, schema := range s.sources[set].Waiting() {
 			d, taken := s.registry.Descriptor(name)
 			if _, twice := out[name]; twice || taken && d.Toolset != set {
 				continue
@@ -249,8 +314,39 @@ func (s *snapshot) nameable() map[string][]string {
 	return out
 }
 
+// awaited are the names that stand for tools of backends that were never reached, with
+// their toolset where the config says it: those that it has facts of, and those that
+// agents name and nobody has.
+func (s *snapshot) awaited() map[string]string {
+	out := map[string]string{}
+	if len(s.absent) == 0 {
+		return out
+	}
+	waiting := s.waiting()
+	for _, a := range s.cfg.Agents {
+		for _, ref := range a.Tools {
+			if _, waits := waiting[ref]; !waits && !strings.HasSuffix(ref, "/*") {
+				out[ref] = ""
+			}
+		}
+	}
+	for _, set := range s.absent {
+		r := s.sources[set]
+		if r == nil || r.Read() {
+			continue
+		}
+		if names, ok := r.source.(interface{ Awaited() []string }); ok {
+			for _, name := range names.Awaited() {
+				out[name] = set
+			}
+		}
+	}
+	maps.DeleteFunc(out, func(name, _ string) bool { _, here := s.registry.Descriptor(name); return here })
+	return out
+}
+
 // present are the references that mean something now. Others were found to be those
-// of absent toolsets, or of tools that wait: they mean nothing until the next start.
+// of absent toolsets, or of tools that wait: they mean nothing until those are there.
 func (s *snapshot) present(refs []string) (known []string) {
 	for _, r := range refs {
 		if _, err := s.registry.Resolve([]string{r}); err == nil {

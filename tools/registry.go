@@ -3,6 +3,7 @@ package tools
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -70,6 +71,15 @@ func (r *Registry) After(old *Registry, awaited map[string]string) *Registry {
 	next.awaited = awaited
 	return &next
 }
+
+// Same reports whether another registry has the same tools, and waits for the same.
+func (r *Registry) Same(other *Registry) bool {
+	hash := func(a, b *entry) bool { return a.hash == b.hash }
+	return maps.EqualFunc(r.tools, other.tools, hash) && maps.Equal(r.awaited, other.awaited)
+}
+
+// Awaited lists the names that stand for tools of backends that were never reached.
+func (r *Registry) Awaited() []string { return sortedKeys(r.awaited) }
 
 // await gives those names that references mean and no tool has yet.
 func (r *Registry) await(refs []string) map[string]bool {
