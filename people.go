@@ -83,8 +83,12 @@ func (p *people) open(ctx context.Context, rec runs.RunRecord) (open []agents.In
 // may reports whether the caller is the person that a participant stands for. Who
 // asks for input and is no person of the config leaves it to the session's rules.
 func (p *people) may(g identity.Grant, from string, rec runs.SessionRecord) bool {
-	a, ok := p.s.current().cfg.Agents[from]
-	if !ok || a.Kind != config.KindHuman {
+	cfg := p.s.current().cfg
+	a, ok := cfg.Agents[from]
+	if _, chat := cfg.GroupChats[from]; !ok && !chat {
+		return false // whoever it stood for, they are gone from the config
+	}
+	if a.Kind != config.KindHuman {
 		return true
 	}
 	user := g.Principal().User

@@ -266,7 +266,7 @@ func misconfigured(err error) (fields []fault.Field) {
 
 // flat takes joined errors apart.
 func flat(err error) (all []error) {
-	several, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // only what is joined right here
+	several, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return []error{err}
 	}

@@ -61,13 +61,14 @@ func (b *backends) close() {
 	}
 }
 
-// run starts a source, which outlives the call that wanted it, and passes on when it
-// has other tools.
-func (b *backends) run(ctx context.Context, r *running) {
-	ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
+// run starts a source and passes on when it has other tools. It outlives the call that
+// wanted it, and knows nothing of whose that was.
+func (b *backends) run(r *running) {
+	ctx, cancel := context.WithCancel(context.Background())
+	r.cancel = cancel
 	b.group.Go(func() { _ = r.Run(ctx) }) // a backend that is down is no error
 	b.group.Go(func() {
-		defer r.cancel()
+		defer cancel()
 		for {
 			select {
 			case <-b.over:
@@ -141,7 +142,7 @@ func (sn *snapshot) begin(ctx context.Context) (fresh []*running, err error) {
 		if r.files, err = filesOf(t); err != nil {
 			return fresh, sn.problem("tools."+name, err.Error(), "see docs/configuration.md")
 		}
-		sn.backends.run(ctx, r)
+		sn.backends.run(r)
 		sn.sources[name] = r
 		fresh = append(fresh, r)
 	}
@@ -204,7 +205,7 @@ func (s *Server) tellBackend(ctx context.Context, name string, src source) {
 		s.opt.log.InfoContext(ctx, "not a tool", slog.String("toolset", name), slog.String("note", n))
 	}
 	if !src.Read() {
-		s.opt.log.WarnContext(ctx, "a backend did not say yet what tools it has; they are unavailable until it does", slog.String("toolset", name))
+		s.opt.log.WarnContext(ctx, "a backend did not say what tools it has; they are unavailable until it does", slog.String("toolset", name))
 	}
 }
 

@@ -39,8 +39,10 @@ func TestNeedsRestartNamesWhatARunningServerCannotTake(t *testing.T) {
 		"a secret, which is not shown": {"one_long_enough", "two_long_enough", []string{"5:15: audit.digest_key"}},
 		"what is taken out":            {"\n  tenants: { acme: { on_unavailable: journal } }", "", []string{"4:1: audit.tenants"}},
 		"a map":                        {"acme: {", "other: {", []string{"6:3: audit.tenants"}},
-		"what is reloaded": {"models: { m: { demo: restart_test.go } }\nagents: { a: { model: m, instructions: x } }",
-			"models: { n: { demo: restart_test.go } }\nagents: { b: { model: n, instructions: y } }", nil},
+		"what is reloaded": {
+			"models: { m: { demo: restart_test.go } }\nagents: { a: { model: m, instructions: x } }",
+			"models: { n: { demo: restart_test.go } }\nagents: { b: { model: n, instructions: y } }", nil,
+		},
 		"the policy folder": {"policy: { dir: . }", "policy: { dir: .., require_coverage: true }", nil},
 		"issuers":           {"policy: {", "identity: { jwt: { issuers: [{ issuer: \"https://x.example\", audiences: [b], algorithms: [ES256], tenant: acme }] } }\npolicy: {", nil},
 		"approvals":         {"policy: { dir: . }", "policy: { dir: ., approval_life: 2h }", []string{"3:34: policy.approval_life"}},

@@ -1,0 +1,312 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/config"
+	"github.com/behalf-dev/behalf/examples/supportdesk"
+	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	crmv1 "github.com/behalf-dev/behalf/gen/crm/v1"
+	"github.com/behalf-dev/behalf/identity"
+	"github.com/behalf-dev/behalf/identity/identitytest"
+	"github.com/behalf-dev/behalf/model/modeltest"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/reflection"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/types/descriptorpb"
+)
+
+// Tools that change while the server runs.
+
+// again listens where somebody listened before.
+func again(t *testing.T, target string) net.Listener {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// shut is an address at which nobody is.
+func shut(t *testing.T) (target string) {
+	t.Helper()
+	l := listen(t)
+	target = l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return target
+}
+
+func (c *client) callTool(t *testing.T, name, args string) (*behalfv1.CallToolResponse, error) {
+	t.Helper()
+	return c.tools().CallTool(c.ctx(t), &behalfv1.CallToolRequest{Tool: name, ArgumentsJson: args})
+}
+
+// modelThatCalls is a model that calls a tool and then tells what came back.
+func modelThatCalls(t *testing.T, tool, args string) *modeltest.Server {
+	t.Helper()
+	m := modeltest.NewServer(t)
+	m.Handle("scripted", func(r modeltest.Request) modeltest.Reply {
+		if bytes.Contains(r.Body, []byte(`"role":"tool"`)) {
+			return modeltest.Reply{Text: "Done."}
+		}
+		return modeltest.Reply{Calls: []agents.CallRequest{{ID: "c1", Tool: tool, Arguments: args}}}
+	})
+	return m
+}
+
+const aliceHerself = `{"customer_id":"alice"}`
+
+// TestABackendThatWasDownAtTheStartIsUsedOnceItIsThere: its tools are unavailable, not
+// unknown, as far as the config names them, and then they work, without a restart.
+func TestABackendThatWasDownAtTheStartIsUsedOnceItIsThere(t *testing.T) {
+	t.Parallel()
+	target := shut(t)
+	w := newWorld(t, setup{edit: withCRM(t, target, true), bare: crmPolicies, model: modelThatCalls(t, "get_customer", aliceHerself)})
+	a := w.as(alice)
+	_, err := a.callTool(t, "get_customer", aliceHerself)
+	wantError(t, err, codes.Unavailable, "TOOL_UNAVAILABLE")
+	var retry time.Duration
+	for _, d := range status.Convert(err).Details() {
+		if r, ok := d.(*errdetails.RetryInfo); ok {
+			retry = r.GetRetryDelay().AsDuration()
+		}
+	}
+	if retry <= 0 {
+		t.Errorf("got %v, want it to say when to try again", err)
+	}
+	_, err = a.callTool(t, "get_custmer", aliceHerself)
+	wantError(t, err, codes.NotFound, "TOOL_UNKNOWN")
+	run := func() []*behalfv1.ToolCallSummary {
+		r, err := a.agents().RunAgent(a.ctx(t), &behalfv1.RunAgentRequest{Agent: "triage", Input: "look"})
+		succeed(t, err)
+		return r.GetToolCalls()
+	}
+	if calls := run(); len(calls) != 1 || calls[0].GetReason() != behalfv1.ErrorReason_ERROR_REASON_TOOL_UNAVAILABLE {
+		t.Errorf("got %v, want the run to go on with a failed result", calls)
+	}
+
+	w.crmBackend(again(t, target))
+
+	eventually(t, "the tool works", func() bool {
+		r, err := a.callTool(t, "get_customer", aliceHerself)
+		return err == nil && !r.GetFailed()
+	})
+	if calls := run(); len(calls) != 1 || calls[0].GetDecision() != behalfv1.Decision_DECISION_ALLOW {
+		t.Errorf("got %v, want a new run to use it", calls)
+	}
+	if list, err := a.tools().ListTools(a.ctx(t), &behalfv1.ListToolsRequest{}); err != nil || !strings.Contains(list.String(), "list_orders") {
+		t.Errorf("got %v, %v, want all its tools", list, err)
+	}
+}
+
+// release is a backend as it was deployed: its descriptors say what it has.
+type release struct {
+	crmv1.UnimplementedCustomersServiceServer
+	calls atomic.Int64
+}
+
+func (r *release) RefundOrder(context.Context, *crmv1.RefundOrderRequest) (*crmv1.RefundOrderResponse, error) {
+	r.calls.Add(1)
+	return &crmv1.RefundOrderResponse{}, nil
+}
+
+func (r *release) GetCustomer(context.Context, *crmv1.GetCustomerRequest) (*crmv1.GetCustomerResponse, error) {
+	r.calls.Add(1)
+	return &crmv1.GetCustomerResponse{}, nil
+}
+
+// deploy serves a release at a target until stop.
+func (r *release) deploy(w *world, target string, edit func(*descriptorpb.FileDescriptorProto)) (stop func()) {
+	w.t.Helper()
+	var set descriptorpb.FileDescriptorSet
+	raw, err := supportdesk.Files.ReadFile("crm.binpb")
+	if err == nil {
+		err = proto.Unmarshal(raw, &set)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, f := range set.GetFile() {
+		if f.GetPackage() == "crm.v1" {
+			edit(f)
+		}
+	}
+	files, err := protodesc.NewFiles(&set)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	peers, err := identity.NewPeers(identity.PeersConfig{
+		Source: identitytest.NewSource(w.t, w.acme, "/crm"), Tenants: map[string]string{acmeDomain: "acme"}, Grants: []identity.WorkloadGrant{{ID: "spiffe://" + acmeDomain + "/**"}},
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	s := grpc.NewServer(grpc.Creds(credentials.NewTLS(peers.ServerTLS(identity.CertificateRequired))))
+	crmv1.RegisterCustomersServiceServer(s, r)
+	reflectionv1.RegisterServerReflectionServer(s, reflection.NewServerV1(reflection.ServerOptions{Services: s, DescriptorResolver: files}))
+	l, done := again(w.t, target), make(chan error, 1)
+	go func() { done <- s.Serve(l) }() // ends with Stop
+	stop = func() { s.Stop(); <-done }
+	w.t.Cleanup(s.Stop)
+	return stop
+}
+
+// TestABackendWithANewReleaseIsTakenIfItFits has a backend gain a method, and then
+// rename a parameter that policies speak of.
+func TestABackendWithANewReleaseIsTakenIfItFits(t *testing.T) {
+	t.Parallel()
+	target := shut(t)
+	w := newWorld(t, setup{edit: withCRM(t, target, true), bare: `
+		@id("staff-crm") permit (principal in Role::"support", action == Action::"call_tool", resource in Toolset::"crm");
+		@id("not-eve") forbid (principal, action == Action::"call_tool", resource == Tool::"get_customer") when { context.args has customer_id && context.args.customer_id == "eve" };`})
+	a, backend := w.as(alice), &release{}
+	works := func(tool, args string) func() bool {
+		return func() bool { r, err := a.callTool(t, tool, args); return err == nil && !r.GetFailed() }
+	}
+	const refund = `{"customer_id":"alice","order_id":"o"}`
+	stop := backend.deploy(w, target, func(f *descriptorpb.FileDescriptorProto) { f.Service[0].Method = f.GetService()[0].GetMethod()[:3] })
+	eventually(t, "the first release is there", works("get_customer", aliceHerself))
+	_, err := a.callTool(t, "refund_order", refund)
+	wantError(t, err, codes.NotFound, "TOOL_UNKNOWN")
+	stop()
+
+	stop = backend.deploy(w, target, func(*descriptorpb.FileDescriptorProto) {})
+	eventually(t, "the new method is a tool", works("refund_order", refund))
+	stop()
+
+	stop = backend.deploy(w, target, func(f *descriptorpb.FileDescriptorProto) {
+		for _, m := range f.GetMessageType() {
+			if m.GetName() == "GetCustomerRequest" {
+				m.Field[0].Name, m.Field[0].JsonName = proto.String("customer"), proto.String("customer")
+			}
+		}
+	})
+	eventually(t, "the log says what to do", func() bool { return strings.Contains(w.log.String(), "run `behalf reload`") })
+	if text := w.log.String(); !strings.Contains(text, "bare.cedar:3") {
+		t.Errorf("got %s, want the policy that does not fit", text)
+	}
+	before := backend.calls.Load()
+	for _, args := range []string{aliceHerself, `{"customer":"alice"}`} {
+		if r, err := a.callTool(t, "get_customer", args); err == nil && !r.GetFailed() {
+			t.Errorf("%s: got %v, want neither the old nor the new tool called", args, r)
+		}
+	}
+	if backend.calls.Load() != before {
+		t.Error("the backend was called")
+	}
+	if !works("refund_order", refund)() {
+		t.Error("the tool that is what it was does not work")
+	}
+	stop()
+
+	backend.deploy(w, target, func(*descriptorpb.FileDescriptorProto) {})
+	eventually(t, "the release that fits is back", works("get_customer", aliceHerself))
+}
+
+// visitors counts who comes.
+type visitors struct {
+	net.Listener
+	n *atomic.Int64
+}
+
+func (v visitors) Accept() (net.Conn, error) {
+	c, err := v.Listener.Accept()
+	if err == nil {
+		v.n.Add(1)
+	}
+	return c, err
+}
+
+// TestAReloadBringsBackendsAndTakesThemAway and asks nobody while the file has
+// mistakes.
+func TestAReloadBringsBackendsAndTakesThemAway(t *testing.T) {
+	t.Parallel()
+	l, came := listen(t), &atomic.Int64{}
+	with := withCRM(t, l.Addr().String(), true)
+	var on, only atomic.Bool
+	const policies = `
+		@id("staff-calls") permit (principal in Role::"support", action == Action::"call_tool", resource);
+		@id("managers-operate") permit (principal in Role::"manager", action == Action::"reload_config", resource);`
+	w := newWorld(t, setup{reread: true, bare: policies, edit: func(c *config.Config) {
+		withHTTP(c)
+		c.CallTokens.Issuer = tokenIssuer
+		if on.Load() {
+			desk := c.Tools["desk"]
+			with(c)
+			if !only.Load() {
+				c.Tools["desk"] = desk
+			}
+		}
+	}})
+	w.crmBackend(visitors{l, came})
+	a, b := w.as(alice), w.as(bob)
+
+	on.Store(true)
+	w.policy("wrong.cedar", `@id("wrong") permit (principal, action == Action::"run_agnet", resource);`)
+	_, err := b.admin().ReloadConfig(b.ctx(t), &behalfv1.ReloadConfigRequest{})
+	if err == nil || came.Load() > 0 {
+		t.Errorf("got %v after %d connections, want it refused and nobody asked", err, came.Load())
+	}
+	w.policy("wrong.cedar", "")
+	_, err = b.admin().ReloadConfig(b.ctx(t), &behalfv1.ReloadConfigRequest{})
+	if got := strings.Join(violations(err), ""); err == nil || !strings.Contains(got, "get_customer") || came.Load() == 0 {
+		t.Errorf("got %v, %q, want the clash with a tool of the desk, which only the backend could tell", err, got)
+	}
+	if r, err := a.callTool(t, "get_customer", `{"customer_id":"C-1001"}`); err != nil || r.GetFailed() {
+		t.Errorf("got %v, %v, want the desk's tool as it was", r, err)
+	}
+
+	only.Store(true)
+	b.reload(t)
+	if r, err := a.callTool(t, "get_customer", aliceHerself); err != nil || r.GetFailed() {
+		t.Errorf("got %v, %v, want the backend's tool", r, err)
+	}
+	reached := came.Load()
+	b.reload(t)
+	if r, err := a.callTool(t, "get_customer", aliceHerself); err != nil || r.GetFailed() || came.Load() != reached {
+		t.Errorf("got %v, %v after %d connections, want the one that there was to go on", r, err, came.Load()-reached)
+	}
+
+	on.Store(false)
+	b.reload(t)
+	_, err = a.callTool(t, "stream_invoices", aliceHerself)
+	wantError(t, err, codes.NotFound, "TOOL_UNKNOWN")
+}
+
+// TestAToolThatIsAcceptedIsTakenWithoutARestart: nobody can call what nobody has read,
+// and as soon as somebody has, new runs can.
+func TestAToolThatIsAcceptedIsTakenWithoutARestart(t *testing.T) {
+	t.Parallel()
+	k := newWiki(t, func(*wiki) {})
+	a := k.w.as(alice)
+	if got := k.asked(a); !got.GetFailed() || k.calls.Load() > 0 {
+		t.Fatalf("got %v, want it refused before anybody accepted it", got)
+	}
+
+	k.accept()
+
+	eventually(t, "what was accepted is taken", func() bool { return !k.asked(a).GetFailed() })
+	k.tool("getPage", "Reads a page, newest first.")
+	eventually(t, "the change is seen", func() bool { return k.asked(a).GetFailed() })
+	k.accept()
+	eventually(t, "the other definition is taken", func() bool { return !k.asked(a).GetFailed() })
+	if list, err := a.tools().ListTools(a.ctx(t), &behalfv1.ListToolsRequest{}); err != nil || !strings.Contains(list.String(), "newest first") {
+		t.Errorf("got %v, %v, want the words that were accepted", list, err)
+	}
+}
