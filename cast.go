@@ -64,7 +64,7 @@ func (c *cast) desks() (map[string]agents.Agent, error) {
 		if a.Kind == config.KindHuman {
 			continue // nobody to be run
 		}
-		agent, err := c.agent(name, c.cfg.Offers(name))
+		agent, err := c.agent(name, c.cfg.Offers(name), nil)
 		if err != nil {
 			return nil, err
 		}
@@ -98,24 +98,25 @@ func (c *cast) reachable(members map[string]team.Member, entry string) []team.Me
 	return out
 }
 
-// agent makes one of the agents, which is offered these hand-offs.
-func (c *cast) agent(name string, offers []config.Handoff) (agents.Agent, error) {
+// agent makes one of the agents, which is offered these hand-offs and takes part in
+// these chats, from the outermost in.
+func (c *cast) agent(name string, offers []config.Handoff, chats []string) (agents.Agent, error) {
 	a := c.cfg.Agents[name]
 	switch a.Kind {
 	case config.KindAssistant:
-		return c.assistant(name, a, offers)
+		return c.assistant(name, a, offers, chats)
 	case config.KindHuman:
 		return agents.NewHuman(agents.HumanConfig{Name: name, Description: a.Description, Prompt: a.Prompt})
 	case config.KindSociety:
 		return c.society(name, a)
 	case config.KindCode:
-		return c.coder(name, a)
+		return c.coder(name, a, chats)
 	}
 	return nil, fmt.Errorf("agents.%s: the kind %q is not known here", name, a.Kind)
 }
 
-func (c *cast) assistant(name string, a config.Agent, offers []config.Handoff) (agents.Agent, error) {
-	box, err := c.toolbox(name, a)
+func (c *cast) assistant(name string, a config.Agent, offers []config.Handoff, chats []string) (agents.Agent, error) {
+	box, err := c.toolbox(name, a, chats)
 	if err != nil {
 		return nil, err
 	}
@@ -157,8 +158,8 @@ func (c *cast) memory(a config.Agent) agents.Memory {
 }
 
 // coder makes an agent that has code run, by the one tool that it may call.
-func (c *cast) coder(name string, a config.Agent) (agents.Agent, error) {
-	box, err := c.toolbox(name, a)
+func (c *cast) coder(name string, a config.Agent, chats []string) (agents.Agent, error) {
+	box, err := c.toolbox(name, a, chats)
 	if err != nil {
 		return nil, err
 	}
@@ -184,9 +185,9 @@ func (c *cast) lacks(model string) agents.Lacks {
 }
 
 // toolbox is the gate, and the agents among the tools behind the same gate.
-func (c *cast) toolbox(name string, a config.Agent) (agents.Toolbox, error) {
+func (c *cast) toolbox(name string, a config.Agent, chats []string) (agents.Toolbox, error) {
 	gate, err := tools.NewGate(tools.GateConfig{
-		Registry: c.registry, Guard: c.guard, Journal: c.store, Agent: name, Tools: c.present(a.Tools), Live: standing{c.snapshot},
+		Registry: c.registry, Guard: c.guard, Journal: c.store, Agent: name, Tools: c.present(a.Tools), Live: standing{c.snapshot, chats},
 		Clock: c.opt.now, Trace: interceptors.Trace, Report: c.reportTool, Limits: tools.Limits{MaxResult: c.cfg.Server.Limits.ResultBytes}, Lanes: c.lanes,
 	})
 	if err != nil {
@@ -226,7 +227,7 @@ func (c *cast) callee(name string) (agents.Agent, error) {
 	if _, chat := c.cfg.GroupChats[name]; chat {
 		agent, err = c.team(name, nil)
 	} else {
-		agent, err = c.agent(name, nil)
+		agent, err = c.agent(name, nil, nil)
 	}
 	c.callees[name] = agent
 	return agent, err

@@ -321,7 +321,7 @@ func (s *snapshot) directGates() (map[string]*tools.Gate, error) {
 	gates := map[string]*tools.Gate{}
 	for name, list := range lists {
 		gate, err := tools.NewGate(tools.GateConfig{
-			Registry: s.registry, Guard: s.guard, Tools: list, Clock: s.opt.now, Trace: interceptors.Trace, Report: s.reportTool, Live: standing{s},
+			Registry: s.registry, Guard: s.guard, Tools: list, Clock: s.opt.now, Trace: interceptors.Trace, Report: s.reportTool, Live: standing{made: s},
 			Limits: tools.Limits{MaxResult: s.cfg.Server.Limits.ResultBytes}, Lanes: s.lanes,
 		})
 		if err != nil {

@@ -78,24 +78,39 @@ func (sn *snapshot) tryBuild() error {
 
 // standing implements tools.Live for the gates of a snapshot, which may not be the one
 // in force any more.
-type standing struct{ made *snapshot }
+type standing struct {
+	made  *snapshot
+	chats []string // in which the agent takes part, from the outermost in
+}
 
 // Registry implements tools.Live.
 func (st standing) Registry() *tools.Registry { return st.made.current().registry }
 
-// May implements tools.Live.
-func (st standing) May(agent, tool string) bool {
+// May implements tools.Live. A name that never was an agent's is a label of somebody
+// who works elsewhere, and has what the gate for such has.
+func (st standing) May(g identity.Grant, tool string) bool {
 	now := st.made.current()
-	a, ok := now.cfg.Agents[agent]
-	if agent == "" || !ok {
-		return agent == ""
+	for name := range g.Agents() {
+		_, was := st.made.own(name)
+		if _, here := now.own(name); was && !here {
+			return false
+		}
+	}
+	for i := range st.chats {
+		if _, takesPart := st.part(now, i, g.Agent()); !takesPart {
+			return false
+		}
+	}
+	a, ok := now.cfg.Agents[g.Agent()]
+	if !ok {
+		return true
 	}
 	names, err := now.registry.Resolve(now.present(a.Tools))
 	return err == nil && slices.Contains(names, tool)
 }
 
-// Narrowed implements tools.Live. An agent that is gone may do nothing any more; a name
-// that never was an agent's is a label of somebody who works elsewhere.
+// Narrowed implements tools.Live: by what each agent of the chain has now, what each
+// hands on to the next, and what the chats leave to who takes part.
 func (st standing) Narrowed(g identity.Grant) identity.Grant {
 	now := st.made.current()
 	if now == st.made {
@@ -103,12 +118,27 @@ func (st standing) Narrowed(g identity.Grant) identity.Grant {
 	}
 	before := ""
 	for name := range g.Agents() {
-		own, here := now.own(name)
-		if _, was := st.made.own(name); was && !here {
-			return g.Under(&identity.Scopes{})
-		}
+		own, _ := now.own(name)
 		g = g.Under(ceiling(own, now.handedOn(before, name)))
 		before = name
 	}
+	for i, chat := range st.chats {
+		p, _ := st.part(now, i, g.Agent())
+		g = g.Under(ceiling(now.cfg.GroupChats[chat].Scopes, p.Scopes))
+	}
 	return g
+}
+
+// part is the part in a chat of the next one, or of the agent in the innermost.
+func (st standing) part(now *snapshot, i int, agent string) (config.Participant, bool) {
+	name := agent
+	if i+1 < len(st.chats) {
+		name = st.chats[i+1]
+	}
+	for _, p := range now.cfg.GroupChats[st.chats[i]].Participants {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return config.Participant{}, false
 }

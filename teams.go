@@ -57,7 +57,7 @@ func (c *cast) participant(p config.Participant, g config.GroupChat, chats []str
 	if _, nested := c.cfg.GroupChats[p.Name]; nested {
 		m.Agent, err = c.team(p.Name, chats)
 	} else {
-		m.Agent, err = c.agent(p.Name, c.cfg.Offers(p.Name, chats...))
+		m.Agent, err = c.agent(p.Name, c.cfg.Offers(p.Name, chats...), slices.Clone(chats))
 	}
 	if err != nil || len(p.Filter) == 0 {
 		return m, err

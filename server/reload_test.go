@@ -206,7 +206,14 @@ func TestAReloadTellsAllMistakesAndTakesNothing(t *testing.T) {
 // TestWhatARunsAgentLosesIsLostToTheRun narrows an agent while one of its tools works.
 func TestWhatARunsAgentLosesIsLostToTheRun(t *testing.T) {
 	t.Parallel()
+	const chat = "group_chats:\n  room: { kind: round_robin, max_turns: 1, scopes: [crm.read], participants: [{ name: support, scopes: [crm.read] }] }\npolicy: {"
 	for name, c := range map[string]struct{ was, is, why string }{
+		"in a chat, nothing":           {chat, chat, ""},
+		"in a chat, its scopes":        {"scopes: [crm.read], participants", "scopes: [], participants", "DELEGATION_SCOPE"},
+		"in a chat, those of its part": {"name: support, scopes: [crm.read]", "name: support, scopes: []", "DELEGATION_SCOPE"},
+		"in a chat, its part":          {"[{ name: support, scopes: [crm.read] }]", "[billing]", "TOOL_UNAVAILABLE"},
+		"in a chat, all of it":         {chat, "policy: {", "TOOL_UNAVAILABLE"},
+
 		"nothing":            {"scopes: [crm.read, orders.read]\n    max_turns", "scopes: [crm.read, orders.read]\n    max_turns", ""},
 		"a scope":            {"scopes: [crm.read, orders.read]\n    max_turns", "scopes: [orders.read]\n    max_turns", "DELEGATION_SCOPE"},
 		"a tool":             {"tools: [get_customer, list_orders, handbook/*]", "tools: [list_orders, handbook/*]", "TOOL_UNAVAILABLE"},
@@ -229,16 +236,32 @@ func TestWhatARunsAgentLosesIsLostToTheRun(t *testing.T) {
 			calls := func(name, args string) modeltest.Reply {
 				return modeltest.Reply{Calls: []agents.CallRequest{{ID: "call_" + name, Tool: name, Arguments: args}}}
 			}
-			m.Queue("scripted", calls("transfer_to_support", `{}`), calls("wait", `{}`), calls("get_customer", `{"customer_id":"C-1001"}`), modeltest.Reply{Text: "That is all."})
-			w := newWorld(t, setup{reread: true, model: m, spies: []tools.Tool{spy}})
+			inChat := strings.HasPrefix(name, "in a chat")
+			if !inChat {
+				m.Queue("scripted", calls("transfer_to_support", `{}`))
+			}
+			m.Queue("scripted", calls("wait", `{}`), calls("get_customer", `{"customer_id":"C-1001"}`), modeltest.Reply{Text: "That is all."})
+			w := newWorld(t, setup{reread: true, model: m, spies: []tools.Tool{spy}, policies: map[string]string{
+				"chat.cedar": `@id("staff-may-chat") permit (principal in Role::"support", action == Action::"run_group_chat", resource);`,
+			}})
 			a, b := w.as(alice), w.as(bob)
-			ended := make(chan *behalfv1.RunAgentResponse, 1)
+			w.rewrite("policy: {", chat)
+			b.reload(t)
+			ended := make(chan []*behalfv1.ToolCallSummary, 1)
 			go func() { // ends with the run
+				if inChat {
+					r, err := a.chats().RunGroupChat(a.ctx(t), &behalfv1.RunGroupChatRequest{GroupChat: "room", Input: "hello"})
+					ended <- r.GetToolCalls()
+					if err != nil {
+						t.Error(err)
+					}
+					return
+				}
 				r, err := a.agents().RunAgent(a.ctx(t), &behalfv1.RunAgentRequest{Agent: "triage", Input: "hello"})
+				ended <- r.GetToolCalls()
 				if err != nil {
 					t.Error(err)
 				}
-				ended <- r
 			}()
 			until(t, "the tool", works)
 
@@ -247,7 +270,7 @@ func TestWhatARunsAgentLosesIsLostToTheRun(t *testing.T) {
 			close(reloaded)
 
 			var got []string
-			for _, call := range until(t, "the run", ended).GetToolCalls() {
+			for _, call := range until(t, "the run", ended) {
 				if call.GetTool() == "get_customer" {
 					got = append(got, strings.TrimPrefix(call.GetReason().String(), "ERROR_REASON_"))
 				}

@@ -126,7 +126,7 @@ func (a *attempt) find() {
 		a.absent = errAway.RetryIn(awayFor)
 	case !a.gate.allowed[name] || known.nested != (a.effect != nil) && !a.dry: // what is not in the list, or of another kind, might as well not exist
 	default:
-		if now, ok := a.gate.current(known); ok && now.hash == known.hash {
+		if now, ok := a.gate.current(a.grant, known); ok && now.hash == known.hash {
 			a.tool = now
 		} else {
 			a.absent = errMoved
@@ -139,7 +139,7 @@ func (a *attempt) outdated() *fault.Error {
 	if a.gate.live == nil {
 		return nil
 	}
-	if now, ok := a.gate.current(a.tool); !ok || now.hash != a.tool.hash {
+	if now, ok := a.gate.current(a.grant, a.tool); !ok || now.hash != a.tool.hash {
 		return errMoved
 	}
 	if _, missing := a.gate.live.Narrowed(a.grant).Scopes().Missing(a.tool.Scopes); missing {

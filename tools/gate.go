@@ -48,8 +48,9 @@ type Journal interface {
 type Live interface {
 	// Registry is the one in force.
 	Registry() *Registry
-	// May reports whether the agent ("" for direct calls) may still call a tool.
-	May(agent, tool string) bool
+	// May reports whether the agents of a grant's chain are still there, and the one
+	// that acts may still call a tool.
+	May(g identity.Grant, tool string) bool
 	// Narrowed is a grant less what the agents of its chain may not do any more.
 	Narrowed(g identity.Grant) identity.Grant
 }
@@ -145,7 +146,7 @@ func (g *Gate) Specs(ctx context.Context) iter.Seq2[agents.Spec, error] {
 			if _, missing := scopes.Missing(t.Scopes); missing {
 				continue
 			}
-			if now, ok := g.current(t); !ok || now.hash != t.hash {
+			if now, ok := g.current(grant, t); !ok || now.hash != t.hash {
 				continue // it could not be called
 			}
 			if !yield(agents.Spec{Name: n, Description: t.Description, Schema: t.Schema}, nil) {
@@ -319,8 +320,9 @@ func (g *Gate) authority(ctx context.Context) (identity.Grant, error) {
 	return grant, nil
 }
 
-// current is a tool of this gate as it is configured now; false if it is gone.
-func (g *Gate) current(t *entry) (now *entry, ok bool) {
+// current is a tool of this gate as it is configured now; false if it is gone, or not
+// the agent's any more.
+func (g *Gate) current(grant identity.Grant, t *entry) (now *entry, ok bool) {
 	if g.live == nil {
 		return t, true
 	}
@@ -329,5 +331,5 @@ func (g *Gate) current(t *entry) (now *entry, ok bool) {
 		return t, true
 	}
 	now = r.tools[t.Name]
-	return now, now != nil && g.live.May(g.agent, t.Name)
+	return now, now != nil && g.live.May(grant, t.Name)
 }

@@ -20,7 +20,7 @@ type configured struct {
 }
 
 func (c *configured) Registry() *tools.Registry                { return c.registry }
-func (c *configured) May(_, tool string) bool                  { return tool != c.mayNot }
+func (c *configured) May(_ identity.Grant, tool string) bool   { return tool != c.mayNot }
 func (c *configured) Narrowed(g identity.Grant) identity.Grant { return g.Under(c.ceiling) }
 
 // reconfigured has a gate from before, and tools that say in the trace that they are
