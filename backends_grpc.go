@@ -60,7 +60,7 @@ func (s *Server) grpcSource(name string, t config.Toolset) (source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return methods{src}, nil
+	return s.exchanges.follow(methods{src}, tokens), nil
 }
 
 func owners(t config.Tool) map[string]tools.Owner {

@@ -19,7 +19,11 @@ func (s *Server) mcpSource(name string, t config.Toolset) (source, error) {
 	if c.Tokens, c.Backend, err = s.issuing(name, t, c.Backend); err != nil {
 		return nil, err
 	}
-	return s.connectable(c, t)
+	src, err := s.connectable(c, t)
+	if err != nil {
+		return nil, err
+	}
+	return s.exchanges.follow(src, c.Tokens), nil
 }
 
 // connectable is a server to which we show what its section says.

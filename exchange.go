@@ -1,6 +1,7 @@
 package behalf
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -13,10 +14,10 @@ import (
 	"github.com/behalf-dev/behalf/tools/exchange"
 )
 
-// exchanges are those of toolsets whose tokens somebody else issues.
+// exchanges are those of the sources that run, whose tokens somebody else issues.
 type exchanges struct {
 	mu sync.Mutex
-	of map[string]*exchange.Exchange
+	of map[*exchange.Exchange]bool
 }
 
 // any reports whether persons' tokens are exchanged, and so are held for as long as
@@ -27,22 +28,45 @@ func (e *exchanges) any() bool {
 	return len(e.of) > 0
 }
 
-func (e *exchanges) put(toolset string, x *exchange.Exchange) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.of == nil {
-		e.of = map[string]*exchange.Exchange{}
-	}
-	e.of[toolset] = x
-}
-
 // purge drops all that was issued: somebody or something was locked.
 func (e *exchanges) purge() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, x := range e.of {
+	for x := range e.of {
 		x.Purge()
 	}
+}
+
+// exchanging is a source whose tokens are exchanged for as long as it runs: also one
+// that a reload has replaced, until its last calls have ended.
+type exchanging struct {
+	source
+	x   *exchange.Exchange
+	all *exchanges
+}
+
+// Run implements source.
+func (e *exchanging) Run(ctx context.Context) error {
+	e.all.mu.Lock()
+	if e.all.of == nil {
+		e.all.of = map[*exchange.Exchange]bool{}
+	}
+	e.all.of[e.x] = true
+	e.all.mu.Unlock()
+	defer func() {
+		e.all.mu.Lock()
+		delete(e.all.of, e.x)
+		e.all.mu.Unlock()
+	}()
+	return e.source.Run(ctx)
+}
+
+// follow is the source itself where nothing is exchanged.
+func (e *exchanges) follow(src source, tokens tools.Issuing) source {
+	if x, ok := tokens.(*exchange.Exchange); ok {
+		return &exchanging{src, x, e}
+	}
+	return src
 }
 
 // issuing is what the calls of a toolset carry and for whom: our own token as its
@@ -62,7 +86,6 @@ func (s *Server) issuing(name string, t config.Toolset, own tools.Backend) (tool
 	if err != nil {
 		return nil, own, fmt.Errorf("exchange: %w", err)
 	}
-	s.exchanges.put(name, x)
 	return x, forWhom(t, own), nil
 }
 
