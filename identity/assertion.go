@@ -78,20 +78,25 @@ func readClientKey(private Secret) (crypto.Signer, jose.SignatureAlgorithm, erro
 // Assertion is a fresh proof for one request: of whom, to whom.
 func (c *ClientKey) Assertion(clientID, audience string) (Secret, error) {
 	now := c.now()
-	payload, err := json.Marshal(map[string]any{
+	return signClaims(c.signer, map[string]any{
 		"iss": clientID, "sub": clientID, "aud": audience, "jti": rand.Text(),
 		"iat": now.Unix(), "exp": now.Add(assertionLife).Unix(),
 	})
+}
+
+// signClaims makes a JWT of what its signer's header says.
+func signClaims(s jose.Signer, claims map[string]any) (Secret, error) {
+	payload, err := json.Marshal(claims)
 	if err != nil {
-		return Secret{}, fmt.Errorf("encode an assertion: %w", err)
+		return Secret{}, fmt.Errorf("encode claims: %w", err)
 	}
-	jws, err := c.signer.Sign(payload)
+	jws, err := s.Sign(payload)
 	if err != nil {
-		return Secret{}, fmt.Errorf("sign an assertion: %w", err)
+		return Secret{}, fmt.Errorf("sign claims: %w", err)
 	}
 	raw, err := jws.CompactSerialize()
 	if err != nil {
-		return Secret{}, fmt.Errorf("sign an assertion: %w", err)
+		return Secret{}, fmt.Errorf("sign claims: %w", err)
 	}
 	return NewSecret(raw), nil
 }

@@ -81,21 +81,7 @@ func newSigner(file, typ string) (*signer, error) {
 	return s, nil
 }
 
-func (s *signer) sign(claims map[string]any) (Secret, error) {
-	payload, err := json.Marshal(claims)
-	if err != nil {
-		return Secret{}, fmt.Errorf("encode claims: %w", err)
-	}
-	jws, err := s.signer.Sign(payload)
-	if err != nil {
-		return Secret{}, fmt.Errorf("sign a token: %w", err)
-	}
-	raw, err := jws.CompactSerialize()
-	if err != nil {
-		return Secret{}, fmt.Errorf("sign a token: %w", err)
-	}
-	return NewSecret(raw), nil
-}
+func (s *signer) sign(claims map[string]any) (Secret, error) { return signClaims(s.signer, claims) }
 
 func devKey(file string) (*ecdsa.PrivateKey, error) {
 	if file == "" {
