@@ -115,7 +115,7 @@ func (a *attempt) act(ctx context.Context) ending {
 	if a.quit = cancel; a.tool.Effect == Write {
 		a.quit = func() {}
 	}
-	ans := a.invoke(a.withFacts(own), who)
+	ans := a.invoke(a.withFacts(own, ctx), who)
 	switch {
 	case ans.err == nil:
 		return a.succeeded(ctx, ans.result)

@@ -18,6 +18,18 @@ type Facts struct {
 	ApprovalID string   // empty: nobody had to agree
 	Approver   string
 	Trace      string // joins the calls of a request; empty: none
+
+	still func() error // nil: nobody watches
+}
+
+// Still says why the call must not be made any more, if so: a lock, an end or another
+// policy came while its token or its connection was waited for. Whoever issues a token
+// asks last of all, since a write that has begun to leave is not cut.
+func (f Facts) Still() error {
+	if f.still == nil {
+		return nil
+	}
+	return f.still()
 }
 
 type factsKey struct{}
@@ -28,8 +40,11 @@ func FactsFrom(ctx context.Context) (Facts, bool) {
 	return f, ok
 }
 
-func (a *attempt) withFacts(ctx context.Context) context.Context {
-	return context.WithValue(ctx, factsKey{}, a.facts())
+// withFacts is for a call in ctx, which lives as long as live does or longer.
+func (a *attempt) withFacts(ctx, live context.Context) context.Context {
+	f := a.facts()
+	f.still = func() error { return a.stillAllowed(live) }
+	return context.WithValue(ctx, factsKey{}, f)
 }
 
 func (a *attempt) facts() Facts {

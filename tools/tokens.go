@@ -58,6 +58,9 @@ func (t *Tokens) For(ctx context.Context, b Backend, s Sent) (identity.Secret, e
 	if !ok {
 		return identity.Secret{}, errNoFacts
 	}
+	if err := f.Still(); err != nil {
+		return identity.Secret{}, err
+	}
 	return t.mint(f, t.Client(), b, s)
 }
 

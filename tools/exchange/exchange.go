@@ -144,10 +144,16 @@ func (x *Exchange) For(ctx context.Context, _ tools.Backend, s tools.Sent) (iden
 	if err != nil {
 		return identity.Secret{}, err
 	}
-	if token, ok := x.cache.get(q.key, x.c.Now()); ok {
-		return token, nil
+	token, ok := x.cache.get(q.key, x.c.Now())
+	if !ok {
+		if token, err = x.shared(ctx, q); err != nil {
+			return identity.Secret{}, err
+		}
 	}
-	return x.shared(ctx, q)
+	if err := f.Still(); err != nil {
+		return identity.Secret{}, err
+	}
+	return token, nil
 }
 
 // Purge drops every token that is kept. A lock is rare and may be of a person, an
