@@ -119,6 +119,8 @@ func (x *Exchange) claimed(ctx context.Context, q *question, token identity.Secr
 		return said, nil
 	case c.Expires <= 0 || c.Expires > math.MaxUint32:
 		return time.Time{}, errors.New("the token has no end")
+	case time.Unix(int64(c.Expires), 0).After(x.c.Now().Add(x.c.Cap)): // whatever expires_in says: the backend goes by this one
+		return time.Time{}, errors.New("the token lives longer than the cap")
 	case c.NotBefore > float64(x.c.Now().Add(skew).Unix()):
 		return time.Time{}, errors.New("the token is not valid yet")
 	case !within(append(c.Scope.words(), c.Scp.words()...), q.scopes):

@@ -52,6 +52,7 @@ func TestATokenThatIsNotWhatWasAskedForIsRefused(t *testing.T) {
 		"no exp but expires_in":           {m{"exp": nil}, nil, "no end"},
 		"an exp that is text":             {m{"exp": "tomorrow"}, nil, "wrong types"},
 		"an exp beyond all":               {m{"exp": 1e300}, m{"expires_in": nil}, "no end"},
+		"longer than it is said to be":    {m{"exp": time.Now().Add(time.Hour).Unix()}, m{"expires_in": 300}, "longer than the cap"},
 		"longer than the cap":             {m{"exp": time.Now().Add(time.Hour).Unix()}, m{"expires_in": nil}, "longer than the cap"},
 		"not yet":                         {m{"nbf": time.Now().Add(time.Hour).Unix()}, nil, "not valid yet"},
 		"bound to another key":            {m{"cnf": m{"x5t#S256": "another"}}, nil, "bound to something else"},
