@@ -39,12 +39,28 @@ func (s *snapshot) builtins() (list []tools.Tool, problems []error) {
 			s.absent = append(s.absent, name)
 		}
 		for _, t := range found {
-			t.Toolset = name
+			t.Toolset, t.Behind = name, behind(s.cfg.Tools[name])
 			list = append(list, t)
 		}
 		problems = append(problems, err)
 	}
 	return list, problems
+}
+
+// behind is what does the calls of a section: another one is another tool, to whoever
+// approved a call and to an auditor, also if it looks the same.
+func behind(t config.Toolset) string {
+	switch {
+	case t.GRPC != nil:
+		return fmt.Sprintf("grpc %q %q %q", t.GRPC.Target, t.GRPC.ServerID, t.GRPC.Audience)
+	case t.MCP != nil:
+		return fmt.Sprintf("mcp %q %q %q %q", t.MCP.URL, t.MCP.Command, t.MCP.ServerID, t.MCP.Audience)
+	case t.Agent != "":
+		return fmt.Sprintf("agent %q", t.Agent)
+	case t.GroupChat != "":
+		return fmt.Sprintf("group_chat %q", t.GroupChat)
+	}
+	return fmt.Sprintf("builtin %q", t.Builtin)
 }
 
 // toolset gives the tools of one section; nil if it cannot be known which they

@@ -40,6 +40,7 @@ type Descriptor struct {
 	Idempotent  bool
 	Owners      map[string]Owner // parameter → fact
 	Audience    string           // of the backend's per-call token; empty in process
+	Behind      string           // what does the calls, in words that differ where it does; never shown
 }
 
 // Hash is the hex SHA-256 of the descriptor: a changed tool is another tool to
