@@ -56,7 +56,7 @@ func acceptCommand() *cobra.Command {
 			"another one by now is refused. Writes the file that the toolset's mcp.pins names, which belongs beside the config.",
 		Example: "  behalf tools accept -c behalf.yaml wiki/get_page 63b62aa554f92867863e3183a9daaf43\n  behalf tools accept -c behalf.yaml --all wiki",
 		RunE: func(c *cobra.Command, args []string) error {
-			if !all && (len(args) != 2 || !strings.Contains(args[0], "/")) {
+			if !all && (len(args) != 2 || !strings.Contains(args[0], "/") || args[1] == "") { // no hash is any
 				return misused(c, errors.New("it needs TOOLSET/TOOL and the HASH that `behalf tools review` shows"))
 			}
 			r, err := newReviewer(file)
