@@ -106,8 +106,13 @@ func TestAToolThatChangedUnderARunIsNotCalled(t *testing.T) {
 
 func TestAToolThatChangesWhileItsCallIsRecordedIsNotCalled(t *testing.T) {
 	nothing := identity.NewScopes()
+	_, other := reconfigured(t, func(all []tools.Tool) []tools.Tool {
+		all[0].Scopes = nil
+		return all
+	})
 	for name, change := range map[string]func(*configured){
 		"gone":            func(c *configured) { c.mayNot = "refund" },
+		"another one":     func(c *configured) { c.registry = other.registry },
 		"a lower ceiling": func(c *configured) { c.ceiling = &nothing },
 	} {
 		w, now := reconfigured(t, nil)
