@@ -32,8 +32,10 @@ func TestAToolThatWasNeverSeenWaitsUntilItIsAccepted(t *testing.T) {
 	if len(offers) != 2 || offers[1].Own != "sayHello" || offers[1].Tool != "say_hello" || offers[1].Changed || is(offers[1], "description") != "Greets." {
 		t.Fatalf("got the offers %+v", offers)
 	}
-	if err := w.source.Accept("sayHello", strings.Repeat("0", 64)); err == nil {
-		t.Error("accepted what nobody has read")
+	for _, hash := range []string{strings.Repeat("0", 64), offers[1].Hash[:31], offers[0].Hash} {
+		if err := w.source.Accept("sayHello", hash); err == nil {
+			t.Errorf("accepted what nobody has read, by %s", hash)
+		}
 	}
 	if err := w.source.Accept("sayHello", offers[1].Hash[:32]); err != nil {
 		t.Fatal(err)
@@ -189,7 +191,8 @@ func TestAFileOfPinsThatOthersChangedIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pins.json")
 	pins := mcptool.NewFilePins(path)
 	for name, change := range map[string]func() error{
-		"mode": func() error { return os.Chmod(path, 0o664) },
+		"mode, for a group": func() error { return os.Chmod(path, 0o664) },
+		"mode, for all":     func() error { return os.Chmod(path, 0o646) },
 		"content": func() error {
 			return os.WriteFile(path, []byte(`{"ext":{"it":{"hash":"00","description":"Evil.","input_schema":{"type":"object"}}}}`), 0o600)
 		},
