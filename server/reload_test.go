@@ -219,6 +219,7 @@ func TestWhatARunsAgentLosesIsLostToTheRun(t *testing.T) {
 		"a tool":             {"tools: [get_customer, list_orders, handbook/*]", "tools: [list_orders, handbook/*]", "TOOL_UNAVAILABLE"},
 		"a scope above it":   {"{ to: support, scopes: [crm.read, orders.read] }", "{ to: support, scopes: [orders.read] }", "DELEGATION_SCOPE"},
 		"the agent above it": {"scopes: [crm.read, orders.read, orders.refund]\n    handoffs", "scopes: []\n    handoffs", "DELEGATION_SCOPE"},
+		"all of that agent":  {"agents:\n  triage:", "agents:\n  reception:", "TOOL_UNAVAILABLE"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -333,8 +334,12 @@ func TestAnIssuerThatIsGoneEndsWhoCameByIt(t *testing.T) {
 	if err := os.WriteFile(w.path("globex.jwks"), []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	w.rewrite("policy: {", strings.Replace(aGreeter, "model: new", "model: default", 1))
 	_, err := b.admin().ReloadConfig(b.ctx(t), &behalfv1.ReloadConfigRequest{})
 	wantError(t, err, codes.Unavailable, "KEYSET_UNAVAILABLE")
+	if list, err := a.agents().ListAgents(a.ctx(t), &behalfv1.ListAgentsRequest{}); err != nil || strings.Contains(list.String(), "Greets.") {
+		t.Errorf("got %v, %v, want nothing of the file taken", list, err)
+	}
 	if got := strings.Join(violations(err), ""); !strings.Contains(got, globexIssuer) {
 		t.Errorf("got %q, want the issuer named", got)
 	}
