@@ -9,7 +9,7 @@
 //
 //	go run ./build/mutants              all of them, some minutes
 //	go run ./build/mutants -only NAME   those whose name or file contains NAME, or one of NAME,NAME
-//	go run ./build/mutants -area AREA   those of one file of this folder: audit, exchange, gate, identity, policy, rpc, runs, together
+//	go run ./build/mutants -area AREA   those of one file of this folder: audit, backends, exchange, gate, identity, policy, reload, rpc, runs, together
 //	go run ./build/mutants -list        what there is, without running anything
 //	go run ./build/mutants -json        for machines
 //
