@@ -102,6 +102,32 @@ func TestACallOfADistrustedWorkloadIsNotMadeAfterItsDecision(t *testing.T) {
 	}
 }
 
+func TestACallForSeveralIsNotMadeWhenOneOfThemIsDistrusted(t *testing.T) {
+	var gone atomic.Bool
+	g, err := NewGuard(GuardConfig{Sink: audit.NewMemory(noon), DigestKey: func(string) []byte { return []byte("k") }, Clock: noon, Trusts: func(p identity.Principal) error {
+		if gone.Load() && p.User.Subject == "bob" {
+			return errors.New("bob's issuer is gone")
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Swap(engineOf(t, permitAll))
+	q := heldRun(person("acme", "alice"), "grt_1")
+	q.Grant = q.Grant.With(grantOf(person("acme", "bob")))
+	permit, err := g.Begin(t.Context(), q)
+	if err != nil || permit.Wait(t.Context()) != nil || permit.Recheck(t.Context()) != nil {
+		t.Fatal(err)
+	}
+
+	gone.Store(true)
+
+	if err := permit.Recheck(t.Context()); !errors.Is(err, fault.CredentialInvalid) {
+		t.Errorf("got %v, want it not to be made", err)
+	}
+}
+
 func TestALockOnATokenStopsAWorkloadsToo(t *testing.T) {
 	for _, id := range []string{"svid-one", "thumb"} {
 		g, _ := lockGuard(t, nil)
