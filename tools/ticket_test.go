@@ -91,6 +91,12 @@ func TestWhoCallsElsewhereGetsATokenForThatCallAlone(t *testing.T) {
 	if err != nil || claimsOf(t, c.Token).Expires != o.now.Add(10*time.Second).Unix() {
 		t.Errorf("got %v, want the token to end with the certificate", err)
 	}
+	p := o.person(scope)
+	p.User.Expires, p.Workload = o.now.Add(20*time.Second), &identity.Workload{ID: executor, Thumbprint: "print", NotAfter: o.now.Add(time.Hour)}
+	_, c, err = o.check(identity.WithGrant(t.Context(), identity.Root("grt_1", p, nil, "")), "ship", `{"owner":"bob","amount":5}`)
+	if err != nil || claimsOf(t, c.Token).Expires != o.now.Add(20*time.Second).Unix() {
+		t.Errorf("got %v, want the token to end with bob's own", err)
+	}
 }
 
 func TestATokenIsForThePayloadOfTheBackendsProtocol(t *testing.T) {
