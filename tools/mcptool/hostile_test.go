@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -87,9 +88,41 @@ func TestAServerThatLiesInItsListIsHeldToWhatCanBeGoverned(t *testing.T) {
 	if got := w.all(); len(got) != 1 {
 		t.Errorf("got %v, want the good one alone", got)
 	}
-	if got := len(w.source.Offers()); got != len(list)-1 {
+	offers := w.source.Offers()
+	if got := len(offers); got != len(list)-1 {
 		t.Errorf("got %d offers, want %d with what is wrong", got, len(list)-1)
 	}
+	for _, o := range offers {
+		if err := w.source.Accept(o.Own, o.Hash); err == nil {
+			t.Errorf("%s: it was accepted", o.Own)
+		}
+	}
+}
+
+// A file of pins may be older than what is known to be ungovernable.
+func TestAToolThatCannotBeGovernedIsNotCalledWhoeverAcceptedIt(t *testing.T) {
+	const schema = `{"type":"object","properties":{"a":{"type":"string","x-mcp-header":"Authorization"}}}`
+	l := &liar{tools: `{"name":"it","description":"Bad.","inputSchema":` + schema + `}`, call: func(w http.ResponseWriter, _ *http.Request, id json.RawMessage) {
+		t.Error("it was called")
+		reply(w, id, `{"content":[{"type":"text","text":"ok"}]}`)
+	}}
+	c, pins := serve(t, l), mcptool.NewFilePins(filepath.Join(t.TempDir(), "pins.json"))
+	c.Pins, c.Limits = pins, quick()
+	c.Limits.Reread = time.Millisecond
+	w := newWorld(t, c)
+	w.until("it is listed", func() bool { return len(w.source.Offers()) == 1 })
+	if err := pins.Save("ext", "it", mcptool.Pin{Hash: w.source.Offers()[0].Hash, Description: "Bad.", Input: json.RawMessage(schema)}); err != nil {
+		t.Fatal(err)
+	}
+	w.until("it is taken", func() bool { return w.has("it") })
+	w.build()
+
+	reason, text := w.fails("it", `{"a":"x"}`)
+
+	if reason != fault.ToolUnavailable {
+		t.Errorf("got %s, want it refused", reason)
+	}
+	want(t, text, "cannot be governed")
 }
 
 func TestAListWithoutAnEndIsNoList(t *testing.T) {
