@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -220,25 +221,37 @@ func TestABackendWithANewReleaseIsTakenIfItFits(t *testing.T) {
 	eventually(t, "the release that fits is back", works("get_customer", aliceHerself))
 }
 
-// visitors counts who comes.
+// visitors counts who comes, and who is still there.
 type visitors struct {
 	net.Listener
-	n *atomic.Int64
+	n, here *atomic.Int64
 }
 
 func (v visitors) Accept() (net.Conn, error) {
 	c, err := v.Listener.Accept()
-	if err == nil {
-		v.n.Add(1)
+	if err != nil {
+		return nil, err
 	}
-	return c, err
+	v.n.Add(1)
+	v.here.Add(1)
+	return &visitor{Conn: c, leave: sync.OnceFunc(func() { v.here.Add(-1) })}, nil
+}
+
+type visitor struct {
+	net.Conn
+	leave func()
+}
+
+func (v *visitor) Close() error {
+	v.leave()
+	return v.Conn.Close()
 }
 
 // TestAReloadBringsBackendsAndTakesThemAway and asks nobody while the file has
 // mistakes.
 func TestAReloadBringsBackendsAndTakesThemAway(t *testing.T) {
 	t.Parallel()
-	l, came := listen(t), &atomic.Int64{}
+	l, came, here := listen(t), &atomic.Int64{}, &atomic.Int64{}
 	with := withCRM(t, l.Addr().String(), true)
 	var on, only atomic.Bool
 	const policies = `
@@ -255,7 +268,7 @@ func TestAReloadBringsBackendsAndTakesThemAway(t *testing.T) {
 			}
 		}
 	}})
-	w.crmBackend(visitors{l, came})
+	w.crmBackend(visitors{l, came, here})
 	a, b := w.as(alice), w.as(bob)
 
 	on.Store(true)
@@ -269,6 +282,7 @@ func TestAReloadBringsBackendsAndTakesThemAway(t *testing.T) {
 	if got := strings.Join(violations(err), ""); err == nil || !strings.Contains(got, "get_customer") || came.Load() == 0 {
 		t.Errorf("got %v, %q, want the clash with a tool of the desk, which only the backend could tell", err, got)
 	}
+	eventually(t, "the backend of a config that was refused is left", func() bool { return here.Load() == 0 })
 	if r, err := a.callTool(t, "get_customer", `{"customer_id":"C-1001"}`); err != nil || r.GetFailed() {
 		t.Errorf("got %v, %v, want the desk's tool as it was", r, err)
 	}

@@ -113,6 +113,36 @@ func TestManyMCPClientsDoNotWaitForEachOther(t *testing.T) {
 	<-done
 }
 
+// TestManyCallsOfAnMCPClientLeaveTheirPlaces makes more of each kind, one after the
+// other, than there are places.
+func TestManyCallsOfAnMCPClientLeaveTheirPlaces(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{edit: func(c *config.Config) { withMCP(c); c.Server.Limits.StreamsPerConnection = 1 }})
+	ide := w.ide(alice)
+	for n := range 40 {
+		for tool, args := range map[string]map[string]any{"get_customer": {"customer_id": "C-1001"}, "agent-support": {"input": "hello"}} {
+			if text, failed := use(t, ide, tool, args); failed {
+				t.Fatalf("call %d of %s: got %s", n, tool, text)
+			}
+		}
+	}
+}
+
+// TestTheMCPFaceOpensNoOtherDoor: who comes by a socket is asked for a certificate and
+// held to whom it may bring, as without it.
+func TestTheMCPFaceOpensNoOtherDoor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{edit: withMCP})
+	a := w.as(alice)
+	if r, err := a.admin().WhoAmI(a.ctx(t), &behalfv1.WhoAmIRequest{}); err != nil || r.GetWorkload().GetSpiffeId() == "" {
+		t.Errorf("got %v, %v, want the workload that brought alice", r, err)
+	}
+	stranger := &client{w.dial(w.workload(w.acme, "/nobody")), bearer(w.token(w.idp, alice, nil))}
+	if err := stranger.whoAmI(t); err == nil {
+		t.Error("a workload without a grant brought alice")
+	}
+}
+
 func TestTheMCPFaceAsksWhoComes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{edit: withMCP})

@@ -354,6 +354,24 @@ func TestAnIssuerThatIsGoneEndsWhoCameByIt(t *testing.T) {
 	}
 }
 
+func TestAWorkloadThatMayNotBringAPersonAnyMoreIsCut(t *testing.T) {
+	t.Parallel()
+	m := modeltest.NewServer(t)
+	m.Always("scripted", modeltest.Reply{Text: "so far so good", Chunks: 2, Fault: modeltest.Hang, FaultAfter: 1})
+	w := newWorld(t, setup{reread: true, trust: true, model: m})
+	a, b, e := w.as(alice), w.as(bob), w.as(erin)
+	s := newStreams(t)
+	s.agent("alice", a, "support")
+	s.agent("erin", e, "support")
+
+	w.rewrite(fmt.Sprintf("[%q, %q] }]", acmeIssuer, globexIssuer), fmt.Sprintf("[%q] }]", acmeIssuer))
+	b.reload(t)
+
+	s.wantEnd(codes.Unauthenticated, "CREDENTIAL_INVALID", "erin")
+	wantError(t, e.whoAmI(t), codes.PermissionDenied, "CARRIER_NOT_ALLOWED")
+	succeed(t, a.whoAmI(t))
+}
+
 // TestReloadsDisturbNoRuns changes agents, models and policies while people work.
 func TestReloadsDisturbNoRuns(t *testing.T) {
 	t.Parallel()
