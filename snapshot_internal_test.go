@@ -3,6 +3,8 @@ package behalf
 import (
 	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,13 +113,28 @@ func TestARetiredSourceStopsWhenTheCallsThatBeganHaveEnded(t *testing.T) {
 func TestOnlyASourceWhoseSectionIsTheSameIsKept(t *testing.T) {
 	t.Parallel()
 	section := func(url string) config.Toolset { return config.Toolset{MCP: &config.MCP{URL: url}} }
+	file := filepath.Join(t.TempDir(), "methods.binpb")
+	described := config.Toolset{GRPC: &config.GRPC{DescriptorSet: file}}
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("as it was")
+	files, err := filesOf(described)
+	if err != nil {
+		t.Fatal(err)
+	}
 	runs := &running{section: section("https://one.example"), cancel: func() {}}
 	from := &snapshot{sources: map[string]*running{
 		"same": runs, "changed": runs, "gone": runs, "only looked at": {section: section("https://one.example")},
+		"described otherwise": {section: described, files: files, cancel: func() {}},
 	}}
 	sn := &snapshot{cfg: &config.Config{Tools: map[string]config.Toolset{
 		"same": section("https://one.example"), "changed": section("https://two.example"), "only looked at": section("https://one.example"),
+		"described otherwise": described,
 	}}}
+	write("as it is")
 
 	if err := sn.keep(from); err != nil {
 		t.Fatal(err)
