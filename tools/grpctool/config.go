@@ -39,6 +39,7 @@ type Config struct {
 
 	Timeout     time.Duration // of a call; default 20 s, and never longer than the gate's
 	Refresh     time.Duration // how often descriptors are read again; default 5 min
+	Reread      time.Duration // between two reads because answers have news; default 10 s
 	MaxResult   int           // bytes of a result as JSON, and of an answer as sent; default 256 KiB
 	MaxMessages int           // of a stream; default 100
 
@@ -65,6 +66,9 @@ func (c *Config) complete() error {
 	}
 	if c.Refresh <= 0 {
 		c.Refresh = 5 * time.Minute
+	}
+	if c.Reread <= 0 {
+		c.Reread = 10 * time.Second
 	}
 	if c.MaxResult <= 0 {
 		c.MaxResult = 256 << 10

@@ -28,7 +28,7 @@ type method struct {
 // catalogue is what a backend has to offer, as it was read once.
 type catalogue struct {
 	methods map[string]*method // by path
-	notes   []string           // what is no tool, and why
+	notes   []string           // what is no tool, and why; bounded
 	digest  string             // of all tools
 	err     error              // why none of it can be used
 }
@@ -37,7 +37,7 @@ type catalogue struct {
 // backend: a method that cannot be a tool is a note, unless the config names it.
 func offer(c *Config, linked *protoregistry.Files) *catalogue {
 	cat := &catalogue{methods: map[string]*method{}}
-	b := &builder{c: c, cat: cat, used: map[string]bool{}}
+	b := &builder{c: c, cat: cat, used: map[string]bool{}, prints: prints{}, left: maxWork}
 	for _, name := range c.Services {
 		sd, err := service(linked, name)
 		if err != nil {
@@ -47,7 +47,8 @@ func offer(c *Config, linked *protoregistry.Files) *catalogue {
 		b.service(sd)
 	}
 	b.check()
-	cat.err = errors.Join(b.problems...)
+	cat.err = b.problems.err()
+	cat.notes = b.notes.list()
 	return cat
 }
 
@@ -55,10 +56,20 @@ type builder struct {
 	c        *Config
 	cat      *catalogue
 	used     map[string]bool // facts and waivers that mean something
-	problems []error
+	problems sayings
+	notes    sayings
+	prints   prints
+	left     int // of maxWork
 }
 
-func (b *builder) problem(err error) { b.problems = append(b.problems, err) }
+// maxWork bounds the messages, fields and parameters that are looked at for all
+// methods together: each may have as many as one can, and they are read again and
+// again.
+const maxWork = 1_000_000
+
+var errWork = errors.New("the methods before it have too many fields together; name fewer services")
+
+func (b *builder) problem(err error) { b.problems.add(err.Error()) }
 
 func (b *builder) service(sd protoreflect.ServiceDescriptor) {
 	for i := range sd.Methods().Len() {
@@ -78,7 +89,7 @@ func (b *builder) service(sd protoreflect.ServiceDescriptor) {
 		case named || errors.Is(err, errPerson):
 			b.problem(err)
 		default:
-			b.cat.notes = append(b.cat.notes, "left out: "+err.Error())
+			b.notes.add("left out: " + err.Error())
 		}
 	}
 }
@@ -101,22 +112,29 @@ func (b *builder) method(md protoreflect.MethodDescriptor, f Facts) (*method, er
 	if md.IsStreamingClient() {
 		return wrong(errors.New("a tool takes one message, and this takes a stream"))
 	}
+	if b.left < 0 {
+		return wrong(errWork)
+	}
 	m := &method{
 		Descriptor: b.descriptor(md, f), path: "/" + string(md.Parent().FullName()) + "/" + string(md.Name()),
 		input: md.Input(), output: md.Output(), streams: md.IsStreamingServer(),
 	}
 	var err error
-	if m.fingerprint, err = fingerprint(md); err != nil {
+	var n int
+	m.fingerprint, n, err = b.prints.fingerprint(md)
+	if b.left -= n; err != nil {
 		return wrong(err)
 	}
 	if err = b.own(m, md, f); err != nil {
 		return wrong(err)
 	}
 	m.hides = b.hides(md.Output())
-	if m.Schema, err = argumentsOf(md.Input(), slices.Sorted(maps.Keys(m.Owners))); err != nil {
+	m.Schema, n, err = argumentsOf(md.Input(), slices.Sorted(maps.Keys(m.Owners)))
+	if b.left -= n; err != nil {
 		return wrong(fmt.Errorf("what it takes: %w", err))
 	}
-	if m.Result, err = resultOf(md.Output(), m.streams); err != nil {
+	m.Result, n, err = resultOf(md.Output(), m.streams)
+	if b.left -= n; err != nil {
 		return wrong(fmt.Errorf("what it gives: %w", err))
 	}
 	return m, nil
@@ -165,7 +183,7 @@ var errPerson = errors.New("looks like a person's id")
 func (b *builder) own(m *method, md protoreflect.MethodDescriptor, f Facts) error {
 	var problems []error
 	known := map[string]bool{}
-	err := parameters(md.Input(), func(p parameter) {
+	n, err := parameters(md.Input(), func(p parameter) {
 		at := strings.Join(p.path, ".")
 		known[at] = true
 		owner := cmp.Or(f.Owners[at], ownerOf(saidOf(p.fd).GetOwner()))
@@ -179,10 +197,10 @@ func (b *builder) own(m *method, md protoreflect.MethodDescriptor, f Facts) erro
 			problems = append(problems, fmt.Errorf("parameter %s %w: say whose it must be (owners), or waive %q", at, errPerson, string(md.Name())+"."+at))
 		}
 	})
-	if err != nil {
+	if b.left -= n; err != nil {
 		return err
 	}
-	for param := range f.Owners {
+	for _, param := range slices.Sorted(maps.Keys(f.Owners)) {
 		if !known[param] {
 			problems = append(problems, fmt.Errorf("there is no parameter %s to have an owner", param))
 		}

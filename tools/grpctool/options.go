@@ -72,13 +72,18 @@ var people = []string{
 	"patient", "patient_id", "subscriber_id", "holder_id", "contact_id", "email", "email_address", "mail_address", "phone_number", "msisdn", "ssn", "iban", "tenant", "tenant_id",
 }
 
+// longest is more than the longest of people has: the words before it say nothing.
+const longest = 32
+
 // personal reports whether a parameter looks like a person's id.
 func personal(method string, path []string, repeated bool) bool {
-	words := []string{snake(method)}
-	for _, p := range path {
-		words = append(words, snake(p))
+	text := ""
+	for i := len(path) - 1; i >= 0 && len(text) < longest; i-- {
+		text = "_" + snake(path[i]) + text
 	}
-	text := "_" + strings.Join(words, "_")
+	if len(text) < longest {
+		text = "_" + snake(method) + text
+	}
 	for _, p := range people {
 		if strings.HasSuffix(text, "_"+p) || repeated && strings.HasSuffix(text, "_"+p+"s") {
 			return true
@@ -100,14 +105,15 @@ type walk struct {
 	visit func(parameter)
 }
 
-// parameters visits all parameters, and is an error if they are too many.
-func parameters(md protoreflect.MessageDescriptor, visit func(parameter)) error {
+// parameters visits all parameters and tells how many there are. It is an error if
+// they are too many, or too deep.
+func parameters(md protoreflect.MessageDescriptor, visit func(parameter)) (int, error) {
 	w := &walk{on: map[protoreflect.FullName]bool{}, left: maxNodes, visit: visit}
 	w.message(md, nil)
 	if w.left < 0 {
-		return errLarge
+		return maxNodes, errLarge
 	}
-	return nil
+	return maxNodes - w.left, nil
 }
 
 func (w *walk) message(md protoreflect.MessageDescriptor, path []string) {
@@ -117,7 +123,8 @@ func (w *walk) message(md protoreflect.MessageDescriptor, path []string) {
 	w.on[md.FullName()] = true
 	defer delete(w.on, md.FullName())
 	for i := range md.Fields().Len() {
-		if w.left--; w.left < 0 {
+		if w.left--; w.left < 0 || len(path) >= maxNesting {
+			w.left = -1
 			return
 		}
 		fd := md.Fields().Get(i)

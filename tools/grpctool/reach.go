@@ -46,59 +46,80 @@ func within(md protoreflect.MessageDescriptor) func(func(protoreflect.MessageDes
 	}
 }
 
-// loops are the messages below md that have themselves in them.
-func loops(md protoreflect.MessageDescriptor) map[protoreflect.FullName]bool {
-	all := map[protoreflect.FullName]protoreflect.MessageDescriptor{}
-	reach(md, all)
-	out := map[protoreflect.FullName]bool{}
-	for name, m := range all {
-		below := map[protoreflect.FullName]protoreflect.MessageDescriptor{}
-		for next := range within(m) {
-			reach(next, below)
-		}
-		if below[name] != nil {
-			out[name] = true
-		}
+// looked counts what was looked at of the messages.
+func looked(all map[protoreflect.FullName]protoreflect.MessageDescriptor) int {
+	n := len(all)
+	for _, md := range all {
+		n += md.Fields().Len()
 	}
-	return out
+	return n
+}
+
+// prints are the digests of what methods have in common, each made once: a thousand
+// methods may have the same few messages, and those a file of megabytes.
+type prints map[string][sha256.Size]byte
+
+func (p prints) of(kind, name string, descriptor func() proto.Message) ([sha256.Size]byte, error) {
+	if sum, made := p[kind+name]; made {
+		return sum, nil
+	}
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(descriptor())
+	if err != nil {
+		return [sha256.Size]byte{}, errors.New("a descriptor cannot be encoded")
+	}
+	p[kind+name] = sha256.Sum256(b)
+	return p[kind+name], nil
 }
 
 // fingerprint is a digest of all that says how a method's messages are sent and what
-// it is said to do. Two methods that have the same are one.
-func fingerprint(m protoreflect.MethodDescriptor) (string, error) {
+// it is said to do. Two methods that have the same are one. It tells how much it
+// looked at.
+func (p prints) fingerprint(m protoreflect.MethodDescriptor) (_ string, n int, err error) {
 	all := map[protoreflect.FullName]protoreflect.MessageDescriptor{}
 	reach(m.Input(), all)
 	reach(m.Output(), all)
-	fields := 0
-	for _, md := range all {
-		fields += md.Fields().Len()
+	if n = looked(all); len(all) > maxMessages || n-len(all) > maxNodes {
+		return "", n, errLarge
 	}
-	if len(all) > maxMessages || fields > maxNodes {
-		return "", errLarge
+	h := sha256.New()
+	add := func(kind, name string, descriptor func() proto.Message) {
+		sum, e := p.of(kind, name, descriptor)
+		err = errors.Join(err, e)
+		h.Write([]byte(kind + name + "\n"))
+		h.Write(sum[:])
 	}
-	parts := []proto.Message{protodesc.ToMethodDescriptorProto(m)}
 	files := map[string]protoreflect.FileDescriptor{}
 	enums := map[protoreflect.FullName]protoreflect.EnumDescriptor{}
+	add("method ", string(m.FullName()), func() proto.Message { return protodesc.ToMethodDescriptorProto(m) })
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		parts = append(parts, protodesc.ToDescriptorProto(all[name]))
+		add("message ", string(name), func() proto.Message { return protodesc.ToDescriptorProto(all[name]) })
 		files[all[name].ParentFile().Path()] = all[name].ParentFile()
-		for i := range all[name].Fields().Len() {
-			fd := all[name].Fields().Get(i)
-			if fd.IsMap() {
-				fd = fd.MapValue()
-			}
-			if ed := fd.Enum(); ed != nil {
-				enums[ed.FullName()], files[ed.ParentFile().Path()] = ed, ed.ParentFile()
-			}
+		for ed := range listed(all[name]) {
+			enums[ed.FullName()], files[ed.ParentFile().Path()] = ed, ed.ParentFile()
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(enums)) {
-		parts = append(parts, protodesc.ToEnumDescriptorProto(enums[name]))
+		add("enum ", string(name), func() proto.Message { return protodesc.ToEnumDescriptorProto(enums[name]) })
 	}
 	for _, path := range slices.Sorted(maps.Keys(files)) {
-		parts = append(parts, language(files[path]))
+		add("file ", path, func() proto.Message { return language(files[path]) })
 	}
-	return digest(slices.Sorted(maps.Keys(all)), parts)
+	return hex.EncodeToString(h.Sum(nil)), n, err
+}
+
+// listed are the enums that are fields of md.
+func listed(md protoreflect.MessageDescriptor) func(func(protoreflect.EnumDescriptor) bool) {
+	return func(yield func(protoreflect.EnumDescriptor) bool) {
+		for i := range md.Fields().Len() {
+			fd := md.Fields().Get(i)
+			if fd.IsMap() {
+				fd = fd.MapValue()
+			}
+			if fd.Enum() != nil && !yield(fd.Enum()) {
+				return
+			}
+		}
+	}
 }
 
 // language is what a file says about how all its messages are written.
@@ -107,20 +128,4 @@ func language(fd protoreflect.FileDescriptor) proto.Message {
 	return &descriptorpb.FileDescriptorProto{
 		Syntax: f.Syntax, Edition: f.Edition, Options: &descriptorpb.FileOptions{Features: f.GetOptions().GetFeatures()},
 	}
-}
-
-func digest(names []protoreflect.FullName, parts []proto.Message) (string, error) {
-	h := sha256.New()
-	for _, n := range names {
-		h.Write([]byte(n + "\n"))
-	}
-	for _, p := range parts {
-		b, err := proto.MarshalOptions{Deterministic: true}.Marshal(p)
-		if err != nil {
-			return "", errors.New("a descriptor cannot be encoded")
-		}
-		sum := sha256.Sum256(b)
-		h.Write(sum[:])
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }

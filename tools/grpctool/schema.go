@@ -39,7 +39,8 @@ type shape struct {
 }
 
 // argumentsOf is the schema of a request. The parameters are required, all of them.
-func argumentsOf(md protoreflect.MessageDescriptor, required []string) (json.RawMessage, error) {
+// It and resultOf tell how much they looked at.
+func argumentsOf(md protoreflect.MessageDescriptor, required []string) (json.RawMessage, int, error) {
 	return schemaOf(md, false, func(o object) object {
 		if also, ok := o["required"].([]string); ok {
 			required = slices.Compact(slices.Sorted(slices.Values(append(also, required...))))
@@ -52,7 +53,7 @@ func argumentsOf(md protoreflect.MessageDescriptor, required []string) (json.Raw
 }
 
 // resultOf is the schema of an answer, or of the list of answers of a stream.
-func resultOf(md protoreflect.MessageDescriptor, streams bool) (json.RawMessage, error) {
+func resultOf(md protoreflect.MessageDescriptor, streams bool) (json.RawMessage, int, error) {
 	return schemaOf(md, true, func(o object) object {
 		if streams {
 			return object{"type": "array", "items": o}
@@ -61,20 +62,21 @@ func resultOf(md protoreflect.MessageDescriptor, streams bool) (json.RawMessage,
 	})
 }
 
-func schemaOf(md protoreflect.MessageDescriptor, answer bool, finish func(object) object) (json.RawMessage, error) {
+func schemaOf(md protoreflect.MessageDescriptor, answer bool, finish func(object) object) (json.RawMessage, int, error) {
 	s := &shape{answer: answer, loops: loops(md), defs: object{}}
 	root, err := s.body(md, 0)
 	if err != nil {
-		return nil, err
+		return nil, s.nodes, err
 	}
 	if !answer && root["type"] != "object" {
-		return nil, errors.New("the request is not a message with fields")
+		return nil, s.nodes, errors.New("the request is not a message with fields")
 	}
 	root = finish(root)
 	if len(s.defs) > 0 {
 		root["$defs"] = s.defs
 	}
-	return json.Marshal(root)
+	out, err := json.Marshal(root)
+	return out, s.nodes + len(out)/64, err
 }
 
 // message is the schema of a message where it is used.

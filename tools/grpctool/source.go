@@ -20,6 +20,7 @@ type Source struct {
 	c          *Config
 	changed    chan struct{}
 	again      chan struct{} // has Run read the descriptors now
+	poked      time.Time     // when it last did so; Run's own
 	handshakes atomic.Uint64
 	fixed      *catalogue // of a descriptor set; nil: it is read
 
@@ -207,9 +208,11 @@ func (s *Source) hold(ctx context.Context, l *link) {
 	stop := make(chan struct{})
 	go func() { // ends with own, which ends with this call
 		defer close(stop)
+		defer cancel()
 		select {
 		case <-s.again:
-			cancel()
+			pause(own, time.Until(s.poked.Add(s.c.Reread)))
+			s.poked = time.Now()
 		case <-own.Done():
 		}
 	}()
@@ -220,7 +223,8 @@ func (s *Source) hold(ctx context.Context, l *link) {
 	<-stop
 }
 
-// poke has the descriptors read again soon.
+// poke has the descriptors read again soon, and no more often than Reread: while a
+// newer replica and an older one take turns, each answer may be news.
 func (s *Source) poke() {
 	select {
 	case s.again <- struct{}{}:
