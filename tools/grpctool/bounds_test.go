@@ -13,8 +13,10 @@ import (
 
 	"github.com/behalf-dev/behalf/tools/grpctool"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/reflection"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
@@ -153,5 +155,24 @@ func TestAnswersWithNewsHaveTheDescriptorsReadOnceInAWhile(t *testing.T) {
 
 	if got := asked.n.Load(); got != 2 {
 		t.Errorf("the descriptors were read %d times, want the first time and once for the news", got)
+	}
+}
+
+func TestWhatABackendSaysIsWithheldWhereItsAnswersHaveHiddenFields(t *testing.T) {
+	set := parse(t, everything)
+	hide(set)
+	w := newWorld(t)
+	w.backend.set = set
+	w.backend.start(t)
+	w.open(nil)
+	w.reading("")
+	w.backend.say(func(context.Context, string, *dynamicpb.Message, func(proto.Message) error) error {
+		return status.Error(codes.FailedPrecondition, "label hush is locked by another process")
+	})
+
+	fin := w.call("echo", `{"text":"x"}`)
+
+	if !fin.Failed || strings.Contains(fin.Result, "hush") || !strings.Contains(fin.Result, "FailedPrecondition") {
+		t.Errorf("got %s, want the code and not the text", fin.Result)
 	}
 }

@@ -213,6 +213,9 @@ func (m *method) answered(s *status.Status, write bool) error {
 	case codes.Unauthenticated: // it is us whom the backend does not know
 		return errNoToken.Because(cause)
 	}
+	if m.hides { // a backend that says what is wrong quotes what it has
+		return &withheldError{s.Code(), cause}
+	}
 	return cause
 }
 
@@ -238,6 +241,19 @@ func (e *saidError) Error() string {
 	}
 	return "the tool answered " + e.code.String() + ": " + e.text
 }
+
+// withheldError is one of which the model reads nothing but the code: fields of the
+// tool's answers are hidden, and its text may have them too.
+type withheldError struct {
+	code  codes.Code
+	cause error
+}
+
+func (e *withheldError) Error() string {
+	return (&saidError{code: e.code}).Error() + "; what it says is withheld, as parts of its answers are"
+}
+
+func (e *withheldError) Unwrap() error { return e.cause }
 
 func clean(err error) error {
 	s := status.Convert(err)

@@ -295,8 +295,8 @@ func TestAClashIsToldWhenTheBackendIsRead(t *testing.T) {
 	}
 }
 
-func TestClassesThatAreNotRevealedAreTakenOut(t *testing.T) {
-	set := parse(t, everything)
+// hide gives the label of a Node a class.
+func hide(set *descriptorpb.FileDescriptorSet) {
 	opts := &descriptorpb.FieldOptions{}
 	opts.ProtoReflect().SetUnknown(protowire.AppendBytes(protowire.AppendTag(nil, 50553, protowire.BytesType), protowire.AppendString(protowire.AppendTag(nil, 2, protowire.BytesType), "secret")))
 	for _, m := range fileOf(set).GetMessageType() {
@@ -304,6 +304,11 @@ func TestClassesThatAreNotRevealedAreTakenOut(t *testing.T) {
 			m.Field[0].Options = opts
 		}
 	}
+}
+
+func TestClassesThatAreNotRevealedAreTakenOut(t *testing.T) {
+	set := parse(t, everything)
+	hide(set)
 	for _, reveal := range []bool{false, true} {
 		w := newWorld(t)
 		w.backend.set = set
