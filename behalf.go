@@ -32,6 +32,7 @@ type Server struct {
 	started   time.Time
 	inForce   atomic.Pointer[snapshot]
 	reloads   turns
+	toldLeft  []tools.Left // what the operator was told of tools that are left out; under reloads
 	lanes     *tools.Lanes
 	store     *store.Store
 	guard     *policy.Guard

@@ -25,7 +25,7 @@ import (
 // builtins collects the typed functions that the config's toolsets name, under
 // the toolset's name, and the agents that are tools.
 func (s *snapshot) builtins() (list []tools.Tool, problems []error) {
-	s.absent = nil
+	s.absent, s.left = nil, nil
 	if s.cfg.Lost("tools") {
 		s.absent = []string{"tools"} // whatever they are called: no name is held against it
 	}

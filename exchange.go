@@ -61,6 +61,14 @@ func (e *exchanging) Run(ctx context.Context) error {
 	return e.source.Run(ctx)
 }
 
+// Awaited are those of the source.
+func (e *exchanging) Awaited() []string {
+	if names, ok := e.source.(interface{ Awaited() []string }); ok {
+		return names.Awaited()
+	}
+	return nil
+}
+
 // follow is the source itself where nothing is exchanged.
 func (e *exchanges) follow(src source, tokens tools.Issuing) source {
 	if x, ok := tokens.(*exchange.Exchange); ok {

@@ -152,6 +152,7 @@ func (s *Server) prepare(ctx context.Context, cfg *config.Config) (*snapshot, er
 			s.tellBackend(ctx, name, r)
 		}
 	}
+	s.tellLeft(ctx, next.left)
 	return next, nil
 }
 
@@ -196,7 +197,11 @@ func (s *Server) retake(ctx context.Context) {
 		s.opt.log.ErrorContext(ctx, "a backend has other tools than before, and they cannot be taken: those from before stay, and calls of what changed fail; mend what is named and run `behalf reload`",
 			slog.String("problems", err.Error()))
 	}
-	if err != nil || next.registry.Same(now.registry) {
+	if err != nil {
+		return
+	}
+	s.tellLeft(ctx, next.left)
+	if next.registry.Same(now.registry) {
 		return
 	}
 	s.putInForce(ctx, next)

@@ -21,7 +21,8 @@ type snapshot struct {
 	cfg      *config.Config
 	policies fs.FS // to be read instead of the config's folder; nil: that
 	registry *tools.Registry
-	absent   []string // toolsets whose tools are not known, because their backend was not reached or the config has problems
+	absent   []string     // toolsets whose tools are not known, because their backend was not reached or the config has problems
+	left     []tools.Left // tools of backends that nobody can call, as what they are called is another's
 	models   map[string]agents.Model
 	set      *policy.Set
 	agents   map[string]agents.Agent
@@ -37,7 +38,7 @@ func (s *Server) current() *snapshot { return s.inForce.Load() }
 // reported together, and nothing is opened.
 func (sn *snapshot) read() error {
 	list, problems := sn.builtins()
-	registry, err := tools.NewRegistry(list...)
+	registry, err := tools.NewRegistry(sn.free(list)...)
 	if sn.models == nil {
 		problems = append(problems, sn.buildModels())
 	}
@@ -50,6 +51,7 @@ func (sn *snapshot) read() error {
 		before = was.registry
 	}
 	sn.registry = registry
+	sn.leaveOut(registry.Left())
 	sn.registry = registry.After(before, sn.awaited())
 	sn.set, err = sn.loadPolicies()
 	return errors.Join(append(problems, err, sn.checkTools())...)

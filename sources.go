@@ -331,6 +331,15 @@ func (s *snapshot) awaited() map[string]string {
 			}
 		}
 	}
+	maps.Copy(out, s.expected())
+	maps.DeleteFunc(out, func(name, _ string) bool { _, here := s.registry.Descriptor(name); return here })
+	return out
+}
+
+// expected are the names that the config has facts of, of backends that were never
+// reached, with their toolsets.
+func (s *snapshot) expected() map[string]string {
+	out := map[string]string{}
 	for _, set := range s.absent {
 		r := s.sources[set]
 		if r == nil || r.Read() {
@@ -342,7 +351,6 @@ func (s *snapshot) awaited() map[string]string {
 			}
 		}
 	}
-	maps.DeleteFunc(out, func(name, _ string) bool { _, here := s.registry.Descriptor(name); return here })
 	return out
 }
 

@@ -64,6 +64,9 @@ type Tool struct {
 	// themselves, see [Elsewhere]. Nil: nobody but the tool can know, so that such
 	// a caller gets no token.
 	Sends *Sends
+	// Offered says that the name is the choice of a backend, and of nothing that the
+	// operator wrote: it gives way to every other, see [Registry.Left].
+	Offered bool
 
 	callIn func(context.Context, Origin, json.RawMessage) (json.RawMessage, error) // made by FuncIn: instead of Call
 	nested bool                                                                    // made by Nested: what is behind it comes with the call

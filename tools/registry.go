@@ -26,6 +26,7 @@ type Registry struct {
 	toolsets map[string][]string // names, sorted
 	awaited  map[string]string   // names that stand for tools of backends that were never reached, by toolset
 	notes    []string
+	left     []Left
 	stuck    *stuck
 }
 
@@ -39,12 +40,20 @@ type entry struct {
 }
 
 // NewRegistry checks the tools, closes and compiles their schemas and reports
-// all problems at once. The zero Effect is Write, the zero Risk low.
+// all problems at once. The zero Effect is Write, the zero Risk low. What is wrong with
+// a tool that a backend named is no problem: it is left out, see [Registry.Left].
 func NewRegistry(tools ...Tool) (*Registry, error) {
 	r := &Registry{tools: map[string]*entry{}, toolsets: map[string][]string{}, stuck: &stuck{}}
 	var problems []error
-	for _, t := range tools {
-		if err := r.add(t); err != nil {
+	rest, left := settle(tools)
+	r.left = left
+	for _, t := range rest {
+		err := r.add(t)
+		switch {
+		case err == nil:
+		case t.Offered:
+			r.left = append(r.left, leave(t, Clean(err.Error(), 512)))
+		default:
 			problems = append(problems, fmt.Errorf("tool %q: %w", clean(t.Name, 64), err))
 		}
 	}
@@ -116,8 +125,11 @@ func (r *Registry) add(t Tool) error {
 	if err := errors.Join(problems...); err != nil {
 		return err
 	}
+	if err := e.complete(); err != nil {
+		return err
+	}
 	r.tools[t.Name] = e
-	return e.complete()
+	return nil
 }
 
 // complete computes what depends on the schema in force.

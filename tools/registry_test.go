@@ -103,3 +103,39 @@ func TestAGateNeedsItsParts(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatABackendNamesStopsNothing: what the operator named goes first, and of two
+// backends neither has the name, in whatever order they come.
+func TestWhatABackendNamesStopsNothing(t *testing.T) {
+	offered := func(name, set string) tools.Tool {
+		x := described(name, set)
+		x.Offered = true
+		return x
+	}
+	owned := offered("owned", "a")
+	owned.Owners = map[string]tools.Owner{"a": tools.OwnerTenant} // of which there is no parameter
+	all := []tools.Tool{
+		offered("mine", "a"), described("mine", "desk"), offered("both", "b"), offered("both", "a"),
+		offered("twice", "b"), offered("twice", "b"), offered("Not-A-Name", "a"), owned, offered("fine", "a"),
+	}
+	for range 2 {
+		r, err := tools.NewRegistry(all...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Names(); !slices.Equal(got, []string{"fine", "mine"}) {
+			t.Errorf("got %v", got)
+		}
+		if d, _ := r.Descriptor("mine"); d.Toolset != "desk" {
+			t.Errorf("got the tool of %s, want the operator's", d.Toolset)
+		}
+		var left []string
+		for _, l := range r.Left() {
+			left = append(left, l.Toolset+"/"+l.Name)
+		}
+		if want := []string{"a/Not-A-Name", "a/both", "a/mine", "a/owned", "b/both", "b/twice", "b/twice"}; !slices.Equal(left, want) {
+			t.Errorf("got %v left out, want %v", left, want)
+		}
+		slices.Reverse(all)
+	}
+}

@@ -284,14 +284,26 @@ func TestReflectionIsHostile(t *testing.T) {
 	}
 }
 
-func TestAClashIsToldWhenTheBackendIsRead(t *testing.T) {
+func TestANameThatTheConfigChoseGoesBeforeOneOfTheBackend(t *testing.T) {
 	w := newWorld(t)
 	w.backend.start(t)
 	w.open(func(g *grpctool.Config) { g.Facts = map[string]grpctool.Facts{"Echo": {Name: "repeat"}} })
-	w.until(func() bool { return !errors.Is(w.source.Problem(), grpctool.ErrNotRead) })
+	w.reading("")
 
-	if _, err := w.source.Tools(); err == nil || !strings.Contains(err.Error(), "are both called repeat") {
-		t.Errorf("got %v", err)
+	list, err := w.source.Tools()
+	if err != nil {
+		t.Fatal(err)
+	}
+	offered := map[string][]bool{}
+	for _, x := range list {
+		offered[x.Name] = append(offered[x.Name], x.Offered)
+	}
+
+	if got := offered["repeat"]; len(got) != 2 || got[0] == got[1] || !offered["give_struct"][0] {
+		t.Errorf("got %v, want one repeat of the config and one of the backend", offered)
+	}
+	if d, ok := w.reg.Descriptor("repeat"); !ok || !strings.Contains(string(d.Schema), `"text"`) || len(w.reg.Left()) != 1 {
+		t.Errorf("got %v, left out %v, want Echo to be repeat", d, w.reg.Left())
 	}
 }
 

@@ -23,6 +23,7 @@ type method struct {
 	streams     bool
 	fingerprint string
 	hides       bool // fields of answers have classes that are not revealed
+	offered     bool // its name is the backend's choice
 }
 
 // catalogue is what a backend has to offer, as it was read once.
@@ -116,7 +117,7 @@ func (b *builder) method(md protoreflect.MethodDescriptor, f Facts) (*method, er
 		return wrong(errWork)
 	}
 	m := &method{
-		Descriptor: b.descriptor(md, f), path: "/" + string(md.Parent().FullName()) + "/" + string(md.Name()),
+		offered: f.Name == "", Descriptor: b.descriptor(md, f), path: "/" + string(md.Parent().FullName()) + "/" + string(md.Name()),
 		input: md.Input(), output: md.Output(), streams: md.IsStreamingServer(),
 	}
 	var err error
@@ -218,15 +219,10 @@ func (b *builder) waived(md protoreflect.MethodDescriptor, at string) bool {
 	return false
 }
 
-// check compares all methods with each other and with the config.
+// check compares the methods with the config. Who of two has a name is for the
+// registry to say, which knows all backends.
 func (b *builder) check() {
-	byName := map[string]string{}
 	for _, path := range slices.Sorted(maps.Keys(b.cat.methods)) {
-		name := b.cat.methods[path].Name
-		if other := byName[name]; other != "" {
-			b.problem(fmt.Errorf("%s and %s are both called %s; give one of them a name", other, path, tools.Clean(name, 64)))
-		}
-		byName[name] = path
 		b.cat.digest += path + b.cat.methods[path].fingerprint + b.cat.methods[path].Hash() + "\n"
 	}
 	for _, key := range slices.Sorted(maps.Keys(b.c.Facts)) {

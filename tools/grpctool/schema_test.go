@@ -170,7 +170,6 @@ func TestFactsNameAndDescribeTools(t *testing.T) {
 
 func TestConfigsThatAreWrongAreRefused(t *testing.T) {
 	for want, edit := range map[string]func(*grpctool.Config){
-		"are both called repeat":        func(g *grpctool.Config) { g.Facts = map[string]grpctool.Facts{"Echo": {Name: "repeat"}} },
 		"have no method Nothing":        func(g *grpctool.Config) { g.Facts = map[string]grpctool.Facts{"Nothing": {}} },
 		"a tool takes one message":      func(g *grpctool.Config) { g.Facts = map[string]grpctool.Facts{"Chat": {Name: "chat"}} },
 		"no service everything.v1.None": func(g *grpctool.Config) { g.Services = []string{"everything.v1.None"} },

@@ -189,14 +189,19 @@ func TestAllPagesAreRead(t *testing.T) {
 	}
 }
 
-func TestNamesAreCleanedAndAClashIsAnError(t *testing.T) {
+func TestNamesAreCleanedAndOfTwoThatAreThenTheSameNeitherIsATool(t *testing.T) {
 	b := newBackend()
 	ok := func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) { return text("ok"), nil }
 	b.raw("say-hello", "Clashes.", `{"type":"object"}`, ok)
 	w := newWorld(t, serve(t, b.handler(nil)))
-	var err error
-	w.until("it clashes", func() bool { _, err = w.source.Tools(); return err != nil })
-	want(t, err.Error(), `"say-hello" and "sayHello"`)
+	w.open("get_order")
+	r, err := tools.NewRegistry(w.all()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := r.Descriptor("say_hello"); ok || len(r.Left()) != 2 {
+		t.Errorf("got %+v left out, want the two", r.Left())
+	}
 
 	c := serve(t, b.handler(nil))
 	c.Prefix, c.Tools = "x_", map[string]mcptool.Known{"say-hello": {Name: "other", Description: "Ours.", Risk: "high"}}

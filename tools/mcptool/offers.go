@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -17,8 +16,8 @@ import (
 )
 
 // Tools gives the server's tools as they were accepted. Nothing else that it lists is
-// here, not even by name, or it could take another tool's. A name that two have is an
-// error.
+// here, not even by name, or it could take another tool's. Which of two has a name the
+// registry says.
 func (s *Source) Tools() ([]tools.Tool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -28,7 +27,6 @@ func (s *Source) Tools() ([]tools.Tool, error) {
 func (s *Source) build() ([]tools.Tool, error) {
 	var out []tools.Tool
 	var problems []error
-	taken := map[string]string{}
 	for _, own := range s.inUse() {
 		d, err := s.pins[own].definition(own)
 		if err != nil {
@@ -36,10 +34,7 @@ func (s *Source) build() ([]tools.Tool, error) {
 			continue
 		}
 		t := s.c.tool(d)
-		if other, clash := taken[t.Name]; clash {
-			problems = append(problems, fmt.Errorf("tools %q and %q of the MCP server %q are both called %q: give one of them a name", tools.Clean(other, 64), tools.Clean(own, 64), s.c.Name, t.Name))
-		}
-		taken[t.Name] = own
+		t.Offered = s.c.Tools[own].Name == ""
 		result := t.Result
 		check := sync.OnceValues(func() (func(json.RawMessage) error, error) { return tools.CompileResult(result) })
 		c := called{source: s, own: own, hash: d.hash, name: t.Name, writes: t.Effect != tools.Read, check: check}
