@@ -48,12 +48,21 @@ func (s *toolService) ListTools(ctx context.Context, r *behalfv1.ListToolsReques
 	}
 	all = slices.DeleteFunc(all, func(d tools.Listed) bool { return r.GetToolset() != "" && r.GetToolset() != d.Toolset })
 	some, next, err := page(all, r.GetPageSize(), r.GetPageToken(), func(d tools.Listed) string { return d.Name })
-	out := &behalfv1.ListToolsResponse{NextPageToken: next}
-	for _, d := range some {
-		out.Tools = append(out.Tools, tool(d))
+	out, size := &behalfv1.ListToolsResponse{NextPageToken: next}, 0
+	for i, d := range some {
+		t := tool(d)
+		if size += proto.Size(t); i > 0 && size > maxToolsPage {
+			out.NextPageToken = token64(some[i-1].Name)
+			break
+		}
+		out.Tools = append(out.Tools, t)
 	}
 	return out, err
 }
+
+// maxToolsPage bounds a page with more than one tool, in bytes: schemas may be long,
+// and clients take no message above 4 MiB.
+const maxToolsPage = 1 << 20
 
 func tool(d tools.Listed) *behalfv1.Tool {
 	return &behalfv1.Tool{
