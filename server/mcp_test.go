@@ -206,3 +206,43 @@ func TestNoMCPWithoutTheConfigSaying(t *testing.T) {
 		t.Errorf("got %d, want no such page", code)
 	}
 }
+
+// TestABatchOfMessagesIsRefused: the limits count requests, and so must each be one
+// call. Older versions of the protocol have batches.
+func TestABatchOfMessagesIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{edit: withMCP})
+	const one = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_customer","arguments":{"customer_id":"C-1001"}}}`
+	post := func(body, version string) (int, string) {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+w.http+"/mcp", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header = http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json, text/event-stream"}, "Mcp-Protocol-Version": {version}, "Authorization": {"Bearer " + w.token(w.idp, alice, nil)}}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = resp.Body.Close() }()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(text)
+	}
+
+	for _, version := range []string{"2025-03-26", "2025-06-18"} {
+		for _, body := range []string{"[" + one + "," + one + "]", " \r\n\t[" + one + "]", "[]"} {
+			if code, text := post(body, version); code != http.StatusBadRequest || strings.Contains(text, "C-1001") || !strings.Contains(text, "batches are not taken") {
+				t.Errorf("%s, %.20q: got %d %s", version, body, code, text)
+			}
+		}
+		if code, text := post(" "+one, version); code != http.StatusOK || !strings.Contains(text, "C-1001") {
+			t.Errorf("%s: one message: got %d %s", version, code, text)
+		}
+	}
+
+	if rows := w.as(bob).records(t, &behalfv1.QueryAuditRequest{Tool: "get_customer", User: alice.subject}); len(rows) != 4 {
+		t.Errorf("got %d records, want decision and outcome of two calls", len(rows))
+	}
+}

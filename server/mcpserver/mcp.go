@@ -47,7 +47,7 @@ func New(conn grpc.ClientConnInterface, c Config) http.Handler {
 		Stateless: true, JSONResponse: true, MaxRequestBodyBytes: maxBody,
 	})
 	mux := http.NewServeMux()
-	mux.Handle("/mcp", http.NewCrossOriginProtection().Handler(f.known(h)))
+	mux.Handle("/mcp", http.NewCrossOriginProtection().Handler(f.known(single(h))))
 	about := protectedResource(c)
 	mux.HandleFunc("GET "+wellKnown, about)
 	mux.HandleFunc("GET "+wellKnown+"/mcp", about)
