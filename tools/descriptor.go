@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 )
 
 // Effect says what a call does to the world.
@@ -54,6 +55,30 @@ func (d *Descriptor) Hash() string {
 	return hex.EncodeToString(sum[:])
 }
 
+// Weaker says what a tool that takes the place of another one asks less of its callers
+// than that did; empty: nothing.
+func (d *Descriptor) Weaker(than *Descriptor) string {
+	for _, s := range than.Scopes {
+		if !slices.Contains(d.Scopes, s) {
+			return "it does not need the scope " + s + " any more"
+		}
+	}
+	for param, fact := range than.Owners {
+		if d.Owners[param] != fact {
+			return "its parameter " + param + " is not the caller's any more"
+		}
+	}
+	switch {
+	case than.Effect == Write && d.Effect != Write:
+		return "it is said to read only"
+	case d.Idempotent && !than.Idempotent:
+		return "it is said to be idempotent"
+	case slices.Index(validRisks, d.Risk) < slices.Index(validRisks, than.Risk):
+		return "its risk is said to be lower"
+	}
+	return ""
+}
+
 // Tool is a descriptor and the thing behind it. Call gets the arguments that
 // passed the gate, exact JSON text; the grant is in ctx. An error is a failed
 // result for the model; its text is hostile and is bounded by the gate.
@@ -64,6 +89,9 @@ type Tool struct {
 	// themselves, see [Elsewhere]. Nil: nobody but the tool can know, so that such
 	// a caller gets no token.
 	Sends *Sends
+	// Revision is how its source tells this form of the tool from another one that has
+	// the same descriptor, such as other numbers of the same fields. Not in Hash.
+	Revision string
 	// Offered says that the name is the choice of a backend, and of nothing that the
 	// operator wrote: it gives way to every other, see [Registry.Left].
 	Offered bool

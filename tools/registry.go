@@ -83,8 +83,8 @@ func (r *Registry) After(old *Registry, awaited map[string]string) *Registry {
 
 // Same reports whether another registry has the same tools, and waits for the same.
 func (r *Registry) Same(other *Registry) bool {
-	hash := func(a, b *entry) bool { return a.hash == b.hash }
-	return maps.EqualFunc(r.tools, other.tools, hash) && maps.Equal(r.awaited, other.awaited)
+	same := func(a, b *entry) bool { return a.hash == b.hash && a.Revision == b.Revision }
+	return maps.EqualFunc(r.tools, other.tools, same) && maps.Equal(r.awaited, other.awaited)
 }
 
 // Awaited lists the names that stand for tools of backends that were never reached.

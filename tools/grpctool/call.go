@@ -35,7 +35,7 @@ var (
 
 // tool is a method as the gate calls it.
 func (s *Source) tool(m *method) tools.Tool {
-	t := tools.Tool{Descriptor: m.Descriptor, Offered: m.offered, Call: func(ctx context.Context, args json.RawMessage) (json.RawMessage, error) {
+	t := tools.Tool{Descriptor: m.Descriptor, Revision: m.fingerprint, Offered: m.offered, Call: func(ctx context.Context, args json.RawMessage) (json.RawMessage, error) {
 		return s.call(ctx, m, args)
 	}}
 	if _, ours := s.c.Tokens.(*tools.Tokens); ours { // a backend that knows another issuer gets none of ours, from nobody
