@@ -25,7 +25,7 @@ import (
 // builtins collects the typed functions that the config's toolsets name, under
 // the toolset's name, and the agents that are tools.
 func (s *snapshot) builtins() (list []tools.Tool, problems []error) {
-	s.absent, s.left = nil, nil
+	s.absent, s.left, s.brought = nil, nil, map[string][]tools.Tool{}
 	if s.cfg.Lost("tools") {
 		s.absent = []string{"tools"} // whatever they are called: no name is held against it
 	}
@@ -34,7 +34,11 @@ func (s *snapshot) builtins() (list []tools.Tool, problems []error) {
 		if s.cfg.Spoilt("tools." + name) {
 			continue
 		}
-		found, err := s.toolset(name, s.cfg.Tools[name], brought)
+		found, err := s.frozen[name], error(nil)
+		if found == nil {
+			found, err = s.toolset(name, s.cfg.Tools[name], brought)
+		}
+		s.brought[name] = slices.Clone(found)
 		if found == nil || !s.complete(name) {
 			s.absent = append(s.absent, name)
 		}

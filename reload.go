@@ -14,6 +14,7 @@ import (
 	"github.com/behalf-dev/behalf/config"
 	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/policy"
+	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/grpc/codes"
 )
 
@@ -130,7 +131,7 @@ func (s *Server) prepare(ctx context.Context, cfg *config.Config) (*snapshot, er
 		problems = append(problems, &config.Problems{List: list})
 	}
 	next := &snapshot{Server: s, cfg: cfg}
-	problems = append(problems, next.keep(s.current()), next.read())
+	problems = append(problems, next.keep(s.current()), next.readOrFreeze(ctx))
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
@@ -154,6 +155,32 @@ func (s *Server) prepare(ctx context.Context, cfg *config.Config) (*snapshot, er
 	}
 	s.tellLeft(ctx, next.left)
 	return next, nil
+}
+
+// readOrFreeze reads a config that an operator wants, whatever backends say: one that
+// has other tools than before, which do not fit, must not keep a new policy from being
+// in force. Its tools are then those from before, and calls of what changed fail.
+func (sn *snapshot) readOrFreeze(ctx context.Context) error {
+	err := sn.read()
+	if err == nil {
+		return nil
+	}
+	now := sn.current()
+	sn.frozen = map[string][]tools.Tool{}
+	for name, r := range sn.sources {
+		if now.sources[name] == r {
+			sn.frozen[name] = now.brought[name]
+		}
+	}
+	if len(sn.frozen) == 0 {
+		return err
+	}
+	without := sn.read()
+	if without == nil {
+		sn.opt.log.ErrorContext(ctx, "a backend has other tools than before, and they cannot be taken: those from before stay, and calls of what changed fail; the rest of the config is taken",
+			slog.String("problems", err.Error()))
+	}
+	return without // what the backend is to blame for is nothing that the operator can mend
 }
 
 // followTools takes the tools of backends that have others than before: one that comes
@@ -190,6 +217,9 @@ func (s *Server) retake(ctx context.Context) {
 	now := s.current()
 	next := &snapshot{Server: s, cfg: now.cfg, policies: now.set.Files(), models: now.models, sources: now.sources}
 	err := next.read()
+	if err == nil && next.refuseWeaker(ctx, now) {
+		err = next.read()
+	}
 	if err == nil {
 		err = next.build()
 	}
@@ -206,6 +236,25 @@ func (s *Server) retake(ctx context.Context) {
 	}
 	s.putInForce(ctx, next)
 	s.opt.log.InfoContext(ctx, "a backend has other tools than before; they are taken", slog.Any("tools", next.registry.Names()), slog.String("policy_revision", next.set.Revision()))
+}
+
+// refuseWeaker leaves a backend's tools as they were if it asks less of who calls one
+// of them than before: that is an operator's to take.
+func (sn *snapshot) refuseWeaker(ctx context.Context, now *snapshot) (refused bool) {
+	sn.frozen = map[string][]tools.Tool{}
+	for _, name := range sn.registry.Names() {
+		is, _ := sn.registry.Descriptor(name)
+		was, ok := now.registry.Descriptor(name)
+		if !ok || is.Toolset != was.Toolset {
+			continue
+		}
+		if why := is.Weaker(was); why != "" {
+			sn.frozen[is.Toolset] = now.brought[is.Toolset]
+			sn.opt.log.ErrorContext(ctx, "a backend asks less of the callers of its tool than before, and is not believed by itself: its tools stay what they were, and calls of what changed fail; if that is meant run `behalf reload`",
+				slog.String("toolset", is.Toolset), slog.String("tool", name), slog.String("why", why))
+		}
+	}
+	return len(sn.frozen) > 0
 }
 
 // prepareTrust fetches the keys of new issuers. What it gives makes them and the

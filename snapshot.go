@@ -27,8 +27,10 @@ type snapshot struct {
 	set      *policy.Set
 	agents   map[string]agents.Agent
 	chats    map[string]agents.Agent
-	gates    map[string]*tools.Gate // for direct calls, see directGates
-	sources  map[string]*running    // of tools in other processes, by toolset
+	gates    map[string]*tools.Gate  // for direct calls, see directGates
+	sources  map[string]*running     // of tools in other processes, by toolset
+	brought  map[string][]tools.Tool // what each section brought
+	frozen   map[string][]tools.Tool // what these sections bring instead of what their backends say now
 }
 
 // current is the snapshot in force; while the server is made, the one that is to be.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -221,6 +222,50 @@ func TestABackendWithANewReleaseIsTakenIfItFits(t *testing.T) {
 	eventually(t, "the release that fits is back", works("get_customer", aliceHerself))
 }
 
+// TestABackendCannotHoldUpAReload: one that has dropped a method which an agent names,
+// or changed what policies speak of, does not keep a new policy from being in force.
+func TestABackendCannotHoldUpAReload(t *testing.T) {
+	t.Parallel()
+	for name, worse := range map[string]func(*descriptorpb.FileDescriptorProto){
+		"a method is gone": func(f *descriptorpb.FileDescriptorProto) {
+			f.Service[0].Method = slices.DeleteFunc(f.Service[0].Method, func(m *descriptorpb.MethodDescriptorProto) bool { return m.GetName() == "GetCustomer" })
+		},
+		"a parameter is another": func(f *descriptorpb.FileDescriptorProto) {
+			for _, m := range f.GetMessageType() {
+				if m.GetName() == "GetCustomerRequest" {
+					m.Field[0].Name, m.Field[0].JsonName = proto.String("customer"), proto.String("customer")
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			target := shut(t)
+			w := newWorld(t, setup{reread: true, edit: withCRM(t, target, true), bare: crmPolicies + `
+@id("managers-operate") permit (principal in Role::"manager", action == Action::"reload_config", resource);
+@id("not-eve") forbid (principal, action == Action::"call_tool", resource == Tool::"get_customer") when { context.args has customer_id && context.args.customer_id == "eve" };`})
+			a, b, backend := w.as(alice), w.as(bob), &release{}
+			const refund = `{"customer_id":"alice","order_id":"o"}`
+			works := func(tool, args string) func() bool {
+				return func() bool { r, err := a.callTool(t, tool, args); return err == nil && !r.GetFailed() }
+			}
+			stop := backend.deploy(w, target, func(*descriptorpb.FileDescriptorProto) {})
+			eventually(t, "the first release is there", works("refund_order", refund))
+			stop()
+			backend.deploy(w, target, worse)
+			eventually(t, "the release does not fit", func() bool { return strings.Contains(w.log.String(), "cannot be taken") })
+
+			w.policy("stop.cedar", `@id("stop") forbid (principal, action == Action::"call_tool", resource == Tool::"refund_order");`)
+			b.reload(t)
+			_, err := a.callTool(t, "refund_order", refund)
+			wantError(t, err, codes.PermissionDenied, "POLICY_DENIED")
+			if works("get_customer", aliceHerself)() {
+				t.Error("a tool that is not there any more, or another one, was called")
+			}
+		})
+	}
+}
+
 // visitors counts who comes, and who is still there.
 type visitors struct {
 	net.Listener
@@ -277,12 +322,16 @@ func TestAReloadBringsBackendsAndTakesThemAway(t *testing.T) {
 	if err == nil || came.Load() > 0 {
 		t.Errorf("got %v after %d connections, want it refused and nobody asked", err, came.Load())
 	}
+	w.policy("wrong.cedar", `@id("wrong") permit (principal, action == Action::"call_tool", resource == Tool::"stream_invoices") when { context.args.nope == "x" };`)
+	if _, err := b.admin().ReloadConfig(b.ctx(t), &behalfv1.ReloadConfigRequest{}); err == nil || came.Load() == 0 {
+		t.Errorf("got %v after %d connections, want it refused for what the backend has", err, came.Load())
+	}
+	eventually(t, "the backend of a config that was refused is left", func() bool { return here.Load() == 0 })
 	w.policy("wrong.cedar", "")
 	b.reload(t)
 	if text := w.log.String(); !strings.Contains(text, "is left out") || !strings.Contains(text, "get_customer") || came.Load() == 0 {
 		t.Errorf("got %s, want the backend's tool left out whose name one of the desk has", text)
 	}
-	eventually(t, "the backend of a config that was refused is left", func() bool { return here.Load() == 0 })
 	if r, err := a.callTool(t, "get_customer", `{"customer_id":"C-1001"}`); err != nil || r.GetFailed() {
 		t.Errorf("got %v, %v, want the desk's tool as it was", r, err)
 	}
@@ -324,4 +373,62 @@ func TestAToolThatIsAcceptedIsTakenWithoutARestart(t *testing.T) {
 	if list, err := a.tools().ListTools(a.ctx(t), &behalfv1.ListToolsRequest{}); err != nil || !strings.Contains(list.String(), "newest first") {
 		t.Errorf("got %v, %v, want the words that were accepted", list, err)
 	}
+}
+
+// TestABackendIsNotBelievedThatLessIsNeeded: what its methods need may be in its own
+// descriptors, and a release that says less of it is an operator's to take.
+func TestABackendIsNotBelievedThatLessIsNeeded(t *testing.T) {
+	t.Parallel()
+	target := shut(t)
+	w := newWorld(t, setup{reread: true, edit: withCRM(t, target, true), bare: crmPolicies + `
+@id("managers-operate") permit (principal in Role::"manager", action == Action::"reload_config", resource);`})
+	d, backend := w.as(dave), &release{}
+	const refund = `{"customer_id":"dave","order_id":"o"}`
+	why := func() string {
+		_, err := d.callTool(t, "refund_order", refund)
+		return reason(err)
+	}
+	stop := backend.deploy(w, target, func(*descriptorpb.FileDescriptorProto) {})
+	eventually(t, "a refund needs a scope", func() bool { return why() == "SCOPE_MISSING" })
+	stop()
+	backend.deploy(w, target, func(f *descriptorpb.FileDescriptorProto) {
+		for _, m := range f.GetService()[0].GetMethod() {
+			if m.GetName() == "RefundOrder" {
+				m.Options = nil
+			}
+		}
+	})
+	eventually(t, "the log says what to do", func() bool { return strings.Contains(w.log.String(), "orders.refund any more") })
+	if got := why(); got != "SCOPE_MISSING" || backend.calls.Load() != 0 {
+		t.Errorf("got %q and %d calls, want the scope needed still", got, backend.calls.Load())
+	}
+	w.as(bob).reload(t)
+	if got := why(); got == "SCOPE_MISSING" {
+		t.Errorf("got %q, want what the operator took", got)
+	}
+}
+
+// TestAnotherWireFormOfTheSameToolIsTaken, although nothing of it that anybody sees is
+// different.
+func TestAnotherWireFormOfTheSameToolIsTaken(t *testing.T) {
+	t.Parallel()
+	target := shut(t)
+	w := newWorld(t, setup{edit: withCRM(t, target, true), bare: crmPolicies})
+	a, backend := w.as(alice), &release{}
+	works := func() bool {
+		r, err := a.callTool(t, "get_customer", aliceHerself)
+		return err == nil && !r.GetFailed()
+	}
+	stop := backend.deploy(w, target, func(*descriptorpb.FileDescriptorProto) {})
+	eventually(t, "the first release is there", works)
+	stop()
+	backend.deploy(w, target, func(f *descriptorpb.FileDescriptorProto) {
+		for _, m := range f.GetMessageType() {
+			if m.GetName() == "GetCustomerRequest" {
+				m.Field[0].Number = proto.Int32(77)
+			}
+		}
+	})
+	before := backend.calls.Load()
+	eventually(t, "the next one is called", func() bool { works(); return backend.calls.Load() > before })
 }
