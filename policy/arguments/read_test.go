@@ -2,6 +2,7 @@ package arguments_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -63,6 +64,51 @@ func TestASchemaThatExplodesIsRefused(t *testing.T) {
 
 	if _, err := arguments.TypeOf(json.RawMessage(schema)); err == nil {
 		t.Error("got no error for a schema of a million nodes")
+	}
+}
+
+// manyUses is a schema that uses b in a hundred places, which uses c in 48 each.
+func manyUses(c, more string) json.RawMessage {
+	var outer, inner []string
+	for i := range 100 {
+		outer = append(outer, fmt.Sprintf(`"p%d":{"$ref":"#/$defs/b"}`, i))
+	}
+	for i := range 48 {
+		inner = append(inner, fmt.Sprintf(`"q%d":{"$ref":"#/$defs/c"}`, i))
+	}
+	return json.RawMessage(`{"type":"object","properties":{` + strings.Join(outer, ",") + `},"$defs":{"b":{"type":"object","properties":{` +
+		strings.Join(inner, ",") + `}},"c":` + c + more + `}}`)
+}
+
+func TestASchemaIsParsedOnce(t *testing.T) {
+	once := allocated(t, manyUses(`{"type":"string"}`, ""))
+
+	var unused strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&unused, `,"z%d":{}`, i)
+	}
+	large := allocated(t, manyUses(`{"type":"string"}`, unused.String()))
+
+	if large > once+10_000 {
+		t.Errorf("got %.0f allocations, and %.0f without a thousand definitions that nothing uses: they are parsed for each use of another", large, once)
+	}
+}
+
+func allocated(t *testing.T, schema json.RawMessage) float64 {
+	t.Helper()
+	return testing.AllocsPerRun(1, func() {
+		if _, err := arguments.TypeOf(schema); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestAListOfWordsThatIsUsedEverywhereIsRefused(t *testing.T) {
+	words := strings.Repeat(`"x",`, 2000) + `"x"`
+	for _, c := range []string{`{"type":"string","enum":[` + words + `]}`, `{"type":"object","properties":{},"required":[` + words + `]}`} {
+		if _, err := arguments.TypeOf(manyUses(c, "")); err == nil {
+			t.Errorf("got no error for ten million words: %.60s", c)
+		}
 	}
 }
 
