@@ -1,6 +1,7 @@
 package tools_test
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -32,3 +33,47 @@ func TestASchemaThatCannotBeCompiledIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// absurd are numbers that take megabits, or as many bytes, to compute with.
+var absurd = []string{"1e999999", "-1E+401", "1e-999999", "1.5e-401", "1e99999999999999999999", strings.Repeat("9", 401), "0." + strings.Repeat("1", 400)}
+
+func TestAnAbsurdNumberIsReadByNobody(t *testing.T) {
+	anything := json.RawMessage(`{}`)
+	answer, err := tools.AnswerCheck(anything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := tools.CompileResult(anything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range absurd {
+		if err := answer(json.RawMessage(`{"a":[` + n + `]}`)); err == nil {
+			t.Errorf("%.20s: got none, want it refused in an answer", n)
+		}
+		if err := result(json.RawMessage(`{"a":[` + n + `]}`)); err == nil {
+			t.Errorf("%.20s: got none, want it refused in a result", n)
+		}
+		if result, arguments := compiles(n); result == nil || arguments == nil {
+			t.Errorf("%.20s: got %v and %v, want it refused in the schemas of results and of arguments", n, result, arguments)
+		}
+	}
+	for _, n := range []string{"1.7976931348623157e308", "5e-324", "1E+2", "-0", "18446744073709551616"} {
+		if err := result(json.RawMessage(n)); err != nil {
+			t.Errorf("%s: got %v, want any number that a float64 has", n, err)
+		}
+		if result, arguments := compiles(n); result != nil || arguments != nil {
+			t.Errorf("%s: got %v and %v, want it taken in schemas", n, result, arguments)
+		}
+	}
+}
+
+// compiles says what is wrong with schemas of results and of arguments that have n.
+func compiles(n string) (result, arguments error) {
+	schema := json.RawMessage(`{"type":"object","properties":{"x":{"maximum":` + n + `}}}`)
+	_, result = tools.CompileResult(schema)
+	_, arguments = tools.NewRegistry(tools.Tool{Descriptor: tools.Descriptor{Name: "x", Schema: schema}, Call: never})
+	return result, arguments
+}
+
+func never(context.Context, json.RawMessage) (json.RawMessage, error) { return nil, nil }

@@ -17,6 +17,13 @@ const maxDepth = 32
 // gets a number whose size is the attack.
 const maxNumber = 32
 
+// The same for texts that may carry any number: the schema library computes with
+// rational numbers, and what 1e-999999 takes nine bytes to write is a megabit there.
+const (
+	maxForeignNumber = 400
+	maxExponent      = 400 // that of a float64 ends at 308
+)
+
 // strictness says what a text must be beyond RFC 8259. All levels refuse
 // duplicate names at any depth, names that differ only in case, invalid UTF-8,
 // lone surrogates, trailing bytes and too deep nesting: each is read differently
@@ -24,7 +31,7 @@ const maxNumber = 32
 type strictness int
 
 const (
-	// foreign texts may carry any number: results and schemas.
+	// foreign texts may carry any number that is not absurd: results and schemas.
 	foreign strictness = iota
 	// exact texts may not: integers are int64, fractions are written out, and
 	// no name can be taken for an entity (POLICY, traps 3 and 4).
@@ -260,12 +267,29 @@ func (p *parser) number() (any, *fault.Field) {
 		}
 	}
 	text := p.src[start:p.pos]
+	problem := absurd(text)
 	if p.level == exact {
-		if problem := inexact(text, fraction, exponent); problem != "" {
-			return nil, p.fail(problem)
-		}
+		problem = inexact(text, fraction, exponent)
+	}
+	if problem != "" {
+		return nil, p.fail(problem)
 	}
 	return json.Number(text), nil
+}
+
+// absurd says why nobody should compute with a literal; empty if it is fine.
+func absurd(text string) string {
+	if len(text) > maxForeignNumber {
+		return "is a number with too many digits"
+	}
+	e := strings.IndexAny(text, "eE")
+	if e < 0 {
+		return ""
+	}
+	if n, err := strconv.Atoi(text[e+1:]); err != nil || n > maxExponent || n < -maxExponent {
+		return "is a number with too large an exponent"
+	}
+	return ""
 }
 
 // inexact says why a literal cannot be carried exactly to policy, approval
