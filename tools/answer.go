@@ -11,12 +11,9 @@ import (
 // an answer is nothing that a policy decides about. The function may be called by
 // many goroutines.
 func AnswerCheck(schema json.RawMessage) (func(answer json.RawMessage) error, error) {
-	if len(schema) > maxSchema {
-		return nil, fmt.Errorf("the schema has %d bytes, at most %d", len(schema), maxSchema)
-	}
-	doc, _, bad := parseJSON(string(schema), foreign)
-	if bad != nil {
-		return nil, fmt.Errorf("the schema %s %s", bad.Path, bad.Problem)
+	doc, err := readSchema(schema)
+	if err != nil {
+		return nil, fmt.Errorf("the schema: %w", err)
 	}
 	compiled, err := build(doc)
 	if err != nil {
@@ -27,7 +24,7 @@ func AnswerCheck(schema json.RawMessage) (func(answer json.RawMessage) error, er
 		if bad != nil {
 			return errors.New("it " + bad.Problem)
 		}
-		if err := compiled.Validate(value); err != nil {
+		if err := compiled.of(value, len(answer)); err != nil {
 			return errors.New("it does not follow the schema: " + list(violations(err)))
 		}
 		return nil

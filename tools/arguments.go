@@ -20,6 +20,9 @@ const maxArguments = 64 << 10
 // maxFields bounds the list of problems of one call.
 const maxFields = 32
 
+// maxLeaves bounds the problems of one call that are put into words at all.
+const maxLeaves = 1000
+
 // arguments are a call's arguments after the strict decoder: raw is what the
 // model wrote without insignificant white space, and the only form that policy,
 // digests and backends see.
@@ -35,7 +38,7 @@ func (s *schema) parse(text string) (arguments, []fault.Field) {
 	if bad != nil {
 		return arguments{}, []fault.Field{*bad}
 	}
-	err := s.compiled.Validate(args.values)
+	err := s.compiled.of(args.values, len(text))
 	if err == nil {
 		return args, nil
 	}
@@ -70,6 +73,9 @@ func parseArguments(text string) (arguments, *fault.Field) {
 
 // violations lists what a validation error says, sorted, without values.
 func violations(err error) []fault.Field {
+	if errors.Is(err, errTooMuch) {
+		return []fault.Field{{Problem: err.Error()}}
+	}
 	ve, ok := errors.AsType[*jsonschema.ValidationError](err)
 	if !ok {
 		return []fault.Field{{Problem: "does not fit the schema"}}
@@ -88,6 +94,9 @@ func violations(err error) []fault.Field {
 // leaves collects the errors that say something themselves. Alternatives say
 // that none fits and then why each did not.
 func leaves(out []fault.Field, e *jsonschema.ValidationError) []fault.Field {
+	if len(out) >= maxLeaves {
+		return out
+	}
 	if problem := describe(e); problem != "" {
 		out = append(out, fault.Field{Path: pointer(e.InstanceLocation...), Problem: problem})
 	}
@@ -108,7 +117,7 @@ func describe(e *jsonschema.ValidationError) string {
 	case *kind.Const:
 		return "must be " + quoteAll([]any{k.Want})
 	case *kind.Required:
-		return "lacks " + strings.Join(k.Missing, ", ")
+		return "lacks " + clean(strings.Join(k.Missing, ", "), 512)
 	case *kind.AdditionalProperties:
 		return "has unknown fields: " + names(k.Properties)
 	case *kind.FalseSchema:

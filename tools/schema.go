@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -21,19 +20,16 @@ const resource = "behalf:///arguments"
 
 // schema is a compiled argument schema.
 type schema struct {
-	compiled   *jsonschema.Schema
+	compiled   check
 	properties map[string]any // the root's, as written
 }
 
 // compile closes and compiles an argument schema. The bytes returned are the
 // schema in force. Notes tell the operator what was changed beyond closing it.
 func compile(raw json.RawMessage) (closed json.RawMessage, s *schema, notes []string, err error) {
-	if len(raw) > maxSchema {
-		return nil, nil, nil, fmt.Errorf("schema has %d bytes, at most %d", len(raw), maxSchema)
-	}
-	doc, _, bad := parseJSON(string(raw), foreign)
-	if bad != nil {
-		return nil, nil, nil, fmt.Errorf("schema %s %s", bad.Path, bad.Problem)
+	doc, err := readSchema(raw)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("schema: %w", err)
 	}
 	root, ok := doc.(map[string]any)
 	if !ok || root["type"] != "object" {
@@ -55,12 +51,9 @@ func compile(raw json.RawMessage) (closed json.RawMessage, s *schema, notes []st
 // CompileResult gives the check of results against a schema that a backend
 // declared for them, which is not closed: what else it answers is not refused.
 func CompileResult(raw json.RawMessage) (func(result json.RawMessage) error, error) {
-	if len(raw) > maxSchema {
-		return nil, fmt.Errorf("the result's schema has %d bytes, at most %d", len(raw), maxSchema)
-	}
-	doc, _, bad := parseJSON(string(raw), foreign)
-	if bad != nil {
-		return nil, fmt.Errorf("the result's schema %s %s", bad.Path, bad.Problem)
+	doc, err := readSchema(raw)
+	if err != nil {
+		return nil, fmt.Errorf("the result's schema: %w", err)
 	}
 	compiled, err := build(doc)
 	if err != nil {
@@ -71,13 +64,26 @@ func CompileResult(raw json.RawMessage) (func(result json.RawMessage) error, err
 		if bad != nil {
 			return fmt.Errorf("the result %s", bad.Problem)
 		}
-		return compiled.Validate(v)
+		return compiled.of(v, len(result))
 	}, nil
+}
+
+// readSchema parses a schema that somebody hostile may have written, and refuses what
+// takes too long to compile.
+func readSchema(raw json.RawMessage) (any, error) {
+	if len(raw) > maxSchema {
+		return nil, fmt.Errorf("has %d bytes, at most %d", len(raw), maxSchema)
+	}
+	doc, _, bad := parseJSON(string(raw), foreign)
+	if bad != nil {
+		return nil, errors.New(strings.TrimSpace(bad.Path + " " + bad.Problem))
+	}
+	return doc, bounded(doc)
 }
 
 // build compiles the document. The default loader would read local files that a
 // tool server names in a $ref; this one loads nothing.
-func build(doc any) (_ *jsonschema.Schema, err error) {
+func build(doc any) (_ check, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = errors.New("cannot be compiled")
@@ -86,13 +92,18 @@ func build(doc any) (_ *jsonschema.Schema, err error) {
 	c := jsonschema.NewCompiler()
 	c.UseLoader(jsonschema.SchemeURLLoader{})
 	c.DefaultDraft(jsonschema.Draft2020)
+	c.UseRegexpEngine(compilePattern)
 	c.AssertFormat()
 	c.RegisterVocabulary(&jsonschema.Vocabulary{URL: "urn:behalf:strict", Compile: compileStrict})
 	c.AssertVocabs()
 	if err := c.AddResource(resource, doc); err != nil {
-		return nil, err
+		return check{}, err
 	}
-	return c.Compile(resource)
+	root, err := c.Compile(resource)
+	if err != nil {
+		return check{}, err
+	}
+	return check{root}, expands(root)
 }
 
 // oldDraft reports whether a schema says that it is of a draft that has no
@@ -199,17 +210,17 @@ func says(obj map[string]any, keyword string) bool {
 	return ok && v != true
 }
 
-// pattern drops a pattern that RE2 cannot express, such as a lookahead: one of
-// them would make the whole schema unusable. The backend still checks it.
+// pattern drops a pattern that RE2 cannot express, such as a lookahead, or only at
+// length: one of them would make the whole schema unusable. The backend still checks it.
 func (c *closer) pattern(obj map[string]any, at string) {
 	p, ok := obj["pattern"].(string)
 	if !ok {
 		return
 	}
-	if _, err := regexp.Compile(p); err != nil {
+	if _, err := compilePattern(p); err != nil {
 		delete(obj, "pattern")
 		c.changed = true
-		c.notes = append(c.notes, fmt.Sprintf("schema %s: pattern is not RE2 and was dropped", at))
+		c.notes = append(c.notes, fmt.Sprintf("schema %s: pattern is not RE2, or repeats too much, and was dropped", at))
 	}
 }
 
