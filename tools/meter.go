@@ -14,7 +14,8 @@ import (
 // fails keeps an error, so they are bounds of memory too.
 const (
 	maxSteps     = 250_000 // for any text
-	stepsPerByte = 2       // and for each byte of it
+	stepsPerByte = 2       // and for each byte of it,
+	maxCounted   = 1 << 20 // of so many
 )
 
 var errTooMuch = errors.New("takes too long to check against the schema; send less")
@@ -26,7 +27,7 @@ type check struct{ root *jsonschema.Schema }
 
 // of holds a value against the schema. Size is that of its text.
 func (c check) of(value any, size int) error {
-	m := &meter{left: maxSteps + stepsPerByte*size}
+	m := &meter{left: maxSteps + stepsPerByte*min(size, maxCounted)}
 	m.visit(c.root, value, 0)
 	if m.left < 0 {
 		return errTooMuch
