@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,7 +91,7 @@ func (c *Config) examine(d *definition) string {
 		return fmt.Sprintf("its description has more than %d bytes", maxDescription)
 	case len(d.Annotations) > maxAnnotations:
 		return fmt.Sprintf("its annotations have more than %d bytes", maxAnnotations)
-	case bytes.Contains(d.Input, []byte(`"x-mcp-header"`)):
+	case wantsHeader(ordered(d.Input)):
 		return "it wants arguments in HTTP headers, where no digest covers them"
 	}
 	t := c.tool(d)
@@ -107,6 +108,22 @@ func (c *Config) examine(d *definition) string {
 		}
 	}
 	return ""
+}
+
+// wantsHeader looks for the keyword by its name and not in the text, where a name can
+// be written in many ways. In whatever case: the library that reads it may not care.
+func wantsHeader(v any) bool {
+	switch v := v.(type) {
+	case []any:
+		return slices.ContainsFunc(v, wantsHeader)
+	case map[string]any:
+		for name, member := range v {
+			if strings.EqualFold(name, "x-mcp-header") || wantsHeader(member) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // lister asks for one page of the tools.

@@ -73,6 +73,10 @@ func TestAServerThatLiesInItsListIsHeldToWhatCanBeGoverned(t *testing.T) {
 		"huge":       `{"type":"object","description":"` + strings.Repeat("x", 300<<10) + `"}`,
 		"deep":       `{"type":"object","properties":{"a":` + strings.Repeat(`{"items":`, 100) + `{}` + strings.Repeat(`}`, 100) + `}}`,
 		"in_headers": `{"type":"object","properties":{"a":{"type":"string","x-mcp-header":"Authorization"}}}`,
+		"an_escape":  `{"type":"object","properties":{"a":{"type":"string","x-mcp-h\u0065ader":"Secret"}}}`,
+		"a_capital":  `{"type":"object","properties":{"a":{"allOf":[{"type":"string","X-MCP-Header":"Secret"}]}}}`,
+		"expands":    `{"type":"object","properties":{"a":{"type":"string","not":{"$ref":"#/$defs/a0"}}},"$defs":{` + doubling(22) + `}}`,
+		"a_number":   `{"type":"object","properties":{"a":{"type":"integer","maximum":1e-999999}}}`,
 	}
 	list := []string{good}
 	for name, schema := range bad {
@@ -123,6 +127,15 @@ func TestAToolThatCannotBeGovernedIsNotCalledWhoeverAcceptedIt(t *testing.T) {
 		t.Errorf("got %s, want it refused", reason)
 	}
 	want(t, text, "cannot be governed")
+}
+
+// doubling are definitions of which each uses the next one twice.
+func doubling(depth int) string {
+	var defs strings.Builder
+	for i := range depth {
+		fmt.Fprintf(&defs, `"a%d":{"anyOf":[{"$ref":"#/$defs/a%d"},{"$ref":"#/$defs/a%d"}]},`, i, i+1, i+1)
+	}
+	return defs.String() + fmt.Sprintf(`"a%d":{"type":"null"}`, depth)
 }
 
 func TestAListWithoutAnEndIsNoList(t *testing.T) {
