@@ -71,7 +71,7 @@ func (c *checker) exchanges(p place, t Toolset) {
 		c.bad(p.key("exchange"), "does not go with command, which is given no token", "remove it")
 	}
 	for _, kind := range []string{"grpc", "mcp"} {
-		for _, key := range []string{"audience", "chain"} {
+		for _, key := range []string{"audience", "chain", "unbound"} {
 			if c.said(p.key(kind).key(key)) {
 				c.bad(p.key(kind).key(key), "is of our call token, and exchange takes its place", "remove it, or remove exchange")
 			}

@@ -58,6 +58,9 @@ func (c *Config) Notes() []Problem {
 		if m := c.Tools[name].MCP; m != nil && m.TrustOnFirstUse {
 			note(place("tools").key(name).key("mcp").key("trust_on_first_use"), "whatever the server offers first is taken, and nobody has read it", "remove it, and type `behalf tools review "+name+"`")
 		}
+		if kind := c.Tools[name].unbound(); kind != "" {
+			note(place("tools").key(name).key(kind).key("unbound"), "tokens to this backend are bound to no certificate: who reads one can make its call in our place", "give the backend an SVID, and say server_id")
+		}
 	}
 	ways := map[string]bool{} // whom a participant of any chat can hand off to
 	for name := range c.GroupChats {

@@ -23,6 +23,17 @@ type Toolset struct {
 	Result      string `yaml:"result" enum:"all|last"` // which messages of the agent the caller reads; absent: all
 }
 
+// unbound is the section whose tokens are bound to no certificate; empty: none.
+func (t Toolset) unbound() string {
+	switch {
+	case t.GRPC != nil && t.GRPC.Unbound:
+		return "grpc"
+	case t.MCP != nil && t.MCP.Unbound:
+		return "mcp"
+	}
+	return ""
+}
+
 // BuiltinMemory is the name of the tools that every program has: those that
 // remember and forget.
 const BuiltinMemory = "memory"
@@ -45,6 +56,7 @@ type GRPC struct {
 	Timeout       time.Duration `yaml:"timeout" range:"100ms..1h"`
 	Waive         []string      `yaml:"waive"`                              // parameters that look like a person's id and are none
 	Chain         string        `yaml:"chain" enum:"full|outermost|hashed"` // how much of the chain of agents it learns; absent: full
+	Unbound       bool          `yaml:"unbound"`                            // it takes per-call tokens that name no certificate
 }
 
 // MCP is a Model Context Protocol server: exactly one of URL and Command.
@@ -54,6 +66,7 @@ type MCP struct {
 	Audience string            `yaml:"audience"`                           // of the per-call token; absent: calls carry none
 	ServerID string            `yaml:"server_id" is:"spiffe"`              // whom to expect there
 	Chain    string            `yaml:"chain" enum:"full|outermost|hashed"` // how much of the chain of agents it learns; absent: full
+	Unbound  bool              `yaml:"unbound"`                            // it takes per-call tokens that name no certificate
 
 	Command []string          `yaml:"command"`
 	Env     map[string]Secret `yaml:"env" is:"open"` // all that the command gets; may be literal
@@ -82,7 +95,7 @@ func (c *checker) tools() {
 		case "grpc":
 			c.grpc(p.key("grpc"), t.GRPC, t.Exchange)
 		case "mcp":
-			c.mcp(p.key("mcp"), t.MCP)
+			c.mcp(p.key("mcp"), t.MCP, t.Exchange)
 		case "builtin":
 			c.builtin(p)
 		case "agent":
@@ -119,30 +132,51 @@ func (c *checker) grpc(p place, g *GRPC, x *Exchange) {
 	if g.Audience == "" && x == nil {
 		c.missing(p.key("audience"), "say for whom the per-call token is")
 	}
+	if x == nil {
+		c.binding(p, g.Audience, g.ServerID, g.Unbound)
+	}
 }
 
-func (c *checker) mcp(p place, m *MCP) {
+// binding holds a per-call token to a certificate. We show ours only to a server whose
+// name is known, and a backend refuses a token without one unless it says otherwise.
+func (c *checker) binding(p place, audience, serverID string, unbound bool) {
+	named := serverID != "" || c.said(p.key("server_id"))
+	switch {
+	case unbound && named:
+		c.bad(p.key("unbound"), "does not go with server_id, by which tokens are bound to our certificate", "remove it")
+	case unbound && !c.said(p.key("audience")):
+		c.bad(p.key("unbound"), "is of the per-call token, and there is none", "add audience, or remove it")
+	case audience != "" && !named && !unbound && !c.said(p.key("unbound")):
+		c.bad(p.key("audience"), "needs server_id: without it no certificate is shown, and the backend refuses a token that is bound to none",
+			"add server_id, or say unbound: true if the backend takes such tokens")
+	}
+}
+
+func (c *checker) mcp(p place, m *MCP, x *Exchange) {
 	if m == nil {
 		return
 	}
 	switch c.exactlyOne(p, "url", "command") {
 	case "url":
 		c.belong(p, "command", "env", "dir")
-		c.mcpURL(p, m)
+		c.mcpURL(p, m, x)
 	case "command":
 		if len(m.Command) == 0 || m.Command[0] == "" {
 			c.bad(p.key("command"), "is empty", "write the program and its arguments")
 		}
-		c.belong(p, "url", "headers", "audience", "server_id", "chain")
+		c.belong(p, "url", "headers", "audience", "server_id", "chain", "unbound")
 	}
 }
 
-func (c *checker) mcpURL(p place, m *MCP) {
+func (c *checker) mcpURL(p place, m *MCP, x *Exchange) {
 	if strings.HasPrefix(m.URL, "http://") && m.ServerID != "" {
 		c.bad(p.key("server_id"), "needs https: http asks nobody who they are", "write https, or remove it")
 	}
 	if m.Audience == "" && m.Chain != "" {
 		c.bad(p.key("chain"), "is of the per-call token, and there is none", "add audience, or remove it")
+	}
+	if x == nil {
+		c.binding(p, m.Audience, m.ServerID, m.Unbound)
 	}
 	for _, name := range names(m.Headers) {
 		if m.Audience != "" && strings.EqualFold(name, "authorization") {
