@@ -20,6 +20,8 @@ import (
 	"github.com/behalf-dev/behalf/runs"
 	"github.com/behalf-dev/behalf/server"
 	"github.com/behalf-dev/behalf/tools"
+	"github.com/behalf-dev/behalf/tools/grpctool"
+	"github.com/behalf-dev/behalf/tools/mcptool"
 )
 
 // builtins collects the typed functions that the config's toolsets name, under
@@ -138,10 +140,38 @@ func Check(cfg *config.Config, opts ...Option) (known map[string][]string, facts
 	return sn.known(), func(name string) config.ToolFacts {
 		d, ok := sn.registry.Descriptor(name)
 		if !ok {
-			return config.ToolFacts{}
+			return sn.said(name)
 		}
 		return config.ToolFacts{Reads: d.Effect == tools.Read, Scopes: d.Scopes}
 	}, nil
+}
+
+// said is what the file says of a tool whose backend was not asked. Where two are called
+// the same, what only one says is not known.
+func (s *snapshot) said(name string) (facts config.ToolFacts) {
+	found := false
+	for _, t := range s.cfg.Tools {
+		for own, f := range t.Tools {
+			if nameOf(t, own, f) != name {
+				continue
+			}
+			reads := f.Effect == string(tools.Read)
+			facts.Reads, facts.Scopes = reads && (facts.Reads || !found), append(facts.Scopes, f.Scopes...)
+			found = true
+		}
+	}
+	return facts
+}
+
+// nameOf is what a backend's tool is called here, unless the backend says otherwise.
+func nameOf(t config.Toolset, own string, f config.Tool) string {
+	switch {
+	case f.Name != "":
+		return f.Name
+	case t.GRPC != nil:
+		return grpctool.NameOf(t.Prefix, own)
+	}
+	return mcptool.NameOf(t.Prefix, own)
 }
 
 // Policies loads the policies of a config as the service would, but for their

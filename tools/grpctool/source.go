@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -108,20 +109,17 @@ func (s *Source) Awaited() []string {
 		case f.Name != "":
 			out = append(out, f.Name)
 		default:
-			out = append(out, s.c.Prefix+snake(key[lastSlash(key)+1:]))
+			out = append(out, NameOf(s.c.Prefix, key))
 		}
 	}
 	slices.Sort(out)
 	return out
 }
 
-func lastSlash(s string) int {
-	for i := len(s) - 1; i >= 0; i-- {
-		if s[i] == '/' {
-			return i
-		}
-	}
-	return -1
+// NameOf is the tool's name of a method, GetCustomer or crm.v1.Customers/GetCustomer,
+// that neither the config nor the backend gives another one.
+func NameOf(prefix, method string) string {
+	return prefix + snake(method[strings.LastIndexByte(method, '/')+1:])
 }
 
 // Changed tells that Tools gives something else than before. It is never closed; two

@@ -214,7 +214,7 @@ func (c *Config) named(own string) tools.Tool {
 	k := c.Tools[own]
 	name := k.Name
 	if name == "" {
-		name, _ = cleaned(c.Prefix, own)
+		name = NameOf(c.Prefix, own)
 	}
 	return tools.Tool{Descriptor: tools.Descriptor{
 		Name: name, Toolset: c.Name, Scopes: k.Scopes, Effect: k.Effect, Risk: k.Risk,

@@ -7,6 +7,13 @@ import (
 
 const maxName = 64
 
+// NameOf is what a server's tool is called here, unless the config says otherwise;
+// empty: it can have no such name.
+func NameOf(prefix, own string) string {
+	name, _ := cleaned(prefix, own)
+	return name
+}
+
 // cleaned is a server's name for a tool as one of ours, [a-z0-9_]{1,64}: a capital
 // begins a word, and what is neither letter nor digit parts two. A name that is too
 // long is refused and not cut: two could be one then.
