@@ -71,6 +71,9 @@ type field struct {
 // caller and the next step. The cause stays here.
 func explain(f *fault.Error, fields []fault.Field) json.RawMessage {
 	out := failure{Reason: f.Reason, Message: clean(f.Message, maxMessage), Next: next[f.Reason]}
+	if stands(f) {
+		out.Next = "do not repeat this call; do without it and say that an operator must look"
+	}
 	for _, x := range fields {
 		out.Fields = append(out.Fields, field(x))
 	}

@@ -65,6 +65,9 @@ func (s *Source) call(ctx context.Context, m *method, args json.RawMessage) (jso
 			s.lose(l)
 			continue // nothing was sent
 		}
+		if status.Code(err) == codes.Unauthenticated && t.made && t.err == nil { // it is us whom the backend does not know
+			return nil, tools.Carried{Target: s.c.Target, Tokens: s.c.Tokens, Backend: s.c.Backend, Bound: t.bound}.Refused(clean(err))
+		}
 		return out, m.ended(err, t)
 	}
 }
@@ -200,8 +203,8 @@ func (m *method) ended(err error, t *ticket) error {
 func (m *method) answered(s *status.Status, write bool) error {
 	cause := clean(s.Err())
 	switch s.Code() {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Internal, codes.Unknown, codes.DataLoss, codes.Unauthenticated:
-		if write && s.Code() != codes.Unauthenticated {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Internal, codes.Unknown, codes.DataLoss:
+		if write {
 			return errOutcome.Because(cause)
 		}
 	}
@@ -210,8 +213,6 @@ func (m *method) answered(s *status.Status, write bool) error {
 		return errLost.Because(cause)
 	case codes.DeadlineExceeded, codes.Canceled:
 		return errSlow.Because(cause)
-	case codes.Unauthenticated: // it is us whom the backend does not know
-		return errNoToken.Because(cause)
 	}
 	if m.hides { // a backend that says what is wrong quotes what it has
 		return &withheldError{s.Code(), cause}

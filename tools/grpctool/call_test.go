@@ -263,8 +263,8 @@ func TestWhatABackendAnswersIsSomethingThatTheModelCanRead(t *testing.T) {
 		{tools.Read, codes.Internal, "", "the tool answered Internal: "},
 		{tools.Read, codes.Unavailable, fault.ToolUnavailable, "the tool's backend was lost"},
 		{tools.Read, codes.DeadlineExceeded, fault.ToolUnavailable, "did not answer in time"},
-		{tools.Read, codes.Unauthenticated, fault.ToolUnavailable, "could not be signed"},
-		{tools.Write, codes.Unauthenticated, fault.ToolUnavailable, "could not be signed"},
+		{tools.Read, codes.Unauthenticated, fault.ToolUnavailable, "did not accept the call's token"},
+		{tools.Write, codes.Unauthenticated, fault.ToolUnavailable, "did not accept the call's token"},
 		{tools.Write, codes.Unavailable, fault.OutcomeUnknown, "may have happened"},
 		{tools.Write, codes.DeadlineExceeded, fault.OutcomeUnknown, "may have happened"},
 		{tools.Write, codes.Internal, fault.OutcomeUnknown, "may have happened"},
@@ -341,7 +341,24 @@ func TestABackendThatDoesNotKnowUsIsUnavailable(t *testing.T) {
 	w.open(func(g *grpctool.Config) { g.Backend = tools.Backend{Audience: "other", Type: calltoken.TypeCall} })
 	w.reading("")
 
-	if fin := w.call("echo", `{}`); fin.Reason != string(fault.ToolUnavailable) || w.backend.calls.Load() != 0 {
+	fin := w.call("echo", `{}`)
+
+	if fin.Reason != string(fault.ToolUnavailable) || w.backend.calls.Load() != 0 {
 		t.Errorf("got %s after %d calls, want a token for another audience refused", fin.Reason, w.backend.calls.Load())
+	}
+	for _, want := range []string{"did not accept the call's token", "operator", "do not repeat this call"} {
+		if !strings.Contains(fin.Result, want) {
+			t.Errorf("got %s, want %q in it", fin.Result, want)
+		}
+	}
+	for _, secret := range []string{w.backend.addr, "other", issuer, "Unauthenticated"} {
+		if strings.Contains(fin.Result, secret) {
+			t.Errorf("got %s, which is not for the caller: %s", fin.Result, secret)
+		}
+	}
+	for _, want := range []string{w.backend.addr, `for "other"`, `issued by "` + issuer, "bound to our certificate", "Unauthenticated: the call token was not accepted"} {
+		if !w.told.has(want) {
+			t.Errorf("the operator reads nothing of %q: %q", want, w.told.all)
+		}
 	}
 }

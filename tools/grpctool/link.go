@@ -120,6 +120,7 @@ type ticket struct {
 	number  uint64 // the connection on which the descriptors were read; 0: any
 
 	made  bool  // headers may have been sent
+	bound bool  // the token names the certificate of the connection
 	moved bool  // the call came to another connection, and was not made
 	err   error // why no token was minted
 }
@@ -153,7 +154,7 @@ func (t *ticket) GetRequestMetadata(ctx context.Context, _ ...string) (map[strin
 		t.err = err
 		return nil, err
 	}
-	t.made = true
+	t.made, t.bound = true, conn.thumbprint != ""
 	return map[string]string{calltoken.Header: "Bearer " + token.Reveal()}, nil
 }
 

@@ -245,6 +245,7 @@ type world struct {
 	gate    *tools.Gate
 	reg     *tools.Registry
 	rules   string // more than to permit all
+	told    lines  // of failed calls, to the operator
 }
 
 // newWorld makes all but the source.
@@ -343,6 +344,7 @@ func (w *world) behind(list ...tools.Tool) {
 	w.guard.Swap(policy.NewEngine(set))
 	if w.gate, err = tools.NewGate(tools.GateConfig{
 		Registry: w.reg, Guard: w.guard, Journal: w.log, Agent: "support", Tools: w.reg.Names(), Trace: func(context.Context) string { return trace },
+		Report: func(_ context.Context, _ string, err error) { _, _ = w.told.Write([]byte(err.Error())) },
 	}); err != nil {
 		w.t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/behalf-dev/behalf/fault"
@@ -86,16 +87,29 @@ func (c called) failure(ctx context.Context, x *exchange, err error) error {
 	}
 	status := x.status.Load()
 	switch {
+	case x.unaccepted():
+		return c.source.c.refused(x, err)
 	case !x.sent.Load() && ctx.Err() == nil:
 		return unavailable("the tool's server cannot be reached now").Because(err)
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return unavailable("the tool's server does not accept us or the person: an operator must look").Because(err)
+		return fault.New(codes.FailedPrecondition, fault.ToolUnavailable, "the tool's server does not accept us or the person; nothing was done, and an operator must look").Because(err)
 	case status >= 300 && status < 500:
 		return unavailable("the tool's server refused the call").Because(err)
 	case ctx.Err() != nil && (!c.writes || !x.sent.Load()):
 		return fault.New(codes.DeadlineExceeded, fault.DeadlineExceeded, "the tool did not answer in time").Because(err)
 	}
 	return c.lostAnswer(err)
+}
+
+// unaccepted reports a server that is there, and did not accept what the exchange
+// carried.
+func (x *exchange) unaccepted() bool {
+	return x.signed.Load() && x.status.Load() == http.StatusUnauthorized
+}
+
+func (c *Config) refused(x *exchange, err error) error {
+	sent := tools.Carried{Target: c.URL, Tokens: c.Tokens, Backend: c.Backend, Bound: x.bound.Load()}
+	return sent.Refused(fmt.Errorf("it answered %d: %s", x.status.Load(), tools.Clean(err.Error(), 512)))
 }
 
 // lostAnswer is a call that was made, and whose outcome nobody knows.

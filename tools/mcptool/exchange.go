@@ -16,6 +16,8 @@ import (
 type exchange struct {
 	sent   atomic.Bool  // bytes of it may have reached the server
 	status atomic.Int32 // of HTTP; 0: no answer
+	signed atomic.Bool  // it carried a call's token
+	bound  atomic.Bool  // which named the certificate of the connection
 	result json.RawMessage
 	failed bool // the server answered with an error
 	held   bool // by a session that the server keeps

@@ -129,6 +129,25 @@ func (s *stand) guarded(v *calltoken.Verifier, h http.Handler) http.Handler {
 	})
 }
 
+func TestABackendThatRefusesTheTokenIsThereAndTheCallIsNotToBeRepeated(t *testing.T) {
+	s := newStand(t, func(h http.Handler) http.Handler { return h })
+	s.config.Backend.Audience = "erp"
+	w := newWorld(t, s.config).open("whose")
+
+	reason, result := w.fails("whose", `{}`)
+
+	if reason != fault.ToolUnavailable {
+		t.Errorf("got %s", reason)
+	}
+	for _, part := range []string{"did not accept the call's token", "operator", "do not repeat this call"} {
+		want(t, result, part)
+	}
+	without(t, result, s.config.URL)
+	for _, part := range []string{s.config.URL, `for "erp"`, `issued by "` + issuer + `"`, "bound to our certificate", "401"} {
+		want(t, w.reported(), part)
+	}
+}
+
 func TestABackendVerifiesThePersonBehindEachCall(t *testing.T) {
 	for name, wrap := range map[string]func(http.Handler) http.Handler{"newest": func(h http.Handler) http.Handler { return h }, "legacy": legacy} {
 		t.Run(name, func(t *testing.T) {

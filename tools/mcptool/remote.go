@@ -91,7 +91,11 @@ func (r *remote) dial(ctx context.Context, in *carrier) (*session, error) {
 	var err error
 	inner := r.transport(&trip{remote: r, tap: s.tap})
 	inner.DisableStandaloneSSE = true
-	s.client, err = s.newClient(nil).Connect(ctx, &tapped{inner: inner, tap: s.tap}, nil)
+	x := &exchange{}
+	s.client, err = s.newClient(nil).Connect(x.in(ctx), &tapped{inner: inner, tap: s.tap}, nil)
+	if err != nil && x.unaccepted() {
+		return nil, r.c.refused(x, err)
+	}
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return nil, f // who issues the token says why there is none
 	}

@@ -102,6 +102,10 @@ func (t *trip) head(out *http.Request, w *wire, body []byte) error {
 		return err
 	}
 	out.Header.Set(calltoken.Header, "Bearer "+token.Reveal())
+	if x := exchangeFrom(out.Context()); x != nil {
+		x.signed.Store(true)
+		x.bound.Store(w.thumbprint != "")
+	}
 	return nil
 }
 
