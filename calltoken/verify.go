@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -98,7 +99,8 @@ func (r Received) digested() string {
 }
 
 // Verify gives the claims of a token if it is for exactly this call, and was not
-// used before. A token that verified is used.
+// used before. A token that verified is used. The error says what came and what is
+// expected: it is for the log of the backend and never for the caller.
 func (v *Verifier) Verify(ctx context.Context, token string, r Received) (*Claims, error) {
 	c, err := v.Read(ctx, token)
 	if err != nil {
@@ -116,7 +118,7 @@ func (v *Verifier) Verify(ctx context.Context, token string, r Received) (*Claim
 func (v *Verifier) Read(ctx context.Context, token string) (*Claims, error) {
 	raw, err := v.signed.Verify(ctx, identity.NewSecret(token))
 	if err != nil {
-		return nil, err
+		return nil, v.unknown(token, err)
 	}
 	var c Claims
 	if err := json.Unmarshal(raw, &c); err != nil {
@@ -126,9 +128,31 @@ func (v *Verifier) Read(ctx context.Context, token string) (*Claims, error) {
 		return nil, err
 	}
 	if c.Audience != v.c.Audience {
-		return nil, errors.New("the token is for another audience")
+		return nil, fmt.Errorf("the token is for another audience: %s, and %s is this backend", shown(c.Audience), shown(v.c.Audience))
 	}
 	return &c, v.inTime(&c)
+}
+
+// unknown is why a token is not from behalf. Most often its issuer is written in another
+// way here: with another host, or with a slash at its end.
+func (v *Verifier) unknown(token string, err error) error {
+	raw, jwt, unreadable := identity.Unverified(identity.NewSecret(token))
+	var c struct {
+		Issuer string `json:"iss"`
+	}
+	if !jwt || unreadable != nil || json.Unmarshal(raw, &c) != nil || c.Issuer == v.c.Issuer {
+		return err
+	}
+	return fmt.Errorf("the token is from another issuer: it says %s, and %s is expected here", shown(c.Issuer), shown(v.c.Issuer))
+}
+
+// shown is a text for a log, which may be anybody's.
+func shown(text string) string {
+	const most = 128
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return strconv.QuoteToASCII(text)
 }
 
 func (v *Verifier) inTime(c *Claims) error {
@@ -138,9 +162,9 @@ func (v *Verifier) inTime(c *Claims) error {
 	case c.IssuedAt <= 0 || c.Expires <= c.IssuedAt || until.Sub(time.Unix(c.IssuedAt, 0)) > Life:
 		return errors.New("the token's lifetime is not accepted")
 	case now.Add(skew).Before(from):
-		return errors.New("the token is not valid yet")
+		return fmt.Errorf("the token is not valid yet, for %s by the clock here", from.Sub(now).Round(time.Second))
 	case !now.Before(until.Add(skew)):
-		return errors.New("the token has ended")
+		return fmt.Errorf("the token has ended, %s ago by the clock here", now.Sub(until).Round(time.Second))
 	}
 	return nil
 }
@@ -148,13 +172,13 @@ func (v *Verifier) inTime(c *Claims) error {
 // fits compares a token with the call that it came with.
 func (v *Verifier) fits(c *Claims, r Received) error {
 	if len(v.c.Clients) > 0 && !slices.Contains(v.c.Clients, c.ClientID) {
-		return errors.New("the workload may not call here")
+		return fmt.Errorf("the workload may not call here: %s", shown(c.ClientID))
 	}
 	if err := v.bound(c, r); err != nil {
 		return err
 	}
 	if r.Tool != "" && r.Tool != c.Tool {
-		return errors.New("the token is for another tool")
+		return fmt.Errorf("the token is for another tool: %s, and %s is called", shown(c.Tool), shown(r.Tool))
 	}
 	if !equal(c.Arguments, r.digested()) {
 		return errors.New("the token is for other arguments")
@@ -172,11 +196,11 @@ func (v *Verifier) bound(c *Claims, r Received) error {
 	bound := c.Confirmation.Thumbprint
 	switch {
 	case bound == "" && !v.c.Unbound:
-		return errors.New("the token is bound to no certificate")
+		return errors.New("the token is bound to no certificate: behalf shows one only where its config has server_id")
 	case bound != "" && (r.Leaf == nil || !equal(bound, Thumbprint(r.Leaf))):
 		return errors.New("the token is bound to another certificate")
 	case r.Client != "" && r.Client != c.ClientID:
-		return errors.New("the token is of another workload than the connection")
+		return fmt.Errorf("the token is of another workload than the connection: %s, and %s is connected", shown(c.ClientID), shown(r.Client))
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -240,6 +241,46 @@ func TestTokensThatCannotBeRememberedAreRefusedUntilOthersEnd(t *testing.T) {
 	now.add(2 * time.Minute)
 	if err := call(); err != nil {
 		t.Errorf("got %v once the others have ended", err)
+	}
+}
+
+// TestARefusalSaysWhatCameAndWhatIsExpected is for whoever sets up a backend: the text
+// is for its log. What a token says is anybody's text until it is verified.
+func TestARefusalSaysWhatCameAndWhatIsExpected(t *testing.T) {
+	now := newClock()
+	k := newKeys(t, "", now.now)
+	v := newVerifier(t, k, now, 10)
+	hostile := "https://evil.example/\x1b[31m\n\u202e" + strings.Repeat("x", 4_000)
+	for name, c := range map[string]struct {
+		change func(*calltoken.Claims, *calltoken.Received)
+		want   []string
+	}{
+		"a trailing slash": {func(c *calltoken.Claims, _ *calltoken.Received) { c.Issuer += "/" }, []string{strconv.Quote(issuer + "/"), strconv.Quote(issuer)}},
+		"a hostile issuer": {func(c *calltoken.Claims, _ *calltoken.Received) { c.Issuer = hostile }, []string{`"https://evil.example/\x1b[31m\n\u202e`, strconv.Quote(issuer)}},
+		"an audience":      {func(c *calltoken.Claims, _ *calltoken.Received) { c.Audience = "billing" }, []string{`another audience`, `"billing"`, `"crm"`}},
+		"a tool":           {func(c *calltoken.Claims, _ *calltoken.Received) { c.Tool = "drop" }, []string{`"drop"`, strconv.Quote(received().Tool)}},
+		"a workload":       {func(_ *calltoken.Claims, r *calltoken.Received) { r.Client = "spiffe://corp.example/x" }, []string{strconv.Quote(caller), `"spiffe://corp.example/x"`}},
+		"no certificate":   {func(c *calltoken.Claims, _ *calltoken.Received) { c.Confirmation.Thumbprint = "" }, []string{"bound to no certificate", "server_id"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sent, r := claims(), received()
+			c.change(&sent, &r)
+			token, err := k.Mint(sent, calltoken.TypeCall, time.Time{})
+			if err != nil {
+				t.Fatal(err)
+			}
+
+			_, err = v.Verify(t.Context(), token.Reveal(), r)
+
+			if err == nil || len(err.Error()) > 600 || strings.ContainsAny(err.Error(), "\x1b\n\u202e") {
+				t.Fatalf("got %q, want a refusal that is bounded and clean", err)
+			}
+			for _, part := range c.want {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("got %q, want %s in it", err, part)
+				}
+			}
+		})
 	}
 }
 
