@@ -28,6 +28,7 @@ type source interface {
 	Run(ctx context.Context) error       // until ctx ends; one that is down is no error
 	Tools() ([]tools.Tool, error)        // those that are known
 	Read() bool                          // it has said which tools it has
+	Problem() error                      // why it cannot be used now, for the operator; nil: it can
 	Changed() <-chan struct{}            // Tools gives something else
 	Notes() []string                     // for the operator: what is no tool, and why
 	Waiting() map[string]json.RawMessage // tools that nobody accepted yet, by name, with their schemas; nil: it is not known
@@ -205,8 +206,16 @@ func (s *Server) tellBackend(ctx context.Context, name string, src source) {
 		s.opt.log.InfoContext(ctx, "not a tool", slog.String("toolset", name), slog.String("note", n))
 	}
 	if !src.Read() {
-		s.opt.log.WarnContext(ctx, "a backend did not say what tools it has; they are unavailable until it does", slog.String("toolset", name))
+		s.opt.log.WarnContext(ctx, "a backend did not say what tools it has; they are unavailable until it does", slog.String("toolset", name), slog.String("why", oneLine(src.Problem())))
 	}
+}
+
+// oneLine is an error for a log, on one line and not too long.
+func oneLine(err error) string {
+	if err == nil {
+		return "it was slow"
+	}
+	return tools.Clean(strings.ReplaceAll(err.Error(), "\n", "; "), 2<<10)
 }
 
 // sourceTools gives the tools of a section: nil where it is not known which they are.

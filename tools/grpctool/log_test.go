@@ -37,3 +37,12 @@ func (l *lines) longest() int {
 	}
 	return n
 }
+
+func (l *lines) count(text string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.all {
+		n += strings.Count(line, text)
+	}
+	return n
+}

@@ -24,6 +24,7 @@ type Source struct {
 	poked      time.Time     // when it last did so; Run's own
 	handshakes atomic.Uint64
 	fixed      *catalogue // of a descriptor set; nil: it is read
+	trouble    tools.Trouble
 
 	mu     sync.Mutex
 	known  *catalogue // newest; nil: none yet
@@ -139,7 +140,7 @@ func (s *Source) Run(ctx context.Context) error {
 	for s.connect(ctx, conn) {
 		l, err := s.learn(ctx, conn)
 		if err != nil {
-			s.c.Logger.WarnContext(ctx, "a tool backend's descriptors cannot be read", slog.String("toolset", s.c.Toolset), slog.Any("why", err))
+			s.blame(ctx, "a tool backend's descriptors cannot be read", undescribed(err))
 			s.stall()
 			pause(ctx, s.wait())
 			continue
@@ -172,15 +173,28 @@ func (s *Source) connect(ctx context.Context, conn *grpc.ClientConn) bool {
 		case connectivity.Idle:
 			conn.Connect()
 		case connectivity.TransientFailure:
+			s.blame(ctx, "a tool backend cannot be reached", unreachable(ctx, conn))
 			s.lose(nil)
 			s.stall()
 		case connectivity.Shutdown:
 			return false
 		}
-		if !conn.WaitForStateChange(ctx, state) {
+		if !s.next(ctx, conn, state) {
 			return false
 		}
 	}
+}
+
+// next waits for another state, or until it is time to look why there is none: a
+// backend that cannot be reached may stay so for another reason than before.
+func (s *Source) next(ctx context.Context, conn *grpc.ClientConn, state connectivity.State) bool {
+	own := ctx
+	if state == connectivity.TransientFailure {
+		var cancel context.CancelFunc
+		own, cancel = context.WithTimeout(ctx, s.wait())
+		defer cancel()
+	}
+	return conn.WaitForStateChange(own, state) || ctx.Err() == nil
 }
 
 // learn reads what the backend has to offer.
@@ -237,6 +251,9 @@ func (s *Source) use(l *link) {
 	s.known, s.link, s.moving = l.catalogue, l, false
 	s.tell()
 	s.mu.Unlock()
+	if s.trouble.Over() {
+		s.c.Logger.Info("a tool backend is there again", slog.String("toolset", s.c.Toolset), slog.String("target", s.c.Target))
+	}
 	if !news {
 		return
 	}
@@ -298,29 +315,14 @@ func (s *Source) await(ctx context.Context) (*link, error) {
 		case l != nil:
 			return l, nil
 		case !moving:
-			return nil, errDown
+			return nil, errDown.Because(s.trouble.Err())
 		}
 		select {
 		case <-turn:
 		case <-timer.C:
-			return nil, errDown
+			return nil, errDown.Because(s.trouble.Err())
 		case <-ctx.Done():
-			return nil, errDown
+			return nil, errDown.Because(s.trouble.Err())
 		}
 	}
-}
-
-// Problem is why nothing of the backend can be used now; nil: it can.
-func (s *Source) Problem() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.known == nil:
-		return ErrNotRead
-	case s.known.err != nil:
-		return s.known.err
-	case s.link == nil:
-		return errDown
-	}
-	return nil
 }

@@ -82,6 +82,7 @@ type backend struct {
 
 	named   func(method string) string          // instead of names
 	tls     *tls.Config                         // instead of mutual TLS
+	closed  bool                                // reflection needs a token
 	reflect reflectionv1.ServerReflectionServer // instead of the real one
 }
 
@@ -113,7 +114,11 @@ func (b *backend) start(t testing.TB) {
 	if b.named == nil {
 		b.named = names
 	}
-	b.server = grpc.NewServer(append(b.verifier.ServerOptions(b.named, "grpc.reflection.v1.ServerReflection"), grpc.Creds(credentials.NewTLS(config)))...)
+	open := []string{"grpc.reflection.v1.ServerReflection"}
+	if b.closed {
+		open = nil
+	}
+	b.server = grpc.NewServer(append(b.verifier.ServerOptions(b.named, open...), grpc.Creds(credentials.NewTLS(config)))...)
 	b.register(linked)
 	if b.addr == "" {
 		b.addr = "127.0.0.1:0"

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/behalf-dev/behalf/fault"
@@ -216,9 +217,11 @@ func TestNamesAreCleanedAndOfTwoThatAreThenTheSameNeitherIsATool(t *testing.T) {
 func TestAServerThatComesBackIsUsedAgain(t *testing.T) {
 	b := newBackend()
 	var down chanSwitch
+	var tries atomic.Int64
 	inner := b.handler(nil)
 	c := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if down.on() {
+			tries.Add(1)
 			http.Error(w, "down", http.StatusBadGateway)
 			return
 		}
@@ -232,8 +235,19 @@ func TestAServerThatComesBackIsUsedAgain(t *testing.T) {
 		t.Errorf("got %s, want a name of which nothing is known", waiting)
 	}
 
+	if err := w.source.Problem(); err == nil || !strings.Contains(err.Error(), "Bad Gateway") {
+		t.Errorf("got the problem %v", err)
+	}
+	w.until("it was tried again", func() bool { return tries.Load() > 6 })
+	if n := strings.Count(w.logs.String(), "an MCP server is not there"); n != 1 || !strings.Contains(w.logs.String(), c.URL) {
+		t.Errorf("one cause was told %d times: %s", n, w.logs)
+	}
+
 	down.set(false)
 	w.open("get_order")
+	if !strings.Contains(w.logs.String(), "is there again") || w.source.Problem() != nil {
+		t.Errorf("got %v and the log %s", w.source.Problem(), w.logs)
+	}
 
 	w.bob("say_hello", `{"name":"x"}`)
 }

@@ -93,6 +93,9 @@ func (s *Source) list(ctx context.Context, next lister) error {
 	s.mu.Lock()
 	s.pins, s.listed, s.read = pins, found, true
 	s.mu.Unlock()
+	if s.trouble.Over() {
+		s.c.Logger.InfoContext(ctx, "an MCP server is there again", slog.String("server", s.c.Name), slog.String("target", s.target()))
+	}
 	s.note(ctx)
 	s.tell()
 	return nil
@@ -147,7 +150,7 @@ func (s *Source) usable(own, hash, name string) error {
 	order := review + s.c.Name + "/" + name
 	switch {
 	case s.listed == nil:
-		return unavailable("the tool's server cannot be reached now")
+		return unavailable("the tool's server cannot be reached now").Because(s.trouble.Err())
 	case d == nil:
 		return unavailable("the tool's server does not have it any more")
 	case d.flaw != "":

@@ -93,6 +93,7 @@ func (l Limits) orDefaults() Limits {
 type Source struct {
 	c       Config
 	server  server
+	trouble tools.Trouble
 	changed chan struct{} // holds one
 	heard   chan struct{} // holds one: the server says that its list changed
 
@@ -215,10 +216,36 @@ func (s *Source) lost(ctx context.Context, err error) {
 	s.mu.Lock()
 	s.listed = nil
 	s.mu.Unlock()
-	if err != nil {
-		s.c.Logger.WarnContext(ctx, "an MCP server is not there", slog.String("server", s.c.Name), slog.String("why", tools.Clean(err.Error(), 512)))
+	if err == nil {
+		return
+	}
+	why := errors.New(tools.Clean(err.Error(), 512))
+	if s.trouble.Is(why, s.c.Now()) {
+		s.c.Logger.WarnContext(ctx, "an MCP server is not there", slog.String("server", s.c.Name), slog.String("target", s.target()), slog.String("why", why.Error()))
 	}
 }
+
+// target is where the server is, for the operator.
+func (s *Source) target() string {
+	if s.c.URL != "" {
+		return s.c.URL
+	}
+	return s.c.Command[0]
+}
+
+// Problem is why nothing of the server can be used now; nil: it can. It is for the
+// operator.
+func (s *Source) Problem() error {
+	s.mu.Lock()
+	there := s.listed != nil
+	s.mu.Unlock()
+	if there {
+		return nil
+	}
+	return cmp.Or(s.trouble.Err(), errUnread)
+}
+
+var errUnread = errors.New("its tools were not listed yet")
 
 // hear notes that the server says that its list changed. It may say so a thousand
 // times: that is one list.
