@@ -47,6 +47,7 @@ type Server struct {
 	stages    []stage
 	closeLog  func()
 	tokens    *tools.Tokens // of calls to backends
+	failures  failures      // of tools, as the operator was told
 	exchanges exchanges     // whose tokens somebody else issues
 	backends  *backends
 	pinFiles  map[string]*mcptool.FilePins // what was accepted of MCP servers

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"iter"
-	"log/slog"
 	"maps"
 	"slices"
 
@@ -216,11 +215,6 @@ func (l *auditLog) head(ctx context.Context, tenant string) (int64, error) {
 		return rec.Sequence, err
 	}
 	return 0, nil
-}
-
-func (s *Server) reportTool(ctx context.Context, tool string, err error) {
-	g, _ := identity.FromContext(ctx)
-	s.opt.log.WarnContext(ctx, "tool failed", slog.String("tool", tool), slog.String("agent", g.Agent()), slog.String("cause", err.Error()))
 }
 
 func newGrantID() string { return newID(runs.GrantPrefix) }
