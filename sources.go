@@ -134,7 +134,7 @@ func (sn *snapshot) begin(ctx context.Context) (fresh []*running, err error) {
 		}
 		src, err := sn.newSource(name, t)
 		if err != nil {
-			return fresh, sn.problem("tools."+name, err.Error(), "see docs/configuration.md")
+			return fresh, sn.problems("tools."+name, err, "see docs/configuration.md")
 		}
 		if src == nil {
 			continue
@@ -226,12 +226,48 @@ func (s *snapshot) sourceTools(name string) ([]tools.Tool, error) {
 	}
 	list, err := src.Tools()
 	if err != nil {
-		return nil, s.problem("tools."+name, strings.ReplaceAll(err.Error(), "\n", "; "), "settle it under tools."+name)
+		return nil, s.problems("tools."+name, err, "settle it under tools."+name)
+	}
+	if err := s.misnamed(name); err != nil {
+		return nil, err
 	}
 	if len(list) == 0 && !src.Read() {
 		return nil, nil
 	}
 	return append([]tools.Tool{}, list...), nil
+}
+
+// misnamed finds what the file says of tools that nobody accepted, and that seem to be
+// called otherwise.
+func (s *snapshot) misnamed(name string) error {
+	src, ok := s.sources[name].inner().(interface{ Misnamed() map[string]string })
+	if !ok {
+		return nil
+	}
+	var found []error
+	meant := src.Misnamed()
+	for _, own := range slices.Sorted(maps.Keys(meant)) {
+		to := oneLine(errors.New(meant[own]))
+		found = append(found, s.problem("tools."+name+".tools."+own, "no such tool was accepted", "did you mean "+to+"? If not, name that one here too: { }"))
+	}
+	return errors.Join(found...)
+}
+
+// inner is the source itself, of whatever follows it.
+func (r *running) inner() source {
+	if e, ok := r.source.(*exchanging); ok {
+		return e.source
+	}
+	return r.source
+}
+
+// problems are those of an error that may be several, each with its place.
+func (s *snapshot) problems(path string, err error, fix string) error {
+	var list []error
+	for _, one := range flat(err) {
+		list = append(list, s.problem(path, one.Error(), fix))
+	}
+	return errors.Join(list...)
 }
 
 // sourceOf is nil where nothing is known without asking, and nobody was asked.
@@ -253,7 +289,7 @@ func (s *snapshot) sourceOf(name string) (src source, err error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, s.problem("tools."+name+kind, err.Error(), "see docs/configuration.md")
+		return nil, s.problems("tools."+name+kind, err, "see docs/configuration.md")
 	}
 	if s.sources == nil {
 		s.sources = map[string]*running{}
@@ -354,7 +390,7 @@ func (s *snapshot) expected() map[string]string {
 		if r == nil || r.Read() {
 			continue
 		}
-		if names, ok := r.source.(interface{ Awaited() []string }); ok {
+		if names, ok := r.inner().(interface{ Awaited() []string }); ok {
 			for _, name := range names.Awaited() {
 				out[name] = set
 			}

@@ -3,8 +3,10 @@ package grpctool
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/behalf-dev/behalf/internal/typo"
 	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
@@ -147,6 +149,17 @@ func (f *files) link() (_ *protoregistry.Files, err error) {
 	return linked, nil
 }
 
+// offered is the end of a sentence about a service that is not there: the one that was
+// meant, or those that are there.
+func offered(name string, names []string) string {
+	const most = 8
+	if meant := typo.DidYouMean(name, names); meant != "" || len(names) == 0 {
+		return meant
+	}
+	slices.Sort(names)
+	return "; it has " + strings.Join(names[:min(len(names), most)], ", ")
+}
+
 // service finds one of the linked services.
 func service(linked *protoregistry.Files, name string) (protoreflect.ServiceDescriptor, error) {
 	d, err := linked.FindDescriptorByName(protoreflect.FullName(name))
@@ -155,5 +168,11 @@ func service(linked *protoregistry.Files, name string) (protoreflect.ServiceDesc
 			return sd, nil
 		}
 	}
-	return nil, fmt.Errorf("the backend has no service %s", name)
+	var names []string
+	for fd := range linked.RangeFiles {
+		for i := range fd.Services().Len() {
+			names = append(names, string(fd.Services().Get(i).FullName()))
+		}
+	}
+	return nil, fmt.Errorf("the backend has no service %s%s", name, tools.Clean(offered(name, names), 2*maxIdentifier))
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/behalf-dev/behalf/internal/typo"
 	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -43,6 +44,7 @@ func offer(c *Config, linked *protoregistry.Files) *catalogue {
 		sd, err := service(linked, name)
 		if err != nil {
 			b.problem(err)
+			b.lost = true
 			continue
 		}
 		b.service(sd)
@@ -57,6 +59,7 @@ type builder struct {
 	c        *Config
 	cat      *catalogue
 	used     map[string]bool // facts and waivers that mean something
+	lost     bool            // a service is not there, and so nor are its methods
 	problems sayings
 	notes    sayings
 	prints   prints
@@ -93,6 +96,18 @@ func (b *builder) service(sd protoreflect.ServiceDescriptor) {
 			b.notes.add("left out: " + err.Error())
 		}
 	}
+}
+
+// meant is the end of a sentence about a method that is not there.
+func (b *builder) meant(key string) string {
+	var names []string
+	for path := range b.cat.methods {
+		if path = path[1:]; !strings.Contains(key, "/") {
+			path = path[strings.IndexByte(path, '/')+1:]
+		}
+		names = append(names, tools.Clean(path, maxIdentifier))
+	}
+	return typo.DidYouMean(key, names)
 }
 
 // facts are those of the config.
@@ -226,12 +241,12 @@ func (b *builder) check() {
 		b.cat.digest += path + b.cat.methods[path].fingerprint + b.cat.methods[path].Hash() + "\n"
 	}
 	for _, key := range slices.Sorted(maps.Keys(b.c.Facts)) {
-		if !b.used[key] {
-			b.problem(fmt.Errorf("the services have no method %s", key))
+		if !b.used[key] && !b.lost {
+			b.problem(fmt.Errorf("the services have no method %s%s", key, b.meant(key)))
 		}
 	}
 	for _, w := range b.c.Waived {
-		if !b.used[w] {
+		if !b.used[w] && !b.lost {
 			b.problem(fmt.Errorf("there is no parameter %s to waive", w))
 		}
 	}

@@ -170,9 +170,11 @@ func TestFactsNameAndDescribeTools(t *testing.T) {
 
 func TestConfigsThatAreWrongAreRefused(t *testing.T) {
 	for want, edit := range map[string]func(*grpctool.Config){
-		"have no method Nothing":        func(g *grpctool.Config) { g.Facts = map[string]grpctool.Facts{"Nothing": {}} },
-		"a tool takes one message":      func(g *grpctool.Config) { g.Facts = map[string]grpctool.Facts{"Chat": {Name: "chat"}} },
-		"no service everything.v1.None": func(g *grpctool.Config) { g.Services = []string{"everything.v1.None"} },
+		"have no method Nothing":                        func(g *grpctool.Config) { g.Facts = map[string]grpctool.Facts{"Nothing": {}} },
+		"have no method Ecko; did you mean Echo?":       func(g *grpctool.Config) { g.Facts = map[string]grpctool.Facts{"Ecko": {}} },
+		"a tool takes one message":                      func(g *grpctool.Config) { g.Facts = map[string]grpctool.Facts{"Chat": {Name: "chat"}} },
+		"did you mean everything.v1.EverythingService?": func(g *grpctool.Config) { g.Services = []string{"everything.v1.EverythingServise"} },
+		"no service everything.v1.None":                 func(g *grpctool.Config) { g.Services = []string{"everything.v1.None"} },
 		"no parameter who to have": func(g *grpctool.Config) {
 			g.Facts = map[string]grpctool.Facts{"Echo": {Owners: map[string]tools.Owner{"who": tools.OwnerSubject}}}
 		},

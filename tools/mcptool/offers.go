@@ -81,6 +81,7 @@ func (s *Source) list(ctx context.Context, next lister) error {
 	if err != nil {
 		return err
 	}
+	s.c.doubt(found)
 	pins, err := s.c.Pins.Load(s.c.Name)
 	if err != nil {
 		return err
@@ -154,7 +155,7 @@ func (s *Source) usable(own, hash, name string) error {
 	case d == nil:
 		return unavailable("the tool's server does not have it any more")
 	case d.flaw != "":
-		return unavailable("the tool's server describes it in a way that cannot be governed; the log of the service says why")
+		return unavailable("the tool cannot be governed as it is described and configured now; the log of the service says why")
 	case accepted == "":
 		return unavailable("the tool is new and was not accepted yet: an operator must read and accept it: `" + order + "`")
 	case accepted != d.hash:

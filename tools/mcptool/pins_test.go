@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/tools"
 	"github.com/behalf-dev/behalf/tools/mcptool"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
@@ -212,5 +213,35 @@ func TestAFileOfPinsThatOthersChangedIsRefused(t *testing.T) {
 		if _, err := pins.Load("ext"); err == nil {
 			t.Errorf("%s: loaded", name)
 		}
+	}
+}
+
+// TestAToolThatTheConfigMisspellsIsNotUsedWithoutWhatItSays: its scopes and owners would
+// hold for nothing, and the tool would be free.
+func TestAToolThatTheConfigMisspellsIsNotUsedWithoutWhatItSays(t *testing.T) {
+	for _, misspelt := range []string{"getpage", "get-page", "get_pgae"} {
+		b := newBackend()
+		b.raw("get_page", "A page.", `{"type":"object"}`, ok)
+		c := serve(t, b.handler(nil))
+		c.Pins = mcptool.NewFilePins(filepath.Join(t.TempDir(), "pins.json"))
+		newWorld(t, c).open("get_page") // accepted, before anybody spoke of it
+		c.TrustOnFirstUse, c.Tools = false, map[string]mcptool.Known{misspelt: {Effect: tools.Read, Scopes: []string{"wiki.read"}}}
+		w := newWorld(t, c)
+		w.until("it is read", w.source.Read)
+		w.build()
+
+		reason, got := w.fails("get_page", `{}`)
+
+		if reason != fault.ToolUnavailable || w.source.Misnamed()[misspelt] != "get_page" {
+			t.Errorf("%s: got %s, %v", misspelt, got, w.source.Misnamed())
+		}
+		want(t, w.logs.String(), "did you mean get_page?")
+		if err := w.source.Accept("get_page", ""); err == nil {
+			t.Errorf("%s: it was accepted", misspelt)
+		}
+		c.Tools["get_page"] = mcptool.Known{}
+		w = newWorld(t, c).open("get_page")
+		w.until("it is read", w.source.Read)
+		w.bob("get_page", `{}`)
 	}
 }
