@@ -52,6 +52,10 @@ func (c called) exchange(ctx context.Context, args json.RawMessage) (*exchange, 
 	if err != nil {
 		return x, nil, err
 	}
+	if err := c.source.usable(c.own, c.hash, c.name); err != nil { // it may have been listed for this session
+		release(false)
+		return x, nil, err
+	}
 	p := &mcp.CallToolParams{Name: c.own, Arguments: args}
 	done, held := s.watch(ctx, p), s.client.ID() != ""
 	_, err = s.client.CallTool(x.in(onBehalf(ctx)), p)

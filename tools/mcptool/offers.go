@@ -72,8 +72,49 @@ func (s *Source) signature() string {
 	return sb.String()
 }
 
-// list reads what the server has, and what was accepted of it since.
+// list reads what the server has, and what was accepted of it since. One at a time:
+// what was read first is never put in the place of what was read later.
 func (s *Source) list(ctx context.Context, next lister) error {
+	select {
+	case s.listing <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-s.listing }()
+	s.mu.Lock()
+	s.began++
+	this := s.began
+	s.mu.Unlock()
+	err := s.relist(ctx, next)
+	if err == nil {
+		s.mu.Lock()
+		s.ended = this
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// anew has the list read after now. Where many want it, one reads for all.
+func (s *Source) anew(ctx context.Context, read func() error) error {
+	s.mu.Lock()
+	began := s.began
+	s.mu.Unlock()
+	select {
+	case s.asking <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-s.asking }()
+	s.mu.Lock()
+	done := s.ended > began
+	s.mu.Unlock()
+	if done {
+		return nil
+	}
+	return read()
+}
+
+func (s *Source) relist(ctx context.Context, next lister) error {
 	found, err := s.c.all(ctx, next)
 	if errors.Is(err, errCached) {
 		return nil
@@ -116,12 +157,28 @@ func (s *Source) reread(ctx context.Context) {
 		if same {
 			continue
 		}
+		if s.behind() {
+			s.hear()
+		}
 		if err != nil {
 			s.c.Logger.WarnContext(ctx, "what was accepted of an MCP server cannot be read, so nothing is", slog.String("server", s.c.Name), slog.Any("cause", err))
 		}
 		s.note(ctx)
 		s.tell()
 	}
+}
+
+// behind reports that something was accepted which is not what was listed here: the
+// server may have changed since.
+func (s *Source) behind() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for own, p := range s.pins {
+		if d := s.listed[own]; d != nil && d.hash != p.Hash {
+			return true
+		}
+	}
+	return false
 }
 
 // trust accepts what was never seen, into pins that nobody else has yet.

@@ -19,19 +19,19 @@ import (
 // remote is a server over streamable HTTP. One pool of TCP connections serves all
 // persons; a session of the protocol serves one.
 type remote struct {
-	c     *Config
-	url   *url.URL
-	heard func()
-	wires *wires
-	pool  *pool
+	c      *Config
+	source *Source
+	url    *url.URL
+	wires  *wires
+	pool   *pool
 }
 
-func newRemote(c *Config, heard func()) (*remote, error) {
+func newRemote(c *Config, s *Source) (*remote, error) {
 	u, err := url.Parse(c.URL)
 	if err != nil {
 		return nil, err
 	}
-	r := &remote{c: c, url: u, heard: heard, wires: newWires(c)}
+	r := &remote{c: c, source: s, url: u, wires: newWires(c)}
 	r.pool = newPool(c.Limits.Sessions, c.Now, r.connect)
 	return r, nil
 }
@@ -74,8 +74,17 @@ func whose(g identity.Grant) string {
 }
 
 // connect opens a session in the course of a call, whose token its requests carry.
+// A new one may be with a server that was restarted, and has other tools than before.
 func (r *remote) connect(ctx context.Context) (*session, error) {
-	return r.dial(ctx, &carrier{})
+	s, err := r.dial(ctx, &carrier{})
+	if err != nil {
+		return nil, err
+	}
+	if err := r.source.anew(ctx, func() error { return r.read(ctx, r.source.list) }); err != nil {
+		s.close()
+		return nil, unavailable("the tool's server cannot be reached now").Because(err)
+	}
+	return s, nil
 }
 
 // dial opens a session. For says in whose name its first requests are; nil: in
@@ -170,7 +179,7 @@ func (r *remote) ear(ctx context.Context) (*session, error) {
 	hctx, cancel := context.WithTimeout(ctx, r.c.Limits.Connect)
 	defer cancel()
 	var err error
-	s.client, err = s.newClient(r.heard).Connect(hctx, t, nil)
+	s.client, err = s.newClient(r.source.hear).Connect(hctx, t, nil)
 	return s, err
 }
 

@@ -96,6 +96,8 @@ type Source struct {
 	trouble tools.Trouble
 	changed chan struct{} // holds one
 	heard   chan struct{} // holds one: the server says that its list changed
+	listing chan struct{} // holds one: who reads the list
+	asking  chan struct{} // holds one: who has it read for a call
 
 	mu     sync.Mutex
 	listed map[string]*definition // as the server has them now; nil: it is not known
@@ -103,6 +105,8 @@ type Source struct {
 	pins   map[string]Pin         // what was accepted
 	told   map[string]bool        // the offers that the operator was told of
 	shown  string                 // what Tools gave when it was last different
+	began  uint64                 // lists
+	ended  uint64                 // the last one that was read, of those that began
 }
 
 // server is how a server is reached.
@@ -132,10 +136,10 @@ func New(c Config) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("MCP server %q: %w", c.Name, err)
 	}
-	s := &Source{c: c, pins: pins, changed: make(chan struct{}, 1), heard: make(chan struct{}, 1)}
+	s := &Source{c: c, pins: pins, changed: make(chan struct{}, 1), heard: make(chan struct{}, 1), listing: make(chan struct{}, 1), asking: make(chan struct{}, 1)}
 	if len(c.Command) > 0 {
 		s.server = newLocal(&s.c, s.hear)
-	} else if s.server, err = newRemote(&s.c, s.hear); err != nil {
+	} else if s.server, err = newRemote(&s.c, s); err != nil {
 		return nil, fmt.Errorf("MCP server %q: %w", c.Name, err)
 	}
 	s.shown = s.signature()
