@@ -21,9 +21,10 @@ func ok(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) { re
 
 func TestAToolThatWasNeverSeenWaitsUntilItIsAccepted(t *testing.T) {
 	c := serve(t, newBackend().handler(nil))
-	c.TrustOnFirstUse, c.Tools = false, map[string]mcptool.Known{"sayHello": {}}
+	c.TrustOnFirstUse, c.Tools, c.File = false, map[string]mcptool.Known{"sayHello": {}}, "my desk/behalf.yaml"
 	w := newWorld(t, c)
-	w.until("it is read", w.source.Read)
+	w.until("it is told", func() bool { return strings.Contains(w.logs.String(), "is not in use") })
+	want(t, w.logs.String(), `why="it is new, and nobody has accepted it" type="behalf tools review -c 'my desk/behalf.yaml' ext"`)
 
 	if got := w.all(); len(got) > 0 {
 		t.Errorf("got %v, want nothing that nobody accepted, not even by its name", got)
@@ -74,6 +75,7 @@ func TestAChangedToolIsRefusedUntilItIsAccepted(t *testing.T) {
 				t.Errorf("got %s", reason)
 			}
 			want(t, got, "`behalf tools review ext/it`")
+			want(t, w.logs.String(), `why="it is not what was accepted"`)
 			without(t, got, "assword")
 			if after := jsonOf(w.tool("it").Descriptor); after != before {
 				t.Errorf("got %s, want what was accepted: %s", after, before)

@@ -211,6 +211,35 @@ func (s *Source) note(ctx context.Context) {
 			continue
 		}
 		s.c.Logger.WarnContext(ctx, "a tool of an MCP server is not in use", slog.String("server", s.c.Name), slog.String("tool", o.Tool),
-			slog.String("hash", o.Hash), slog.Bool("changed", o.Changed), slog.String("why", o.Flaw), slog.String("type", review+s.c.Name))
+			slog.String("hash", o.Hash), slog.Bool("changed", o.Changed), slog.String("why", o.why()), slog.String("type", s.c.review()))
 	}
+}
+
+// why is what keeps a tool from being used.
+func (o Offer) why() string {
+	switch {
+	case o.Flaw != "":
+		return o.Flaw
+	case o.Changed:
+		return "it is not what was accepted"
+	}
+	return "it is new, and nobody has accepted it"
+}
+
+// review is what the operator of this config types. It is for the log: callers are
+// told no paths.
+func (c *Config) review() string {
+	if c.File == "" {
+		return review + c.Name
+	}
+	file := c.File
+	if strings.ContainsFunc(file, func(r rune) bool { return !plain(r) }) {
+		file = "'" + strings.ReplaceAll(file, "'", `'\''`) + "'"
+	}
+	return review + "-c " + file + " " + c.Name
+}
+
+// plain reports whether a shell leaves a character as it is.
+func plain(r rune) bool {
+	return r < unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("/._-+:,@%", r))
 }

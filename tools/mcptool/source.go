@@ -20,6 +20,7 @@ import (
 type Config struct {
 	Name   string // of the toolset; required
 	Prefix string // put in front of the tools' names
+	File   string // of the config, for what the log tells an operator to type
 
 	URL     string                     // of a streamable HTTP server
 	Headers map[string]identity.Secret // of every request; not Authorization where calls carry tokens
