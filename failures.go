@@ -75,3 +75,11 @@ func (s *Server) reportTool(ctx context.Context, tool string, err error) {
 
 // mostCause bounds what a log line has of a cause, in bytes.
 const mostCause = 4 << 10
+
+// oneLine is an error for a log, on one line and not too long.
+func oneLine(err error) string {
+	if err == nil {
+		return "it was slow"
+	}
+	return tools.Clean(strings.ReplaceAll(err.Error(), "\n", "; "), 2<<10)
+}

@@ -210,14 +210,6 @@ func (s *Server) tellBackend(ctx context.Context, name string, src source) {
 	}
 }
 
-// oneLine is an error for a log, on one line and not too long.
-func oneLine(err error) string {
-	if err == nil {
-		return "it was slow"
-	}
-	return tools.Clean(strings.ReplaceAll(err.Error(), "\n", "; "), 2<<10)
-}
-
 // sourceTools gives the tools of a section: nil where it is not known which they are.
 func (s *snapshot) sourceTools(name string) ([]tools.Tool, error) {
 	src, err := s.sourceOf(name)

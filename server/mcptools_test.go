@@ -263,7 +263,7 @@ func TestNothingOfAnMCPServerIsUsedUnread(t *testing.T) {
 	if !got.GetFailed() || k.calls.Load() != 0 {
 		t.Errorf("got %v after %d calls, want a failed result and no call", got, k.calls.Load())
 	}
-	if text := k.w.log.String(); strings.Contains(text, "Reads a page") || !strings.Contains(text, `type="behalf tools review wiki"`) {
+	if text := k.w.log.String(); strings.Contains(text, "Reads a page") || !strings.Contains(text, `type="behalf tools review -c `) || !strings.Contains(text, `/behalf.yaml wiki"`) {
 		t.Errorf("got %s, want what to type, and nothing that the server says", text)
 	}
 }
@@ -313,7 +313,7 @@ func TestAnMCPServerThatWasNeverReachedStopsNobody(t *testing.T) {
 	if got := k.run(alice); !got.GetFailed() || k.calls.Load() != 0 {
 		t.Errorf("got %v, want a failed result", got)
 	}
-	if text := k.w.log.String(); !strings.Contains(text, "a backend did not say what tools it has") {
+	if text := k.w.log.String(); !strings.Contains(text, `a backend did not say what tools it has; they are unavailable until it does" toolset=wiki why=`) {
 		t.Errorf("got %s, want the operator to hear it", text)
 	}
 }

@@ -87,6 +87,28 @@ func (r *Registry) Same(other *Registry) bool {
 	return maps.EqualFunc(r.tools, other.tools, same) && maps.Equal(r.awaited, other.awaited)
 }
 
+// Changes names the tools that are new (+), changed (~) or gone (-) since another
+// registry, sorted by name.
+func (r *Registry) Changes(since *Registry) []string {
+	all := map[string]bool{}
+	for _, n := range slices.Concat(r.names, since.names) {
+		all[n] = true
+	}
+	var out []string
+	for _, n := range sortedKeys(all) {
+		now, was := r.tools[n], since.tools[n]
+		switch {
+		case was == nil:
+			out = append(out, "+"+n)
+		case now == nil:
+			out = append(out, "-"+n)
+		case now.hash != was.hash:
+			out = append(out, "~"+n)
+		}
+	}
+	return out
+}
+
 // Awaited lists the names that stand for tools of backends that were never reached.
 func (r *Registry) Awaited() []string { return sortedKeys(r.awaited) }
 

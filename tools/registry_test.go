@@ -79,6 +79,22 @@ func TestWhatIsNotDeclaredReadIsAWrite(t *testing.T) {
 	}
 }
 
+func TestARegistryNamesWhatIsOtherThanBefore(t *testing.T) {
+	before, err := tools.NewRegistry(described("same", ""), described("other", ""), described("gone", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := described("other", "")
+	changed.Description = "Does something else."
+	now, err := tools.NewRegistry(described("same", ""), changed, described("fresh", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := now.Changes(before); !slices.Equal(got, []string{"+fresh", "-gone", "~other"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestPolicySeesTheSchemasInForce(t *testing.T) {
 	r, err := tools.NewRegistry(described("b", "crm"), described("a", "crm"))
 	if err != nil {
