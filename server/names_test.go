@@ -90,3 +90,22 @@ func TestABackendThatIsAwayKeepsTheNamesThatTheConfigGivesIt(t *testing.T) {
 		t.Errorf("got %s, want it to say whose name it is", got)
 	}
 }
+
+// TestABackendThatNamesAToolLikeOneOfTheProgramStopsNoStart: the
+// program's own is the tool, and the log says so.
+func TestABackendThatNamesAToolLikeOneOfTheProgramStopsNoStart(t *testing.T) {
+	t.Parallel()
+	target := shut(t)
+	w := newWorld(t, setup{bare: namesPolicies, edit: func(c *config.Config) {
+		desk := c.Tools["desk"]
+		withCRM(t, target, false)(c)
+		c.Tools["desk"] = desk
+	}})
+
+	if text := w.log.String(); !strings.Contains(text, "is left out") || !strings.Contains(text, `toolset \"desk\" has a tool of this name`) {
+		t.Errorf("got %s, want it to say what is left out and why", text)
+	}
+	if r, err := w.as(alice).callTool(t, "get_customer", `{"customer_id":"C-1001"}`); err != nil || r.GetFailed() {
+		t.Errorf("got %v, %v, want the program's tool", r, err)
+	}
+}

@@ -69,7 +69,7 @@ type builder struct {
 // maxWork bounds the messages, fields and parameters that are looked at for all
 // methods together: each may have as many as one can, and they are read again and
 // again.
-const maxWork = 1_000_000
+const maxWork = 500_000
 
 var errWork = errors.New("the methods before it have too many fields together; name fewer services")
 
