@@ -8,6 +8,8 @@
 // # Contract
 //
 // A request without exactly one good token is 401 with where to get one (RFC 9728).
-// What policy refuses is a result that a model can read, with its reason. Nothing of
-// a request but the token and the arguments goes any further.
+// What policy refuses is a result that a model can read, with its reason and how to
+// go on: a client lets a model choose a tool and arguments, so an approved call is
+// made with the tool call-approved. Nothing of a request but the token and the
+// arguments goes any further.
 package mcpserver

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/behalf-dev/behalf/fault"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -27,6 +28,7 @@ type Config struct {
 const (
 	maxBody   = 1 << 20
 	agentTool = "agent-" // no tool's name has a -
+	approved  = "call-approved"
 	maxWait   = 10 * time.Minute
 	maxAsk    = 5 * time.Second // for who it is; longer is busy
 )
@@ -120,23 +122,27 @@ func (f *face) serve(next mcp.MethodHandler) mcp.MethodHandler {
 	}
 }
 
-// list is one page: first those of the tools, then the agents.
+// list is one page: first the tools, then the agents. A list that ends within one
+// page is one page, because many clients ask for no other.
 func (f *face) list(ctx context.Context, p *mcp.ListToolsParams) (mcp.Result, error) {
+	out := &mcp.ListToolsResult{Tools: []*mcp.Tool{}}
 	if token, agents := strings.CutPrefix(cursor(p), agentTool); agents {
-		return f.listAgents(ctx, token)
+		return f.listAgents(ctx, token, out)
 	}
 	page, err := f.tools.ListTools(ctx, &behalfv1.ListToolsRequest{PageToken: cursor(p), PageSize: 1000})
 	if err != nil {
 		return nil, plain(err)
 	}
-	out := &mcp.ListToolsResult{Tools: []*mcp.Tool{}, NextCursor: page.GetNextPageToken()}
 	for _, t := range page.GetTools() {
 		out.Tools = append(out.Tools, toolOf(t))
 	}
-	if out.NextCursor == "" {
-		out.NextCursor = agentTool
+	if out.NextCursor = page.GetNextPageToken(); out.NextCursor != "" {
+		return out, nil
 	}
-	return out, nil
+	if len(out.Tools) > 0 {
+		out.Tools = append(out.Tools, &mcp.Tool{Name: approved, Description: "Makes a call that needed an approval, once somebody has approved it.", InputSchema: json.RawMessage(approvedSchema)})
+	}
+	return f.listAgents(ctx, "", out)
 }
 
 func cursor(p *mcp.ListToolsParams) string {
@@ -146,12 +152,12 @@ func cursor(p *mcp.ListToolsParams) string {
 	return p.Cursor
 }
 
+// toolOf says nothing of destruction: a client then assumes the worst of what writes,
+// and a risk that is not high is no promise.
 func toolOf(t *behalfv1.Tool) *mcp.Tool {
-	reads := t.GetEffect() == behalfv1.ToolEffect_TOOL_EFFECT_READ
-	risky := !reads && t.GetRisk() == behalfv1.ToolRisk_TOOL_RISK_HIGH
 	out := &mcp.Tool{
 		Name: t.GetName(), Description: t.GetDescription(), InputSchema: json.RawMessage(t.GetInputSchemaJson()),
-		Annotations: &mcp.ToolAnnotations{ReadOnlyHint: reads, IdempotentHint: t.GetIdempotent(), DestructiveHint: &risky},
+		Annotations: &mcp.ToolAnnotations{ReadOnlyHint: t.GetEffect() == behalfv1.ToolEffect_TOOL_EFFECT_READ, IdempotentHint: t.GetIdempotent()},
 	}
 	if s := t.GetOutputSchemaJson(); s != "" {
 		out.OutputSchema = json.RawMessage(s)
@@ -163,12 +169,17 @@ func toolOf(t *behalfv1.Tool) *mcp.Tool {
 const askSchema = `{"type":"object","properties":{"input":{"type":"string","description":"What to do, in words."},` +
 	`"session_id":{"type":"string","description":"Of an earlier answer, to go on with it."}},"required":["input"],"additionalProperties":false}`
 
-func (f *face) listAgents(ctx context.Context, token string) (mcp.Result, error) {
+// approvedSchema is the arguments of an approved call. A model can choose these and
+// nothing else of a request in any client, so the approval's id is one of them.
+const approvedSchema = `{"type":"object","properties":{"approval_id":{"type":"string","description":"Of the refusal."},` +
+	`"tool":{"type":"string","description":"The tool that was refused."},"arguments":{"type":"object","description":"Exactly those of the refused call."}},` +
+	`"required":["approval_id","tool","arguments"],"additionalProperties":false}`
+
+func (f *face) listAgents(ctx context.Context, token string, out *mcp.ListToolsResult) (mcp.Result, error) {
 	page, err := f.agents.ListAgents(ctx, &behalfv1.ListAgentsRequest{PageToken: token, PageSize: 1000})
 	if err != nil {
 		return nil, plain(err)
 	}
-	out := &mcp.ListToolsResult{Tools: []*mcp.Tool{}}
 	for _, a := range page.GetAgents() {
 		out.Tools = append(out.Tools, &mcp.Tool{Name: agentTool + a.GetName(), Description: a.GetDescription(), InputSchema: json.RawMessage(askSchema)})
 	}
@@ -186,11 +197,32 @@ func (f *face) call(ctx context.Context, p *mcp.CallToolParamsRaw) (mcp.Result, 
 	if agent, ok := strings.CutPrefix(p.Name, agentTool); ok {
 		return f.ask(ctx, agent, args)
 	}
-	r, err := f.tools.CallTool(ctx, &behalfv1.CallToolRequest{Tool: p.Name, ArgumentsJson: args})
+	call := &behalfv1.CallToolRequest{Tool: p.Name, ArgumentsJson: args}
+	if p.Name == approved {
+		var in approvedCall
+		if !strictly(args, &in) {
+			return answered("the arguments are approval_id and tool, both text, and arguments, an object", nil, true), nil
+		}
+		call = &behalfv1.CallToolRequest{Tool: in.Tool, ArgumentsJson: string(in.Arguments), ApprovalId: in.ApprovalID}
+	}
+	r, err := f.tools.CallTool(ctx, call)
 	if err != nil {
 		return refused(err), nil
 	}
 	return answered(r.GetResultJson(), json.RawMessage(r.GetResultJson()), r.GetFailed()), nil
+}
+
+type approvedCall struct {
+	ApprovalID string          `json:"approval_id"`
+	Tool       string          `json:"tool"`
+	Arguments  json.RawMessage `json:"arguments"`
+}
+
+// strictly reads arguments that are these and no others.
+func strictly(args string, into any) bool {
+	d := json.NewDecoder(strings.NewReader(args))
+	d.DisallowUnknownFields()
+	return d.Decode(into) == nil
 }
 
 // ask runs an agent to its end.
@@ -199,10 +231,8 @@ func (f *face) ask(ctx context.Context, agent, args string) (mcp.Result, error) 
 		Input     string `json:"input"`
 		SessionID string `json:"session_id"`
 	}
-	d := json.NewDecoder(strings.NewReader(args))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&in); err != nil {
-		return answered("the arguments are input and session_id, both text", nil, true), nil //nolint:nilerr // the model reads it
+	if !strictly(args, &in) {
+		return answered("the arguments are input and session_id, both text", nil, true), nil
 	}
 	r, err := f.agents.RunAgent(ctx, &behalfv1.RunAgentRequest{Agent: agent, Input: in.Input, SessionId: in.SessionID})
 	if err != nil {
@@ -223,20 +253,43 @@ func answered(text string, structured json.RawMessage, failed bool) *mcp.CallToo
 	return out
 }
 
-// refused is what a model can read of a refusal: what happened, and its reason.
+// refused is what a model can read of a refusal: what happened, what is wrong with
+// which argument, its reason, and how to go on.
 func refused(err error) *mcp.CallToolResult {
 	st := status.Convert(err)
-	text := st.Message()
+	text, reason := st.Message(), ""
 	for _, d := range st.Details() {
-		if info, ok := d.(*errdetails.ErrorInfo); ok {
-			text += " (" + info.GetReason()
-			if id := info.GetMetadata()["approval_id"]; id != "" {
-				text += ", approval_id " + id
+		switch d := d.(type) {
+		case *errdetails.BadRequest:
+			for _, v := range d.GetFieldViolations() {
+				text += "; " + v.GetField() + ": " + v.GetDescription()
 			}
-			text += ")"
+		case *errdetails.ErrorInfo:
+			reason = " (" + said(d) + ")" + next(d)
 		}
 	}
-	return answered(text, nil, true)
+	return answered(text+reason, nil, true)
+}
+
+func said(d *errdetails.ErrorInfo) string {
+	text := d.GetReason()
+	for _, key := range []string{"approval_id", "run_id", "session_id"} {
+		if id := d.GetMetadata()[key]; id != "" {
+			text += ", " + key + " " + id
+		}
+	}
+	return text
+}
+
+// next is how to go on when somebody must agree first.
+func next(d *errdetails.ErrorInfo) string {
+	switch {
+	case d.GetReason() != string(fault.ApprovalRequired):
+		return ""
+	case d.GetMetadata()["run_id"] != "":
+		return "; the run goes on by itself then: ask again with this session_id to hear what came of it"
+	}
+	return "; then use the tool " + approved + " with this approval_id, the same tool and the same arguments"
 }
 
 // plain is an error for the protocol: its message is for callers already.
