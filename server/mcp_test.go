@@ -201,7 +201,7 @@ func large(r *http.Request) {
 
 func TestNoMCPWithoutTheConfigSaying(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setup{edit: withHTTP})
+	w := newWorld(t, setup{edit: func(c *config.Config) { withMCP(c); c.Server.MCP = false }})
 	if code, _ := w.get("/mcp"); code != http.StatusNotFound {
 		t.Errorf("got %d, want no such page", code)
 	}

@@ -81,9 +81,17 @@ func (b *backends) aim(cfg *config.Config) {
 		case isCRM(t) && b.crm != nil:
 			t.GRPC.Target = b.crm.Addr().String()
 		case isHandbook(t) && b.handbook != nil:
-			t.MCP.URL = "https://" + b.handbook.Addr().String() + "/mcp"
+			t.MCP.URL = b.handbookURL()
 		}
 	}
+}
+
+// handbookURL is empty where the handbook does not run here.
+func (b *backends) handbookURL() string {
+	if b.handbook == nil {
+		return ""
+	}
+	return "https://" + b.handbook.Addr().String() + "/mcp"
 }
 
 // used reports whether any of them runs here.

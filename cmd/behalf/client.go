@@ -27,6 +27,7 @@ type profile struct {
 	Audience string `json:"audience,omitempty"`
 	Tenant   string `json:"tenant,omitempty"`
 	People   string `json:"people,omitempty"`
+	Handbook string `json:"handbook,omitempty"` // the URL of the handbook that dev runs
 }
 
 const (

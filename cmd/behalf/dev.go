@@ -29,9 +29,6 @@ Edit the policies, agents or rules in DIR/desk and run "behalf reload --as bob",
 Delete the folder to begin anew. The authority and the issuer exist only here: never use them elsewhere.`,
 		Example: "  behalf dev\n  behalf dev --listen 127.0.0.1:0 --http '' --dir /tmp/desk\n  behalf dev --example teams --dir .behalf-teams",
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := onlyHere(listen, http); err != nil {
-				return err
-			}
 			if c.Flags().Changed("example") {
 				if err := notMixed(dir, example); err != nil {
 					return err
@@ -46,7 +43,9 @@ Delete the folder to begin anew. The authority and the issuer exist only here: n
 			if onTerminal(c.OutOrStdout()) {
 				l.pace = pace
 			}
-			l.cfg.Server.Listen, l.cfg.Server.HTTP = listen, http
+			if err := l.listen(c, listen, http); err != nil {
+				return err
+			}
 			l.elsewhere, l.beside.out = !beside, c.OutOrStdout()
 			err = l.serve(c.Context(), func(s *behalf.Server) error {
 				if err := l.save(s.Addr()); err != nil {
@@ -62,12 +61,26 @@ Delete the folder to begin anew. The authority and the issuer exist only here: n
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", dir, "folder for credentials, data and the editable desk")
-	c.Flags().StringVar(&listen, "listen", listen, "address of gRPC; port 0: any that is free")
-	c.Flags().StringVar(&http, "http", http, "address of health, metrics and keys; empty: none, or any that is free if backends need the keys")
+	c.Flags().StringVar(&listen, "listen", listen, "address of gRPC; port 0: any that is free. Left out: server.listen of the config, if it says one")
+	c.Flags().StringVar(&http, "http", http, "address of health, metrics and keys; empty: none, or any that is free if backends need the keys. Left out: server.http of the config, if it says one")
 	c.Flags().BoolVar(&beside, "backends", beside, "start the example's backends too; false: they run elsewhere, where the config says")
 	c.Flags().StringVar(&example, "example", example, "what a new folder begins with: supportdesk or teams (four group chats)")
 	c.Flags().BoolVar(&verbose, "verbose", verbose, "log every call, not only what went wrong")
+	c.AddCommand(devCertCommand())
 	return c
+}
+
+// listen takes the addresses of the flags; where none is given the config's, and
+// where that has none either what the flags say by themselves.
+func (l *local) listen(c *cobra.Command, grpc, http string) error {
+	at := &l.cfg.Server
+	if c.Flags().Changed("listen") || at.Listen == "" {
+		at.Listen = grpc
+	}
+	if c.Flags().Changed("http") || at.HTTP == "" {
+		at.HTTP = http
+	}
+	return onlyHere(at.Listen, at.HTTP)
 }
 
 // onlyHere refuses addresses that others can reach: whoever holds the folder is
@@ -148,6 +161,9 @@ func (l *local) greet(out io.Writer, s *behalf.Server, dir string) {
 	say("  model    %s", l.model)
 	if s.HTTPAddr() != "" {
 		say("  http     http://%[1]s/healthz and http://%[1]s/metrics", s.HTTPAddr())
+	}
+	if s.HTTPAddr() != "" && l.cfg.Server.MCP {
+		say("  mcp      http://%s/mcp for MCP clients, with a person's token: %s token %s%s", s.HTTPAddr(), me, quoted(l.people.People[0].Subject), in)
 	}
 	l.beside.say(out)
 	say("  folder   %s: credentials, data, audit log; %s: agents, policies, people to edit\n", at, filepath.Join(at, "desk"))

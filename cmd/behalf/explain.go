@@ -118,6 +118,36 @@ func forWhom(c *cobra.Command, err error) string {
 	return "\n  note      " + nobodyNamed
 }
 
+var readsRecord = regexp.MustCompile("audit query --call [^`]+")
+
+// here completes the commands of a hint for a folder of dev: which folder it is, and
+// who there may read the record.
+func here(c *cobra.Command, text string) string {
+	as, dir := c.Flags().Lookup("as"), c.Flags().Lookup("dir")
+	if as == nil || dir == nil {
+		return text
+	}
+	in := (&clientFlags{dir: dir.Value.String()}).where()
+	text = strings.ReplaceAll(text, "start one with `"+self()+" dev`", "start one with `"+self()+" dev"+in+"`")
+	if reader := readerIn(dir.Value.String()); as.Changed && reader != "" {
+		text = readsRecord.ReplaceAllString(text, "$0 --as "+quoted(reader)+in)
+	}
+	return text
+}
+
+// readerIn is who may read the record with the people of a folder; empty: nobody known.
+func readerIn(dir string) string {
+	p, err := (&clientFlags{dir: dir}).profile()
+	if err != nil {
+		return ""
+	}
+	all, err := readPeople(p.People)
+	if err != nil {
+		return ""
+	}
+	return all.auditor()
+}
+
 func refusal(d *errdetails.ErrorInfo, message string) string {
 	text := "\n  reason    " + clean(d.GetReason())
 	for _, m := range []struct{ key, label string }{{"tool", "tool"}, {"missing_scope", "scope"}, {"decision_id", "decision"}, {"run_id", "run"}, {"session_id", "session"}, {"request_id", "request"}} {

@@ -182,7 +182,7 @@ func (l *local) reread() (*config.Config, error) {
 
 // save writes how clients reach the server.
 func (l *local) save(addr string) error {
-	l.client.Addr = addr
+	l.client.Addr, l.client.Handbook = addr, l.beside.handbookURL()
 	b, err := json.MarshalIndent(l.client, "", "  ")
 	if err != nil {
 		return err

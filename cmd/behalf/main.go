@@ -26,7 +26,7 @@ func run() int {
 	if ctx.Err() != nil && cancelled(err) {
 		err = errors.New("interrupted")
 	}
-	fmt.Fprintln(os.Stderr, explain(err)+forWhom(c, err))
+	fmt.Fprintln(os.Stderr, here(c, explain(err))+forWhom(c, err))
 	if _, wrong := errors.AsType[*inputError](err); wrong {
 		return 2
 	}

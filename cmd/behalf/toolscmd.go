@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -17,21 +19,23 @@ import (
 	"github.com/behalf-dev/behalf/internal/typo"
 	"github.com/behalf-dev/behalf/tools/mcptool"
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // lookWithin is how long one MCP server may take to say what it has.
 const lookWithin = 30 * time.Second
 
 func reviewCommand() *cobra.Command {
-	file, asJSON := "", false
+	of, asJSON := configOrDev{}, false
 	c := &cobra.Command{
 		Use: "review [TOOLSET[/TOOL]...]", Short: "Show the tools of MCP servers that wait to be accepted; needs no server", Args: cobra.ArbitraryArgs,
 		Long: "Connects to the MCP servers of a config file as the service does, and shows of each tool that is not in use all that a model\n" +
-			"would read of it, or what has changed since it was accepted. Calls and writes nothing. What a server says is behind a |;\n" +
-			"characters that would not be seen are written as \\u{number}.",
-		Example: "  behalf tools review -c behalf.yaml\n  behalf tools review -c behalf.yaml wiki/get_page",
+			"would read of it, or what has changed since it was accepted. Calls no tool and writes nothing but what a dev authority\n" +
+			"keeps of itself. What a server says is behind a |; characters that would not be seen are written as \\u{number}.",
+		Example: "  behalf tools review -c behalf.yaml\n  behalf tools review -c behalf.yaml wiki/get_page\n  behalf tools review --dir .behalf",
 		RunE: func(c *cobra.Command, args []string) error {
-			r, err := newReviewer(file)
+			r, err := of.reviewer()
 			if err != nil {
 				return err
 			}
@@ -43,23 +47,23 @@ func reviewCommand() *cobra.Command {
 			return err
 		},
 	}
-	configFlag(c, &file)
+	of.bind(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON document")
 	return c
 }
 
 func acceptCommand() *cobra.Command {
-	file, all := "", false
+	of, all := configOrDev{}, false
 	c := &cobra.Command{
 		Use: "accept TOOLSET/TOOL HASH", Short: "Take a tool of an MCP server into use as you have read it; needs no server", Args: cobra.ArbitraryArgs,
 		Long: "Takes a tool into use as `behalf tools review` has shown it: the hash says what you have read, and a definition that is\n" +
 			"another one by now is refused. Writes the file that the toolset's mcp.pins names, which belongs beside the config.",
-		Example: "  behalf tools accept -c behalf.yaml wiki/get_page 63b62aa554f92867863e3183a9daaf43\n  behalf tools accept -c behalf.yaml --all wiki",
+		Example: "  behalf tools accept -c behalf.yaml wiki/get_page 63b62aa554f92867863e3183a9daaf4363b62aa554f92867863e3183a9daaf43\n  behalf tools accept -c behalf.yaml --all wiki",
 		RunE: func(c *cobra.Command, args []string) error {
 			if !all && (len(args) != 2 || !strings.Contains(args[0], "/") || args[1] == "") { // no hash is any
 				return misused(c, errors.New("it needs TOOLSET/TOOL and the HASH that `behalf tools review` shows"))
 			}
-			r, err := newReviewer(file)
+			r, err := of.reviewer()
 			if err != nil {
 				return err
 			}
@@ -69,14 +73,25 @@ func acceptCommand() *cobra.Command {
 			return r.accept(c.Context(), c.OutOrStdout(), args[0], args[1])
 		},
 	}
-	configFlag(c, &file)
+	of.bind(c)
 	c.Flags().BoolVar(&all, "all", false, "whatever waits, of all toolsets or those that are named, read or not")
 	return c
+}
+
+// configOrDev says whose MCP servers are meant: those of a config file, or of a folder
+// of `behalf dev`, which brings the identity that its servers know.
+type configOrDev struct{ file, dir string }
+
+func (of *configOrDev) bind(c *cobra.Command) {
+	configFlag(c, &of.file)
+	c.Flags().StringVar(&of.dir, "dir", "", "folder of `behalf dev`, instead of a config file: its config, as its server")
+	c.MarkFlagsMutuallyExclusive("config", "dir")
 }
 
 // reviewer looks at the MCP servers of a config.
 type reviewer struct {
 	file    string
+	again   string // the flags that mean the same servers
 	cfg     *config.Config
 	options []behalf.Option
 }
@@ -87,18 +102,52 @@ type waitingTool struct {
 	mcptool.Offer
 }
 
-func newReviewer(file string) (*reviewer, error) {
-	cfg, options, err := load(file, nil)
+func (of *configOrDev) reviewer() (*reviewer, error) {
+	if of.dir != "" {
+		return devReviewer(of.dir)
+	}
+	cfg, options, err := load(of.file, nil)
 	if err != nil {
 		return nil, err
 	}
-	return &reviewer{file, cfg, append(options, behalf.WithLogger(slog.New(slog.DiscardHandler)))}, nil
+	return &reviewer{of.file, "-c " + quoted(near(of.file)), cfg, silent(options)}, nil
+}
+
+func silent(options []behalf.Option) []behalf.Option {
+	return append(options, behalf.WithLogger(slog.New(slog.DiscardHandler)))
+}
+
+// devReviewer looks as the server of dir does, at the same servers.
+func devReviewer(dir string) (*reviewer, error) {
+	file := filepath.Join(dir, "desk", "behalf.yaml")
+	if _, err := os.Stat(file); err != nil {
+		return nil, wrongInput(fmt.Errorf("there is no %s\n  next      start `%s dev --dir %s` once, or name a config with -c", file, self(), quoted(dir)))
+	}
+	f := clientFlags{dir: dir}
+	p, err := f.profile()
+	if err != nil {
+		return nil, err
+	}
+	l, err := newLocal(dir, "supportdesk")
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range l.cfg.Tools {
+		if p.Handbook != "" && isHandbook(t) {
+			t.MCP.URL = p.Handbook
+		}
+	}
+	options, err := l.options()
+	return &reviewer{file, "--dir " + quoted(dir), l.cfg, silent(options)}, err
 }
 
 // server connects to a toolset and reads its list.
 func (r *reviewer) server(ctx context.Context, toolset string) (*mcptool.Source, error) {
 	if t, ok := r.cfg.Tools[toolset]; !ok || t.MCP == nil {
 		return nil, wrongInput(fmt.Errorf("%s has no MCP server %q under tools%s", near(r.file), toolset, typo.DidYouMean(toolset, r.toolsets())))
+	}
+	if r.mute(toolset) {
+		return nil, wrongInput(fmt.Errorf("tools.%s names a server_id, and %s has no identity.workload to show it who asks\n  next      for a config of `%[3]s dev` name its folder instead: %[3]s tools review --dir DIR", toolset, near(r.file), self()))
 	}
 	s, err := behalf.ToolServer(ctx, r.cfg, toolset, r.options...)
 	if err != nil {
@@ -110,6 +159,11 @@ func (r *reviewer) server(ctx context.Context, toolset string) (*mcptool.Source,
 		return nil, fmt.Errorf("the MCP server %s does not say what tools it has: %s", toolset, clean(err.Error()))
 	}
 	return s, nil
+}
+
+// mute reports that a server wants to know who asks, and the config has no identity.
+func (r *reviewer) mute(toolset string) bool {
+	return strings.HasPrefix(r.again, "-c") && r.cfg.Tools[toolset].MCP.ServerID != "" && r.cfg.Identity.Workload.Source == ""
 }
 
 func (r *reviewer) toolsets() (names []string) {
@@ -151,7 +205,9 @@ func (r *reviewer) accept(ctx context.Context, out io.Writer, name, hash string)
 	if err != nil {
 		return err
 	}
-	if err := s.Accept(tool, hash); err != nil {
+	if err := s.Accept(tool, hash); status.Code(err) == codes.NotFound {
+		return wrongInput(fmt.Errorf("%s: %s", clean(name), clean(status.Convert(err).Message()))) // no list of the service has it
+	} else if err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "accepted %s in %s\n", clean(name), near(r.cfg.Tools[set].MCP.Pins))
@@ -207,7 +263,7 @@ func (r *reviewer) show(out io.Writer, waiting []waitingTool, complete bool) {
 			fmt.Fprintf(out, "  %s %s\n\n", p.bad("cannot be accepted:"), w.Flaw)
 			continue
 		}
-		fmt.Fprintf(out, "  accept it: %s tools accept -c %s %s/%s %s\n\n", self(), near(r.file), w.Toolset, w.Tool, w.Hash)
+		fmt.Fprintf(out, "  accept it: %s tools accept %s %s/%s %s\n\n", self(), r.again, w.Toolset, w.Tool, w.Hash)
 	}
 }
 
