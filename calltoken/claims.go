@@ -48,8 +48,8 @@ type Claims struct {
 type Actor struct {
 	Subject string `json:"sub"`
 	Issuer  string `json:"iss,omitempty"`
-	Profile string `json:"sub_profile,omitempty"` // agent
-	Grant   string `json:"grant,omitempty"`
+	Profile string `json:"sub_profile,omitempty"` // agent; the service has none
+	Grant   string `json:"grant,omitempty"`       // of the outermost: the id of the grant by which it acts (grt_…)
 	Actor   *Actor `json:"act,omitempty"`
 }
 
@@ -73,6 +73,17 @@ type Confirmation struct {
 
 // Scopes are the words of Scope.
 func (c *Claims) Scopes() []string { return strings.Fields(c.Scope) }
+
+// Agents are the names of the agents that act, the outermost first: for a log line.
+// Only the first may be used for access control.
+func (c *Claims) Agents() (names []string) {
+	for a := c.Actor; a != nil; a = a.Actor {
+		if a.Profile == "agent" {
+			names = append(names, a.Subject)
+		}
+	}
+	return names
+}
 
 // Digest is args_s256: base64url of the SHA-256 of the argument bytes as they are
 // sent, which is the message of a gRPC call and the body of an HTTP request.
@@ -102,6 +113,9 @@ func (c *Claims) complete() error {
 		if claim.value == "" {
 			return errors.New("the token has no " + claim.name)
 		}
+	}
+	if c.IssuedAt <= 0 || c.NotBefore <= 0 || c.Expires <= 0 {
+		return errors.New("the token lacks one of iat, nbf and exp")
 	}
 	return nil
 }

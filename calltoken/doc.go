@@ -12,19 +12,19 @@
 //	go v.Run(ctx)
 //	s := grpc.NewServer(append(v.ServerOptions(tools), grpc.Creds(mtls))...)
 //	…
-//	claims, ok := calltoken.FromContext(ctx) // in a handler: claims.Subject, claims.Actor
+//	claims, ok := calltoken.FromContext(ctx) // in a handler: claims.Subject, claims.Agents()
 //
 // It is not the credential by which people call behalf (package identity), and it
 // grants nothing by itself: a backend still decides whose record this is.
 //
 // # The rules of a backend (SECURITY E.5)
 //
-// In this order: signature, algorithm, `typ`, `iss`, `aud` and times; `client_id`;
-// `cnf` against the client certificate of this very connection; `jti` unused; `tool`
-// and `args_s256` against what was received, before it is parsed; unknown
-// obligations refuse. Then, in the handler: subject and tenant against the owner of
-// the record, and the scope. testdata/vectors.json has tokens and the verdict on
-// each, for other languages.
+// In this order, as docs/backends.md has them: one `authorization`; signature,
+// algorithm and `typ`; `iss`, the required claims and `aud`; times; `client_id`; `cnf`
+// against the client certificate of this very connection; `tool` and `args_s256` against
+// what was received, before it is parsed; unknown obligations refuse; `jti` unused. Then,
+// in the handler: subject and tenant against the owner of the record, and the scope.
+// testdata/vectors.json has tokens and the verdict on each, for other languages.
 //
 // # Contract
 //

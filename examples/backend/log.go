@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 
@@ -14,12 +15,8 @@ import (
 // Who is for whom a call is made and through which agents, the first of them first.
 // Only the last, who calls, may decide anything (RFC 8693, 4.1).
 func Who(c *calltoken.Claims) string {
-	var agents []string
-	for a := c.Actor; a != nil; a = a.Actor {
-		if a.Profile == "agent" {
-			agents = append([]string{a.Subject}, agents...)
-		}
-	}
+	agents := c.Agents()
+	slices.Reverse(agents)
 	if len(agents) == 0 {
 		return c.Subject + " directly"
 	}
