@@ -48,7 +48,7 @@ func runBackends(t *testing.T, program string) {
 	if err != nil {
 		t.Errorf("the page does not run as printed: %v\n%s", err, out)
 	}
-	lacks(t, "the page's commands", string(out), []string{"Ines Moreau is a gold customer", "Three days in the country", "the call token was not accepted", "refused"})
+	lacks(t, "the page's commands", string(out), []string{"Ines Moreau is a gold customer", "Three days in the country", "the call token was not accepted", "refused", "spiffe://dev.behalf/mine"})
 	lacks(t, "the backends", said.String(), []string{
 		"crm: get_customer for alice through triage›support, customer C-1001, decision run_", "crm: a call was refused, tool get_customer, why ",
 		"handbook: read_article for alice through triage›support, decision run_",

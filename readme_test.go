@@ -54,9 +54,10 @@ func runReadme(t *testing.T, program string) {
 	want := []string{
 		"behalf.v1.AgentService", `"subject": "alice"`, "ERROR_REASON_POLICY_DENIED", "large-refunds-need-a-manager",
 		`\"ssn\":\"[redacted]\"`, `"resultJson": "{\"name\":\"Ada\",\"ssn\":\"[redacted]\"}"`, `"delegationChain"`, `"textDelta"`, "✓ allowed refund_order", "rows, unbroken", `\"best\":\"refunds\"`, "the call token was not accepted", "15 policies are fine", "0 failed",
+		`"name":"agent-triage"`, `"structuredContent":{"customer_id":"C-1001"`, "(ARGUMENT_INVALID)", `"text":"Three days in the country`, "\n401\n",
 	}
 	var all bytes.Buffer
-	typed := append(blocks(t, "README.md", devMark), blocks(t, "docs/elsewhere.md", devMark)...)
+	typed := slices.Concat(blocks(t, "README.md", devMark), blocks(t, "docs/elsewhere.md", devMark), blocks(t, "docs/mcp.md", devMark))
 	for i, block := range append(typed, banner(t, said.String())) {
 		out, err := script(ctx, bash, block).CombinedOutput()
 		all.Write(out)
@@ -274,7 +275,7 @@ func askForCommands(t *testing.T, program string) {
 func commands(first, second string) []string {
 	var out []string
 	for f := range strings.SplitSeq(first, "|") {
-		if !slices.Contains([]string{"audit", "policy", "config", "runs"}, f) || second == "" {
+		if !slices.Contains([]string{"audit", "policy", "config", "runs", "tools", "dev"}, f) || second == "" {
 			out = append(out, f)
 			continue
 		}

@@ -294,7 +294,7 @@ type FieldFacts struct {
 	// parameter with an owner is required.
 	Owner FieldFacts_Owner `protobuf:"varint,1,opt,name=owner,proto3,enum=behalf.v1.FieldFacts_Owner" json:"owner,omitempty"`
 	// Of a field in an answer: the class of data that it holds, for example "salary".
-	// The field is taken out of every answer unless the tool set reveals the class.
+	// The field is taken out of every answer, whoever asks.
 	Redact        string `protobuf:"bytes,2,opt,name=redact,proto3" json:"redact,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
