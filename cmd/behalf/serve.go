@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/behalf-dev/behalf"
@@ -82,11 +84,15 @@ func checkConfig(out io.Writer, file string) error {
 		return wrongInput(err)
 	}
 	rows, notes := [][]string{{"AGENT", "CEILING", "MAY CALL", "OF WHICH WRITE"}}, []string(nil)
-	for _, a := range cfg.Ceilings(known, facts) {
+	ceilings := cfg.Ceilings(known, facts)
+	for _, a := range ceilings {
 		rows = append(rows, []string{a.Agent, a.String(), orDash(a.Tools), orDash(a.Writes)})
 		if a.Warning != nil {
 			notes = append(notes, "warning: "+a.Warning.String())
 		}
+	}
+	if names := unread(ceilings, known); len(names) > 0 {
+		notes = append(notes, "note: what "+strings.Join(names, ", ")+" do is known when their backend is reached; here they count as writes, whatever the file says of them. A descriptor_set or tools.lock tells before")
 	}
 	for _, n := range cfg.Notes() {
 		notes = append(notes, "note: "+n.String())
@@ -103,6 +109,20 @@ func checkConfig(out io.Writer, file string) error {
 	}
 	fmt.Fprintf(out, "%s is fine (revision %.16s)\n", file, cfg.Revision())
 	return nil
+}
+
+// unread are the tools that count as writes only because nothing is known of them.
+func unread(ceilings []config.Ceiling, known map[string][]string) (names []string) {
+	here := slices.Concat(slices.Collect(maps.Values(known))...)
+	for _, c := range ceilings {
+		for _, tool := range c.Writes {
+			if !slices.Contains(here, tool) {
+				names = append(names, tool)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func orDash(words []string) string {
