@@ -53,11 +53,13 @@ type Actor struct {
 	Actor   *Actor `json:"act,omitempty"`
 }
 
-// Decision is what policy said.
+// Decision is what policy said. What it takes out of results behalf takes out itself,
+// and gives nobody else a token for such a call: Effects are for the backend to fulfil,
+// and none is named at present.
 type Decision struct {
 	ID       string   `json:"id"` // the call, as in the audit log
 	Revision string   `json:"rev,omitempty"`
-	Effects  []string `json:"effects,omitempty"` // obligations that still bind
+	Effects  []string `json:"effects,omitempty"` // obligations that still bind the backend
 }
 
 // Approval is who agreed.

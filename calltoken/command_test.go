@@ -137,7 +137,7 @@ func TestABackendRefusesARevokedKeyOnceItReadsAgain(t *testing.T) {
 		_, _ = w.Write(body)
 	}))
 	t.Cleanup(published.Close)
-	v, err := calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: issuer, Audience: "crm", JWKSURL: published.URL, Now: now.now})
+	v, err := calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: issuer, Audience: "crm", JWKSURL: published.URL, Clients: []string{caller}, Now: now.now})
 	if err != nil {
 		t.Fatal(err)
 	}

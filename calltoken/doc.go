@@ -8,7 +8,7 @@
 // [Verifier.Middleware] an HTTP server, refuses every call that is not exactly the one
 // that was decided, and its handlers know who asks:
 //
-//	v, err := calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: "https://behalf.example", Audience: "crm"})
+//	v, err := calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: "https://behalf.example", Audience: "crm", Clients: []string{"spiffe://corp.example/behalf"}})
 //	go v.Run(ctx)
 //	s := grpc.NewServer(append(v.ServerOptions(tools), grpc.Creds(mtls))...)
 //	…

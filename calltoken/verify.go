@@ -32,7 +32,7 @@ type VerifierConfig struct {
 	// AllowPrivateAddresses of JWKSURL. An address on loopback it may name itself.
 	AllowPrivateAddresses bool
 
-	Clients     []string         // SPIFFE IDs that may call; absent: any that the token and the certificate agree on
+	Clients     []string         // required: the SPIFFE IDs that may call, or AnyClient
 	Type        string           // absent: TypeCall
 	Unbound     bool             // accept tokens without cnf: for plain HTTP in tests only
 	Obligations []string         // those that this backend fulfils, e.g. "redact:card"; any other refuses
@@ -40,6 +40,11 @@ type VerifierConfig struct {
 	Logger      *slog.Logger     // why a call was refused; absent: silent
 	Now         func() time.Time // absent: time.Now
 }
+
+// AnyClient, alone in Clients, lets every workload call that has a token for its own
+// certificate. With behalf's CheckToolCall everybody who may call it can have one: such
+// a backend answers to programs of the people themselves.
+const AnyClient = "*"
 
 // Verifier is a backend's side.
 type Verifier struct {
@@ -52,6 +57,9 @@ type Verifier struct {
 func NewVerifier(c VerifierConfig) (*Verifier, error) {
 	if c.Issuer == "" || c.Audience == "" {
 		return nil, errors.New("issuer and audience must be said")
+	}
+	if len(c.Clients) == 0 || slices.Contains(c.Clients, "") || slices.Contains(c.Clients, AnyClient) && len(c.Clients) > 1 {
+		return nil, errors.New("say in Clients which workloads may call, or AnyClient alone")
 	}
 	if c.JWKS == nil && c.JWKSFile == "" && c.JWKSURL == "" {
 		c.JWKSURL = strings.TrimSuffix(c.Issuer, "/") + "/.well-known/jwks.json"
@@ -171,7 +179,7 @@ func (v *Verifier) inTime(c *Claims) error {
 
 // fits compares a token with the call that it came with.
 func (v *Verifier) fits(c *Claims, r Received) error {
-	if len(v.c.Clients) > 0 && !slices.Contains(v.c.Clients, c.ClientID) {
+	if v.c.Clients[0] != AnyClient && !slices.Contains(v.c.Clients, c.ClientID) {
 		return fmt.Errorf("the workload may not call here: %s", shown(c.ClientID))
 	}
 	if err := v.bound(c, r); err != nil {

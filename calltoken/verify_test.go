@@ -67,11 +67,46 @@ func newVerifier(t testing.TB, k *calltoken.Keys, now *clock, most int) *calltok
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: issuer, Audience: "crm", JWKS: jwks, Now: now.now, MaxSeen: most})
+	v, err := calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: issuer, Audience: "crm", JWKS: jwks, Clients: []string{caller}, Now: now.now, MaxSeen: most})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return v
+}
+
+func TestABackendMustSayWhoMayCall(t *testing.T) {
+	k := newKeys(t, "", nil)
+	jwks, err := k.JWKS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		clients []string
+		taken   bool // the config
+		called  bool
+	}{
+		{nil, false, false},
+		{[]string{""}, false, false},
+		{[]string{calltoken.AnyClient, caller}, false, false},
+		{[]string{calltoken.AnyClient}, true, true},
+		{[]string{caller}, true, true},
+		{[]string{"spiffe://corp.example/other"}, true, false},
+	} {
+		v, err := calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: issuer, Audience: "crm", JWKS: jwks, Clients: c.clients})
+		if (err == nil) != c.taken {
+			t.Errorf("%q: got %v", c.clients, err)
+		}
+		if err != nil {
+			continue
+		}
+		token, err := k.Mint(claims(), calltoken.TypeCall, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := v.Verify(t.Context(), token.Reveal(), received()); (err == nil) != c.called {
+			t.Errorf("%q: got %v for a call of %s", c.clients, err, caller)
+		}
+	}
 }
 
 func TestTokensThatCannotBeRememberedAreRefusedUntilOthersEnd(t *testing.T) {

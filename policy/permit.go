@@ -206,6 +206,10 @@ func (p *Permit) Redact(result json.RawMessage) (json.RawMessage, error) {
 // place. What a tool says beside its result cannot be searched for them.
 func (p *Permit) HidesResults() bool { return p.redact.HidesResults() }
 
+// RedactsResults reports whether the result may be less than what the tool gives. Who
+// gets it from the tool itself sees all of it.
+func (p *Permit) RedactsResults() bool { return p.redact.OfResult() }
+
 // MayQuote reports whether what a tool says beside its result may be shown as it is:
 // nothing is taken out of its results, nor of what models say after it.
 func (p *Permit) MayQuote() bool { return !p.redact.Hides() }

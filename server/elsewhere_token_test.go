@@ -61,17 +61,17 @@ func (w *world) crmOf(l net.Listener, svid *identity.SVID) *grpc.ClientConn {
 	return conn
 }
 
-// customer asks for a record, as an executor does with what its check gave.
-func customer(t *testing.T, conn *grpc.ClientConn, method, token string, payload []byte) (*crmv1.GetCustomerResponse, error) {
+// orders asks for them, as an executor does with what its check gave.
+func orders(t *testing.T, conn *grpc.ClientConn, method, token string, payload []byte) (*crmv1.ListOrdersResponse, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var got []byte
 	err := conn.Invoke(metadata.AppendToOutgoingContext(ctx, calltoken.Header, "Bearer "+token), method, payload, &got, grpc.ForceCodecV2(raw{}))
-	out := &crmv1.GetCustomerResponse{}
+	out := &crmv1.ListOrdersResponse{}
 	return out, errors.Join(err, proto.Unmarshal(got, out))
 }
 
-const ownRecord = `{"customer_id":"alice"}`
+const herOwn = `{"customer_id":"alice"}`
 
 // executed is a world whose customers are asked by an executor outside.
 func executed(t *testing.T) (*world, net.Listener, *logBuffer) {
@@ -79,7 +79,7 @@ func executed(t *testing.T) (*world, net.Listener, *logBuffer) {
 	l := listen(t)
 	w := newWorld(t, setup{optional: true, edit: withCRM(t, l.Addr().String(), false), bare: crmPolicies})
 	said := w.crmBackend(l, func(v *calltoken.VerifierConfig) {
-		v.Clients = nil // so that what refuses is not the list
+		v.Clients = []string{calltoken.AnyClient} // so that what refuses is not the list
 	})
 	return w, l, said
 }
@@ -105,23 +105,23 @@ func TestAnExecutorElsewhereCallsTheBackendInThePersonsName(t *testing.T) {
 	w, l, said := executed(t)
 	app := w.workload(w.acme, "/app")
 	a := &client{w.dial(app), bearer(w.token(w.idp, alice, nil))}
-	ask := &behalfv1.CheckToolCallRequest{Tool: "get_customer", ArgumentsJson: ownRecord}
-	const method = crmv1.CustomersService_GetCustomer_FullMethodName
+	ask := &behalfv1.CheckToolCallRequest{Tool: "list_orders", ArgumentsJson: herOwn}
+	const method = crmv1.CustomersService_ListOrders_FullMethodName
 	conn := w.crmOf(l, app)
 
 	got := w.secretCheck(a, ask)
-	r, err := customer(t, conn, method, got.GetCallToken(), got.GetSentPayload())
-	if err != nil || r.GetName() != "Alice" {
-		t.Fatalf("got %v, %v, want alice's record", r, err)
+	r, err := orders(t, conn, method, got.GetCallToken(), got.GetSentPayload())
+	if err != nil || len(r.GetOrders()) != 2 {
+		t.Fatalf("got %v, %v, want alice's orders", r, err)
 	}
-	if shown, err := a.report(t, got.GetCallId(), false, `{"name":"Alice"}`); err != nil || !strings.Contains(shown, "Alice") {
+	if shown, err := a.report(t, got.GetCallId(), false, `{"orders":["mug"]}`); err != nil || !strings.Contains(shown, "mug") {
 		t.Errorf("got %s, %v", shown, err)
 	}
-	if text := said.String(); !strings.Contains(text, "get_customer for alice") || !strings.Contains(text, got.GetCallId()) {
+	if text := said.String(); !strings.Contains(text, "list_orders for alice") || !strings.Contains(text, got.GetCallId()) {
 		t.Errorf("the backend wrote %q, want that alice asked, and by which decision", text)
 	}
 
-	bobs, err := proto.Marshal(&crmv1.GetCustomerRequest{CustomerId: "bob"})
+	bobs, err := proto.Marshal(&crmv1.ListOrdersRequest{CustomerId: "bob"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,12 +140,12 @@ func TestAnExecutorElsewhereCallsTheBackendInThePersonsName(t *testing.T) {
 	}{
 		"second use":                             {conn, method, got.GetCallToken(), got.GetSentPayload()},
 		"other arguments":                        {conn, method, fresh(), bobs},
-		"another tool":                           {conn, crmv1.CustomersService_ListOrders_FullMethodName, fresh(), got.GetSentPayload()},
+		"another tool":                           {conn, crmv1.CustomersService_GetCustomer_FullMethodName, fresh(), got.GetSentPayload()},
 		"another workload":                       {w.crmOf(l, w.workload(w.acme, "/batch")), method, fresh(), got.GetSentPayload()},
 		"another certificate of the same":        {w.crmOf(l, w.workload(w.acme, "/app")), method, fresh(), got.GetSentPayload()},
 		"behalf itself, whose token this is not": {w.crmOf(l, w.workload(w.acme, "/behalf")), method, fresh(), got.GetSentPayload()},
 	} {
-		if r, err := customer(t, c.conn, c.method, c.token, c.payload); code(err) != codes.Unauthenticated {
+		if r, err := orders(t, c.conn, c.method, c.token, c.payload); code(err) != codes.Unauthenticated {
 			t.Errorf("%s: got %v, %v, want it refused", name, r, err)
 		}
 	}
@@ -167,7 +167,7 @@ func TestATokenOfACheckIsGivenOnceAndToNobodyWithoutACertificate(t *testing.T) {
 	w, _, _ := executed(t)
 	token := bearer(w.token(w.idp, alice, nil))
 	a := &client{w.dial(w.workload(w.acme, "/app")), token}
-	ask := &behalfv1.CheckToolCallRequest{Tool: "get_customer", ArgumentsJson: ownRecord, RequestId: "one"}
+	ask := &behalfv1.CheckToolCallRequest{Tool: "list_orders", ArgumentsJson: herOwn, RequestId: "one"}
 
 	got := w.secretCheck(a, ask)
 	if got.GetCallToken() == "" || len(got.GetSentPayload()) == 0 {
@@ -177,9 +177,23 @@ func TestATokenOfACheckIsGivenOnceAndToNobodyWithoutACertificate(t *testing.T) {
 		t.Errorf("got %v, want the same call, and no token of it again", again)
 	}
 	bare := &client{w.dial(nil), token}
-	if c := bare.check(t, &behalfv1.CheckToolCallRequest{Tool: "get_customer", ArgumentsJson: ownRecord}); c.GetCallToken() != "" || c.GetSentPayload() != nil {
+	if c := bare.check(t, &behalfv1.CheckToolCallRequest{Tool: "list_orders", ArgumentsJson: herOwn}); c.GetCallToken() != "" || c.GetSentPayload() != nil {
 		t.Errorf("got %v, want no token that anybody could use", c)
 	}
 	_, err := a.checks(t, &behalfv1.CheckToolCallRequest{Tool: "refund_order", ArgumentsJson: `{"customer_id":"alice","order_id":"forbidden","amount_cents":"1"}`})
 	wantError(t, err, codes.PermissionDenied, "POLICY_DENIED")
+}
+
+// TestNobodyGetsByATokenWhatBehalfTakesOut: the backend would answer its bearer in full.
+func TestNobodyGetsByATokenWhatBehalfTakesOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{optional: true, edit: withCRM(t, "localhost:1", false), bare: crmPolicies + `
+@id("no-items") @redact("result:$.orders[*].item") forbid (principal, action == Action::"call_tool", resource == Tool::"list_orders");`})
+	a := &client{w.dial(w.workload(w.acme, "/app")), bearer(w.token(w.idp, alice, nil))}
+
+	for tool, why := range map[string]string{"list_orders": "a policy redacts its result", "get_customer": "its answer has a field that is hidden"} {
+		if got := a.check(t, &behalfv1.CheckToolCallRequest{Tool: tool, ArgumentsJson: herOwn}); got.GetCallToken() != "" || got.GetSentPayload() != nil {
+			t.Errorf("%s: got a token, although %s", tool, why)
+		}
+	}
 }

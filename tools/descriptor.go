@@ -86,8 +86,8 @@ type Tool struct {
 	Descriptor
 	Call func(ctx context.Context, args json.RawMessage) (json.RawMessage, error)
 	// Sends is what a call of this tool is at its backend, for callers that make it
-	// themselves, see [Elsewhere]. Nil: nobody but the tool can know, so that such
-	// a caller gets no token.
+	// themselves, see [Elsewhere]. Nil: nobody but the tool can know, or it takes
+	// something out of the answers, so that such a caller gets no token.
 	Sends *Sends
 	// Revision is how its source tells this form of the tool from another one that has
 	// the same descriptor, such as other numbers of the same fields. Not in Hash.

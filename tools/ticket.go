@@ -9,9 +9,10 @@ import (
 )
 
 // Ticket is what the backend of a tool asks of whoever calls it; empty where it asks
-// for nothing, or where none can be made: for a caller without a client certificate
-// the token would be anybody's who finds it, and for a tool whose messages only the
-// tool can write, as those of MCP, it would not be of this call.
+// for nothing, or where none may be made: for a caller without a client certificate
+// the token would be anybody's who finds it, for a tool whose messages only the tool
+// can write, as those of MCP, it would not be of this call, and where something is to
+// be taken out of the result its bearer would have it from the backend as it is.
 type Ticket struct {
 	Token   identity.Secret // for the caller's own certificate, once
 	Payload []byte          // the message to send, byte for byte; nil: the arguments are the message
@@ -20,7 +21,7 @@ type Ticket struct {
 // ticket is for a call that was allowed and that its caller makes.
 func (e *Elsewhere) ticket(ctx context.Context, a *attempt) Ticket {
 	w := a.grant.Principal().Workload
-	if e.tokens == nil || a.tool.Sends == nil || w == nil || w.Thumbprint == "" {
+	if e.tokens == nil || a.tool.Sends == nil || a.permit.RedactsResults() || w == nil || w.Thumbprint == "" {
 		return Ticket{}
 	}
 	t, err := e.tokens.ticket(a, *w)

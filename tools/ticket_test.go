@@ -24,7 +24,10 @@ func withTokens(t *testing.T, o options, sends *tools.Sends) *outside {
 		Amount int    `json:"amount"`
 		Note   string `json:"note,omitempty"`
 	}
-	tool := tools.Func("ship", "Ships.", func(context.Context, in) (string, error) { return "", errors.New("not here") }, tools.Scopes(scope))
+	type label struct {
+		SSN string `json:"ssn"`
+	}
+	tool := tools.Func("ship", "Ships.", func(context.Context, in) (label, error) { return label{}, errors.New("not here") }, tools.Scopes(scope))
 	tool.Audience, tool.Sends = "crm", sends
 	o.tools = append(o.tools, tool)
 	out := newOutside(t, o, 0)
@@ -136,6 +139,20 @@ func TestNobodyElseGetsATokenOfACallElsewhere(t *testing.T) {
 	} {
 		if _, got, err := o.check(c.ctx, c.tool, c.args); (err == nil) != c.allowed || !got.Token.IsZero() || got.Payload != nil {
 			t.Errorf("%s: got %v, %v, want no token", name, got, err)
+		}
+	}
+}
+
+// With a token the caller would have from the backend what is taken out here.
+func TestNoTokenIsGivenWhereSomethingIsTakenOutOfTheResult(t *testing.T) {
+	sends := &tools.Sends{Backend: tools.Backend{Audience: "crm", Type: calltoken.TypeCall}}
+	for duty, given := range map[string]bool{"result:$.ssn": false, "result:pii:card": false, "pii:card": false, "args:$.note": true, "stream:pii:card": true} {
+		o := withTokens(t, options{policies: `@id("hide") @redact("` + duty + `") forbid (principal, action == Action::"call_tool", resource == Tool::"ship");`}, sends)
+
+		_, c, err := o.check(o.through("print", time.Hour), "ship", mine)
+
+		if err != nil || c.Token.IsZero() == given || c.Payload != nil {
+			t.Errorf("%s: got a token %v, %v, want one %v", duty, !c.Token.IsZero(), err, given)
 		}
 	}
 }

@@ -167,7 +167,7 @@ func (b *backends) serveCRM(ctx context.Context, c crm.Config) (err error) {
 }
 
 func (b *backends) serveHandbook(ctx context.Context) error {
-	nobody, err := calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: "https://none.invalid", Audience: "handbook", JWKS: []byte(`{"keys":[]}`)})
+	nobody, err := calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: "https://none.invalid", Audience: "handbook", Clients: []string{"spiffe://" + localDomain + "/behalf"}, JWKS: []byte(`{"keys":[]}`)})
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,7 @@
 // It is not a part of behalf: of behalf it imports package calltoken, and nothing
 // else. All that makes it a backend of behalf is in [NewServer].
 //
-//	v, err := calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: "https://behalf.example", Audience: "crm"})
+//	v, err := calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: "https://behalf.example", Audience: "crm", Clients: []string{"spiffe://corp.example/behalf"}})
 //	s, err := crm.NewServer(crm.Config{TLS: mutual, Tenant: "acme", Verifier: v, Staff: []string{"alice"}})
 //	err = s.Serve(listener)
 //

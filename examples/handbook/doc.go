@@ -6,7 +6,7 @@
 // else. A call without a token, or with one that is for another tool, is refused. The
 // list of the tools is in nobody's name, and comes without a token.
 //
-//	v, err := calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: "https://behalf.example", Audience: "handbook"})
+//	v, err := calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: "https://behalf.example", Audience: "handbook", Clients: []string{"spiffe://corp.example/behalf"}})
 //	h, err := handbook.New(handbook.Config{Verifier: v, Tenant: "acme"})
 //	err = (&http.Server{Handler: h, TLSConfig: mutual}).ServeTLS(listener, "", "")
 //

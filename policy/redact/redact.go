@@ -150,10 +150,14 @@ func (r *Redaction) Arm(paths []Item) {
 
 // Empty reports whether there is nothing to take out of a call. What models say is
 // not part of one.
-func (r *Redaction) Empty() bool { return !r.OfArgs() && !r.ofResult() }
+func (r *Redaction) Empty() bool { return !r.OfArgs() && !r.OfResult() }
 
-func (r *Redaction) OfArgs() bool   { return len(r.args) > 0 || r.inArgs != 0 }
-func (r *Redaction) ofResult() bool { return len(r.result) > 0 || r.inResult != 0 }
+// OfArgs reports whether anything is to be taken out of the arguments.
+func (r *Redaction) OfArgs() bool { return len(r.args) > 0 || r.inArgs != 0 }
+
+// OfResult reports whether anything is to be taken out of the result, wherever it is
+// found.
+func (r *Redaction) OfResult() bool { return len(r.result) > 0 || r.inResult != 0 }
 
 // HidesResults reports whether parts of the result are to be taken out by their
 // place.
@@ -161,7 +165,7 @@ func (r *Redaction) HidesResults() bool { return len(r.result) > 0 }
 
 // Hides reports whether anything is to be taken out of the result, or out of what
 // models say.
-func (r *Redaction) Hides() bool { return r.ofResult() || r.stream != 0 }
+func (r *Redaction) Hides() bool { return r.OfResult() || r.stream != 0 }
 
 // Stream is what has to be taken out of what models say.
 func (r *Redaction) Stream() pii.Set { return r.stream }
@@ -194,7 +198,7 @@ func (r *Redaction) Args(args json.RawMessage) (sent json.RawMessage, changed bo
 // returned bytes may always be passed on. Bytes in which no detector finds anything
 // stay as they are.
 func (r *Redaction) Result(result json.RawMessage) (json.RawMessage, error) {
-	if !r.ofResult() {
+	if !r.OfResult() {
 		return result, nil
 	}
 	clean, err := r.cleanResult(result)

@@ -38,7 +38,7 @@ func (s *Source) tool(m *method) tools.Tool {
 	t := tools.Tool{Descriptor: m.Descriptor, Revision: m.fingerprint, Offered: m.offered, Call: func(ctx context.Context, args json.RawMessage) (json.RawMessage, error) {
 		return s.call(ctx, m, args)
 	}}
-	if _, ours := s.c.Tokens.(*tools.Tokens); ours { // a backend that knows another issuer gets none of ours, from nobody
+	if _, ours := s.c.Tokens.(*tools.Tokens); ours && !m.hides { // a backend that knows another issuer gets none of ours; what is taken out here comes by nobody else
 		t.Sends = &tools.Sends{Backend: s.c.Backend, Payload: m.payload}
 	}
 	return t

@@ -139,7 +139,7 @@ func TestABackendWithoutAClientCertificateGetsATokenThatIsBoundToNone(t *testing
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.backend.verifier, err = calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: issuer, Audience: "everything", JWKS: jwks, Unbound: true}); err != nil {
+	if w.backend.verifier, err = calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: issuer, Audience: "everything", JWKS: jwks, Clients: []string{w.client()}, Unbound: true}); err != nil {
 		t.Fatal(err)
 	}
 	svid := identitytest.Issue(t, w.ca, "/backend") // which names localhost too

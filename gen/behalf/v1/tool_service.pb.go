@@ -627,9 +627,10 @@ type CheckToolCallResponse struct {
 	//
 	// Empty where the tool's backend takes no such tokens (it has no audience), where
 	// the check came without a client certificate (the token would be anybody's who finds
-	// it), for tools of MCP servers (their message is the caller's, so it is not known here), and
+	// it), for tools of MCP servers (their message is the caller's, so it is not known here),
 	// when a check is answered again by its request_id (the token was given once; check
-	// anew).
+	// anew), and where something is to be taken out of the result, by a duty on results or by
+	// the tool's own `redact`: with the token the caller would have it from the backend as it is.
 	CallToken string `protobuf:"bytes,7,opt,name=call_token,json=callToken,proto3" json:"call_token,omitempty"`
 	// Always empty: an approval that is needed is named by the error.
 	ApprovalId string `protobuf:"bytes,8,opt,name=approval_id,json=approvalId,proto3" json:"approval_id,omitempty"`
