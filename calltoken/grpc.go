@@ -7,14 +7,10 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/encoding"
-	_ "google.golang.org/grpc/encoding/proto" // the codec that is wrapped
-	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
@@ -34,7 +30,8 @@ var errRefused = status.Error(codes.Unauthenticated, "the call token was not acc
 func (v *Verifier) ServerOptions(tools func(method string) string, open ...string) []grpc.ServerOption {
 	g := &guard{v: v, tools: tools, open: open}
 	return []grpc.ServerOption{
-		grpc.ForceServerCodecV2(&g.codec),
+		grpc.ForceServerCodecV2(&g.digests),
+		grpc.StatsHandler(&g.digests),
 		grpc.ChainUnaryInterceptor(g.unary),
 		grpc.ChainStreamInterceptor(g.stream),
 	}
@@ -44,7 +41,8 @@ type guard struct {
 	v     *Verifier
 	tools func(string) string
 	open  []string
-	codec codec
+
+	digests digests
 }
 
 // isOpen reports whether a method's service needs no token.
@@ -54,7 +52,7 @@ func (g *guard) isOpen(method string) bool {
 }
 
 func (g *guard) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	digest, ok := g.codec.taken(req)
+	digest, ok := taken(ctx, req)
 	if g.isOpen(info.FullMethod) {
 		return next(ctx, req)
 	}
@@ -96,7 +94,7 @@ func (s *oneMessage) Context() context.Context { return s.ctx }
 
 func (s *oneMessage) RecvMsg(m any) error {
 	err := s.ServerStream.RecvMsg(m)
-	digest, ok := s.guard.codec.taken(m)
+	digest, ok := taken(s.ctx, m)
 	if err != nil || s.open {
 		return err
 	}
@@ -148,50 +146,4 @@ func received(ctx context.Context) Received {
 		return Received{}
 	}
 	return ofTLS(&info.State)
-}
-
-// codec is gRPC's own, and remembers the digest of each message until the
-// interceptor takes it, which it does before the handler sees the message.
-type codec struct {
-	mu      sync.Mutex
-	digests map[any][sha256.Size]byte
-}
-
-// maxDigests bounds what is remembered. A message whose interceptor never ran,
-// because another one refused the call before, is not taken; beyond the bound all
-// are forgotten, and who loses one is refused.
-const maxDigests = 1 << 14
-
-func (c *codec) inner() encoding.CodecV2 { return encoding.GetCodecV2("proto") }
-
-// Name implements encoding.CodecV2.
-func (c *codec) Name() string { return c.inner().Name() }
-
-// Marshal implements encoding.CodecV2.
-func (c *codec) Marshal(v any) (mem.BufferSlice, error) { return c.inner().Marshal(v) }
-
-// Unmarshal implements encoding.CodecV2.
-func (c *codec) Unmarshal(data mem.BufferSlice, v any) error {
-	h := sha256.New()
-	for _, b := range data {
-		h.Write(b.ReadOnlyData())
-	}
-	if err := c.inner().Unmarshal(data, v); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.digests == nil || len(c.digests) >= maxDigests {
-		c.digests = map[any][sha256.Size]byte{}
-	}
-	c.digests[v] = [sha256.Size]byte(h.Sum(nil))
-	return nil
-}
-
-func (c *codec) taken(v any) (digest [sha256.Size]byte, ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	digest, ok = c.digests[v]
-	delete(c.digests, v)
-	return digest, ok
 }
