@@ -19,7 +19,9 @@ import (
 func digested(t *testing.T, d *digests, unary grpc.UnaryServerInterceptor) (*grpc.ClientConn, func()) {
 	t.Helper()
 	s := grpc.NewServer(grpc.ForceServerCodecV2(d), grpc.StatsHandler(d), grpc.UnaryInterceptor(unary))
-	healthpb.RegisterHealthServer(s, struct{ healthpb.UnimplementedHealthServer }{})
+	healthpb.RegisterHealthServer(s, struct {
+		healthpb.UnimplementedHealthServer
+	}{})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -32,13 +32,16 @@ type VerifierConfig struct {
 	// AllowPrivateAddresses of JWKSURL. An address on loopback it may name itself.
 	AllowPrivateAddresses bool
 
-	Clients     []string         // required: the SPIFFE IDs that may call, or AnyClient
-	Type        string           // absent: TypeCall
-	Unbound     bool             // accept tokens without cnf: for plain HTTP in tests only
-	Obligations []string         // those that this backend fulfils, e.g. "redact:card"; any other refuses
-	MaxSeen     int              // tokens remembered until they end; default 100,000. More are refused
-	Logger      *slog.Logger     // why a call was refused; absent: silent
-	Now         func() time.Time // absent: time.Now
+	Clients     []string // required: the SPIFFE IDs that may call, or AnyClient
+	Type        string   // absent: TypeCall
+	Unbound     bool     // accept tokens without cnf: for plain HTTP in tests only
+	Obligations []string // those that this backend fulfils, e.g. "redact:card"; any other refuses
+	// MaxSeen tokens are remembered until they end, 90 s at most, and of one person a
+	// tenth of them; default 100,000. What is beyond is refused: with the default, more
+	// than 111 calls a second of one person, or 1,111 of all.
+	MaxSeen int
+	Logger  *slog.Logger     // why a call was refused; absent: silent
+	Now     func() time.Time // absent: time.Now
 }
 
 // AnyClient, alone in Clients, lets every workload call that has a token for its own
@@ -118,7 +121,7 @@ func (v *Verifier) Verify(ctx context.Context, token string, r Received) (*Claim
 		return nil, err
 	}
 	// Only a token that is good uses up its place.
-	return c, v.seen.first(c.ID, time.Unix(c.Expires, 0).Add(skew), v.c.Now())
+	return c, v.seen.first(c, v.c.Now)
 }
 
 // Read gives the claims of a token that is from behalf, for this backend, and in
@@ -172,7 +175,7 @@ func (v *Verifier) inTime(c *Claims) error {
 	case now.Add(skew).Before(from):
 		return fmt.Errorf("the token is not valid yet, for %s by the clock here", from.Sub(now).Round(time.Second))
 	case !now.Before(until.Add(skew)):
-		return fmt.Errorf("the token has ended, %s ago by the clock here", now.Sub(until).Round(time.Second))
+		return fmt.Errorf("%w, %s ago by the clock here", errEnded, now.Sub(until).Round(time.Second))
 	}
 	return nil
 }

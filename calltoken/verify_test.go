@@ -109,26 +109,37 @@ func TestABackendMustSayWhoMayCall(t *testing.T) {
 	}
 }
 
+// The calls of one person must not shut the others out.
 func TestTokensThatCannotBeRememberedAreRefusedUntilOthersEnd(t *testing.T) {
 	now := newClock()
 	k := newKeys(t, "", now.now)
-	v := newVerifier(t, k, now, 2)
-	call := func() error {
-		token, err := k.Mint(claims(), calltoken.TypeCall, time.Time{})
+	v := newVerifier(t, k, now, 20)
+	call := func(who string) error {
+		c := claims()
+		c.Subject = who
+		token, err := k.Mint(c, calltoken.TypeCall, time.Time{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, err = v.Verify(t.Context(), token.Reveal(), received())
 		return err
 	}
-	for n, want := range []bool{true, true, false} {
-		if err := call(); (err == nil) != want {
-			t.Errorf("call %d: got %v", n, err)
+	for n := range 10 { // a tenth of the room each
+		who := string(rune('a' + n))
+		for n, want := range []bool{true, true, false} {
+			if err := call(who); (err == nil) != want {
+				t.Errorf("call %d of %s: got %v", n, who, err)
+			}
 		}
 	}
+	if err := call("z"); err == nil {
+		t.Error("a call was let through that cannot be remembered")
+	}
 	now.add(2 * time.Minute)
-	if err := call(); err != nil {
-		t.Errorf("got %v once the others have ended", err)
+	for _, who := range []string{"a", "a", "z"} {
+		if err := call(who); err != nil {
+			t.Errorf("%s: got %v once the others have ended", who, err)
+		}
 	}
 }
 
