@@ -89,15 +89,17 @@ func (k *Keys) Rotate() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	ring, err := k.turned(k.now())
-	if err != nil || !k.lost && len(ring) == len(k.ring) && slices.EqualFunc(ring, k.ring, func(a, b key) bool { return a.id == b.id }) {
+	if err != nil || !k.lost && len(ring) == len(k.ring) && slices.EqualFunc(ring, k.ring, same) {
 		return err
 	}
 	return k.use(ring)
 }
 
+func same(a, b key) bool { return a.id == b.id && a.from.Equal(b.from) }
+
 // turned is the ring as it has to be now.
 func (k *Keys) turned(now time.Time) (ring []key, err error) {
-	ring = slices.Clone(k.ring)
+	ring = k.dated(now)
 	if len(ring) == 0 {
 		if ring, err = with(ring, now); err != nil {
 			return nil, err
@@ -112,6 +114,20 @@ func (k *Keys) turned(now time.Time) (ring []key, err error) {
 		ring = ring[1:]
 	}
 	return ring, nil
+}
+
+// dated is the ring less what a clock has left that was wrong for a while. A key that
+// begins later than any that is made is not waited for: the one before it would sign
+// until then. Of keys that are all of that kind the first signs, and does so from now.
+func (k *Keys) dated(now time.Time) []key {
+	ring, far := slices.Clone(k.ring), now.Add(k.rotate+CacheFor)
+	for len(ring) > 1 && ring[len(ring)-1].from.After(far) {
+		ring = ring[:len(ring)-1]
+	}
+	if len(ring) == 1 && ring[0].from.After(far) {
+		ring[0].from = now
+	}
+	return ring
 }
 
 // use keeps a ring, and only then signs with it.

@@ -186,6 +186,41 @@ func TestAKeyThatCannotBeKeptIsNotUsedAndTriedAgain(t *testing.T) {
 	}
 }
 
+// A clock that is a year ahead for a while must not leave a key that signs for a year.
+func TestKeysRotateOnAfterTheClockWasWrong(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	for name, ticks := range map[string]int{"one tick": 1, "until the first key is gone": 3} {
+		now, file := newClock(), filepath.Join(t.TempDir(), "calltoken.keys")
+		k := newKeys(t, file, now.now)
+		now.add(year)
+		for range ticks {
+			rotate(t, k)
+			now.add(2 * calltoken.CacheFor)
+		}
+		before := signedBy(t, k)
+		now.add(-year - time.Duration(ticks)*2*calltoken.CacheFor)
+		k = newKeys(t, file, now.now)
+		rotate(t, k)
+		if wrong := signedBy(t, k); !contains(ids(t, k), wrong) {
+			t.Errorf("%s: %s signs and is not published", name, wrong)
+		}
+
+		now.add(25 * time.Hour)
+		rotate(t, k)
+		now.add(calltoken.CacheFor)
+		rotate(t, k)
+
+		if by := signedBy(t, k); by == before {
+			t.Errorf("%s: %s still signs a day after the clock is right again", name, by)
+		}
+		for _, x := range k.List() {
+			if x.From.After(now.t.Add(25 * time.Hour)) {
+				t.Errorf("%s: got %+v, want no key of next year", name, x)
+			}
+		}
+	}
+}
+
 func TestKeysRotateUntilTheContextEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
