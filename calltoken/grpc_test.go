@@ -239,7 +239,12 @@ func TestAnHTTPBackendRefusesTheSame(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		c, _ := calltoken.FromContext(r.Context())
 		_, _ = io.WriteString(w, c.Subject+" sent "+string(body))
-	}), func(r *http.Request) string { return strings.TrimPrefix(r.URL.Path, "/") })
+	}), func(r *http.Request) string {
+		if body, _ := io.ReadAll(r.Body); len(body) == 0 {
+			t.Error("who names the tool sees no body")
+		}
+		return strings.TrimPrefix(r.URL.Path, "/")
+	})
 	server := httptest.NewUnstartedServer(h)
 	server.Listener = tls.NewListener(server.Listener, s.server) // it would bring a certificate of its own
 	server.Start()
@@ -279,6 +284,11 @@ func TestAnHTTPBackendRefusesTheSame(t *testing.T) {
 	}
 	if code, _ := post("/", `{"to":"bob"}`, `{"to":"bob"}`); code != http.StatusUnauthorized {
 		t.Errorf("got %d for what is no tool", code)
+	}
+	for _, query := range []string{"?to=eve", "?"} {
+		if code, _ := post("/pay"+query, `{"to":"bob"}`, `{"to":"bob"}`); code != http.StatusUnauthorized {
+			t.Errorf("got %d for the query %q, which nobody decided about", code, query)
+		}
 	}
 	large := strings.Repeat("x", 1<<20+1)
 	if code, _ := post("/pay", large, large); code != http.StatusRequestEntityTooLarge {

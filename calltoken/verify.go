@@ -36,6 +36,7 @@ type VerifierConfig struct {
 	Type        string   // absent: TypeCall
 	Unbound     bool     // accept tokens without cnf: for plain HTTP in tests only
 	Obligations []string // those that this backend fulfils, e.g. "redact:card"; any other refuses
+	AllowQuery  bool     // over HTTP: the URL may have a query, which no token covers and no handler reads
 	// MaxSeen tokens are remembered until they end, 90 s at most, and of one person a
 	// tenth of them; default 100,000. What is beyond is refused: with the default, more
 	// than 111 calls a second of one person, or 1,111 of all.

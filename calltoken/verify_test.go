@@ -3,6 +3,8 @@ package calltoken_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
@@ -219,6 +221,33 @@ func BenchmarkVerify(b *testing.B) {
 	for b.Loop() {
 		if _, err := v.Read(b.Context(), token.Reveal()); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+func TestAQueryIsTakenOnlyWhereABackendSaysThatNobodyReadsIt(t *testing.T) {
+	k := newKeys(t, "", nil)
+	jwks, err := k.JWKS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for allow, want := range map[bool]int{true: http.StatusOK, false: http.StatusUnauthorized} {
+		v, err := calltoken.NewVerifier(calltoken.VerifierConfig{Issuer: issuer, Audience: "crm", JWKS: jwks, Clients: []string{caller}, Unbound: true, AllowQuery: allow})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := claims()
+		c.Confirmation = calltoken.Confirmation{}
+		token, err := k.Mint(c, calltoken.TypeCall, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest(http.MethodPost, "/?id=8", strings.NewReader(`{"id":"7"}`))
+		r.Header.Set(calltoken.Header, "Bearer "+token.Reveal())
+		w := httptest.NewRecorder()
+		v.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), nil).ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("allowed %v: got %d, want %d", allow, w.Code, want)
 		}
 	}
 }
