@@ -235,9 +235,12 @@ func (k *Keys) load() error {
 	if k.file == "" {
 		return nil
 	}
-	err := audit.CheckMode(k.file)
+	err := whole.CheckOwn(k.file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if err == nil {
+		err = audit.CheckMode(k.file)
 	}
 	if err != nil {
 		return fmt.Errorf("the keys of call tokens: %w", err)

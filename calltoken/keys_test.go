@@ -156,6 +156,19 @@ func TestKeysOutliveTheProcessAndArePrivate(t *testing.T) {
 	}
 }
 
+// Through a link a revocation would not reach the file that is kept.
+func TestKeysAreNotKeptBehindALink(t *testing.T) {
+	kept, link := filepath.Join(t.TempDir(), "kept"), filepath.Join(t.TempDir(), "calltoken.keys")
+	newKeys(t, kept, nil)
+	if err := os.Symlink(kept, link); err != nil {
+		t.Fatal(err)
+	}
+
+	if _, err := calltoken.NewKeys(calltoken.KeysConfig{File: link}); err == nil || !strings.Contains(err.Error(), "name the file itself") {
+		t.Errorf("got %v, want the link refused", err)
+	}
+}
+
 // A key that was not kept would be lost with the process: it must not sign, and it is
 // tried again. Nothing else may stop for it.
 func TestAKeyThatCannotBeKeptIsNotUsedAndTriedAgain(t *testing.T) {

@@ -1,6 +1,7 @@
 // Package whole replaces files at once: who reads sees the old one or the new one,
 // never a part. It is for the small private files that the program writes itself
-// (keys, what was accepted). It reads nothing and checks no modes.
+// (keys, what was accepted), and says whether such a file is the program's own. It reads
+// nothing and checks no modes.
 //
 // # Contract
 //
