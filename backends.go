@@ -23,7 +23,7 @@ func (s *Server) openTokens(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("call_tokens: %w", err)
 	}
-	s.tokens = &tools.Tokens{Keys: keys, Issuer: s.tokenIssuer(), Client: s.ownID}
+	s.tokens = &tools.Tokens{Keys: keys, Issuer: s.tokenIssuer(), Client: s.ownID, Names: s.digestKey}
 	s.stage("keys of call tokens", keys.Run)
 	return nil
 }

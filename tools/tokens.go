@@ -2,10 +2,10 @@ package tools
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +25,9 @@ type Tokens struct {
 	Keys   *calltoken.Keys
 	Issuer string // our URL, where the keys are found
 	Client func() string
+	// Names is the key of a tenant for what [ChainHashed] tells of it; nil: a backend
+	// that is to be told no more than that gets no token.
+	Names func(tenant string) []byte
 }
 
 // How much of the chain a backend learns. The audit log has all of it, and txn
@@ -32,7 +35,7 @@ type Tokens struct {
 const (
 	ChainFull      = "full"
 	ChainOutermost = "outermost" // who calls, not through whom
-	ChainHashed    = "hashed"    // names that mean nothing to others and stay the same
+	ChainHashed    = "hashed"    // a keyed hash: names that nobody else can guess, and that stay the same
 )
 
 // Backend is whom a token is for.
@@ -50,7 +53,10 @@ type Sent struct {
 	Ends       time.Time // when the certificate does; zero: never
 }
 
-var errNoFacts = errors.New("a call token is for a call that the gate allowed")
+var (
+	errNoFacts = errors.New("a call token is for a call that the gate allowed")
+	errNoNames = errors.New("there is no key to hash the names of agents with")
+)
 
 // For mints the token of the call that ctx is of.
 func (t *Tokens) For(ctx context.Context, b Backend, s Sent) (identity.Secret, error) {
@@ -66,7 +72,13 @@ func (t *Tokens) For(ctx context.Context, b Backend, s Sent) (identity.Secret, e
 
 // mint makes the token of a call that client makes.
 func (t *Tokens) mint(f Facts, client string, b Backend, s Sent) (identity.Secret, error) {
-	c := f.claims(client, b.Chain)
+	c := f.claims()
+	c.ClientID = client
+	names, err := t.names(f.Grant, b.Chain)
+	if err != nil {
+		return identity.Secret{}, err
+	}
+	c.Actor = chainOf(f.Grant, client, names)
 	c.Issuer, c.Audience, c.Arguments = t.Issuer, b.Audience, s.Digest
 	c.Confirmation.Thumbprint = s.Thumbprint
 	until := f.Grant.Expires()
@@ -76,12 +88,11 @@ func (t *Tokens) mint(f Facts, client string, b Backend, s Sent) (identity.Secre
 	return t.Keys.Mint(c, b.Type, until)
 }
 
-func (f Facts) claims(client, chain string) calltoken.Claims {
+func (f Facts) claims() calltoken.Claims {
 	p := f.Grant.Principal()
 	c := calltoken.Claims{
-		Subject: p.Subject(), ClientID: client, Tenant: f.Grant.Tenant(), Scope: strings.Join(f.Scopes, " "),
+		Subject: p.Subject(), Tenant: f.Grant.Tenant(), Scope: strings.Join(f.Scopes, " "),
 		Transaction: f.Trace, Tool: f.Tool, ToolVersion: f.Version, Decision: calltoken.Decision{ID: f.CallID, Revision: f.Revision},
-		Actor: f.actor(client, chain),
 	}
 	if c.Transaction == "" {
 		c.Transaction = audit.CallRun(f.CallID)
@@ -98,24 +109,45 @@ func (f Facts) claims(client, chain string) calltoken.Claims {
 	return c
 }
 
-// actor is the chain as a backend may know it.
-func (f Facts) actor(client, chain string) *calltoken.Actor {
-	names := f.Grant.Chain()
+// names are the chain as a backend may know it.
+func (t *Tokens) names(g identity.Grant, chain string) ([]string, error) {
+	names := g.Chain()
 	switch chain {
 	case ChainOutermost:
-		names = names[max(len(names)-1, 0):]
+		return names[max(len(names)-1, 0):], nil
 	case ChainHashed:
-		for i, n := range names {
-			sum := sha256.Sum256([]byte(f.Grant.Tenant() + "\x00" + n))
-			names[i] = base64.RawURLEncoding.EncodeToString(sum[:12])
-		}
+		return t.hashed(g.Tenant(), names)
 	}
+	return names, nil
+}
+
+// hashed has a keyed hash in the place of each name: those of agents are words, and
+// without a key somebody would guess them.
+func (t *Tokens) hashed(tenant string, names []string) ([]string, error) {
+	var key []byte
+	if t.Names != nil {
+		key = t.Names(tenant)
+	}
+	if len(key) == 0 {
+		return nil, errNoNames
+	}
+	out := make([]string, 0, len(names))
+	for _, n := range names {
+		m := hmac.New(sha256.New, key)
+		m.Write([]byte("chain\x00" + n)) // the key has other uses
+		out = append(out, base64.RawURLEncoding.EncodeToString(m.Sum(nil)[:12]))
+	}
+	return out, nil
+}
+
+// chainOf is the actors of a call, of which client is the service.
+func chainOf(g identity.Grant, client string, names []string) *calltoken.Actor {
 	actors := make([]calltoken.Actor, 0, len(names))
-	for n := range slices.Values(names) {
+	for _, n := range names {
 		actors = append(actors, calltoken.Actor{Subject: n, Profile: "agent"})
 	}
 	if len(actors) > 0 {
-		actors[len(actors)-1].Grant = f.Grant.ID()
+		actors[len(actors)-1].Grant = g.ID()
 	}
 	return calltoken.Chain(client, actors)
 }

@@ -2,6 +2,8 @@ package tools_test
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"strings"
@@ -20,7 +22,7 @@ func tokenTool(t testing.TB, b tools.Backend, sent tools.Sent) tools.Tool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens := &tools.Tokens{Keys: keys, Issuer: "https://behalf.example", Client: func() string { return "spiffe://corp.example/behalf" }}
+	tokens := &tools.Tokens{Keys: keys, Issuer: "https://behalf.example", Client: func() string { return "spiffe://corp.example/behalf" }, Names: namesOf}
 	type in struct{}
 	return tools.Func("whose", "Tells who asks.", func(ctx context.Context, _ in) (calltoken.Claims, error) {
 		token, err := tokens.For(ctx, b, sent)
@@ -54,6 +56,56 @@ func TestATokenSaysForWhomAndWhatACallIsMade(t *testing.T) {
 		}
 		if got := chainOf(c.Actor); got != want {
 			t.Errorf("%s: got the chain %q, want %q", chain, got, want)
+		}
+	}
+}
+
+// namesOf is a key of each tenant.
+func namesOf(tenant string) []byte { return []byte("the key of " + tenant) }
+
+// Names of agents are words, and the tenant is in the token: without a key they are
+// guessed in a few tries.
+func TestAHashedChainCannotBeGuessedWithoutTheKey(t *testing.T) {
+	backend, sent := tools.Backend{Audience: "crm", Type: calltoken.TypeCall, Chain: tools.ChainHashed}, tools.Sent{Digest: calltoken.Digest([]byte("{}"))}
+	w := newWorld(t, options{tools: []tools.Tool{tokenTool(t, backend, sent)}})
+	told := func(id string) string {
+		var c calltoken.Claims
+		if err := json.Unmarshal([]byte(w.finished(w.bob(), agents.ToolCall{ID: id, Name: "whose", Arguments: "{}"}).Result), &c); err != nil {
+			t.Fatal(err)
+		}
+		return c.Actor.Subject
+	}
+
+	got := told("run_1/7")
+
+	for name, text := range map[string]string{"the name": "support", "with the tenant": "acme\x00support"} {
+		sum := sha256.Sum256([]byte(text))
+		if strings.Contains(got, "support") || got == base64.RawURLEncoding.EncodeToString(sum[:12]) {
+			t.Errorf("%s: %q can be guessed", name, got)
+		}
+	}
+	m := hmac.New(sha256.New, namesOf("acme"))
+	m.Write([]byte("chain\x00support"))
+	if want := base64.RawURLEncoding.EncodeToString(m.Sum(nil)[:12]); got != want || told("run_1/8") != want {
+		t.Errorf("got %q, want %q each time", got, want)
+	}
+}
+
+func TestNoTokenIsMintedWithNamesThatCannotBeHashed(t *testing.T) {
+	keys, err := calltoken.NewKeys(calltoken.KeysConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, key := range map[string]func(string) []byte{"no keys": nil, "none of the tenant": func(string) []byte { return nil }} {
+		tokens := &tools.Tokens{Keys: keys, Issuer: "https://behalf.example", Client: func() string { return "spiffe://corp.example/behalf" }, Names: key}
+		w := newWorld(t, options{tools: []tools.Tool{tools.Func("ask", "Asks.", func(ctx context.Context, _ struct{}) (string, error) {
+			if token, err := tokens.For(ctx, tools.Backend{Audience: "crm", Type: calltoken.TypeCall, Chain: tools.ChainHashed}, tools.Sent{Digest: "d"}); err == nil || !token.IsZero() {
+				t.Errorf("%s: got a token", name)
+			}
+			return "asked", nil
+		}, tools.ReadOnly(), tools.Scopes(scope))}})
+		if fin := w.finished(w.bob(), agents.ToolCall{ID: "run_1/7", Name: "ask", Arguments: "{}"}); fin.Failed {
+			t.Error(fin.Result)
 		}
 	}
 }
