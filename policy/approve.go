@@ -91,7 +91,7 @@ func (g *Guard) weigh(ctx context.Context, p *Permit, a *audit.Approval, who []s
 	case !covers(a.Approvers, who):
 		return g.denyApproval(ctx, p, fault.PolicyDenied) // a policy asks for somebody else by now
 	}
-	p.approver = personKey(a.Tenant, a.Approver.Subject)
+	p.approver, p.ends = personKey(a.Tenant, a.Approver.Subject), time.Unix(0, a.Expires)
 	if !again {
 		p.take = &audit.Take{ID: a.ID, Digest: digest, Call: p.query.Call}
 	}

@@ -30,6 +30,7 @@ type Permit struct {
 	claims   bool        // the row takes something that may not be to be had
 	take     *audit.Take // the approval that goes with the decision; nil: none
 	approver string
+	ends     time.Time           // of the approval
 	reserved []audit.Reservation // with the decision
 	beside   []*audit.Receipt    // of the others' rows, see together.go
 
@@ -59,6 +60,9 @@ func (p *Permit) Approval() (id, approver string) {
 	}
 	return p.row.ApprovalID, p.approver
 }
+
+// ApprovalEnds is when what somebody agreed to ends; zero if nobody had to.
+func (p *Permit) ApprovalEnds() time.Time { return p.ends }
 
 // Decision is what the engine said.
 func (p *Permit) Decision() Decision {

@@ -2,6 +2,7 @@ package tools
 
 import (
 	"context"
+	"time"
 
 	"github.com/behalf-dev/behalf/identity"
 )
@@ -17,7 +18,8 @@ type Facts struct {
 	Revision   string   // of the policies that allowed it
 	ApprovalID string   // empty: nobody had to agree
 	Approver   string
-	Trace      string // joins the calls of a request; empty: none
+	Agreed     time.Time // until when it is approved; zero: nobody had to agree
+	Trace      string    // joins the calls of a request; empty: none
 
 	still func() error // nil: nobody watches
 }
@@ -51,6 +53,6 @@ func (a *attempt) facts() Facts {
 	id, approver := a.permit.Approval()
 	return Facts{
 		CallID: a.call.ID, Tool: a.tool.Name, Version: a.tool.hash, Grant: a.grant, Scopes: a.tool.Scopes, Revision: a.permit.Decision().Revision,
-		ApprovalID: id, Approver: approver, Trace: a.query.Trace,
+		ApprovalID: id, Approver: approver, Agreed: a.permit.ApprovalEnds(), Trace: a.query.Trace,
 	}
 }

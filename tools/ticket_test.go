@@ -9,7 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/audit"
 	"github.com/behalf-dev/behalf/calltoken"
+	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/tools"
 )
@@ -154,5 +157,29 @@ func TestNoTokenIsGivenWhereSomethingIsTakenOutOfTheResult(t *testing.T) {
 		if err != nil || c.Token.IsZero() == given || c.Payload != nil {
 			t.Errorf("%s: got a token %v, %v, want one %v", duty, !c.Token.IsZero(), err, given)
 		}
+	}
+}
+
+func TestATokenEndsWithTheApprovalOfItsCall(t *testing.T) {
+	o := withTokens(t, options{policies: `@id("asks") @approve("Role::\"manager\"") forbid (principal, action == Action::"call_tool", resource == Tool::"ship");`},
+		&tools.Sends{Backend: tools.Backend{Audience: "crm", Type: calltoken.TypeCall}})
+	_, _, err := o.check(o.through("print", time.Hour), "ship", mine)
+	id := fault.From(err).Meta("approval_id")
+	if !errors.Is(err, fault.ApprovalRequired) || id == "" {
+		t.Fatalf("got %v, want it to wait for a manager", err)
+	}
+	a, reason := o.log.DecideApproval(t.Context(), "acme", id, true, audit.User{Issuer: "https://idp.example", Subject: "eve"}, "Eve", "", o.now)
+	if reason != "" {
+		t.Fatal(reason)
+	}
+	o.now = time.Unix(0, a.Expires).Add(-10 * time.Second)
+
+	c, err := o.e.Check(o.through("print", time.Hour), o.gate, agents.ToolCall{ID: "run_9/0", RunID: "run_9", Name: "ship", Arguments: mine, ApprovalID: id})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	if got := claimsOf(t, c.Token); got.Approval == nil || got.Approval.ID != id || got.Expires != time.Unix(0, a.Expires).Unix() {
+		t.Errorf("got %+v, want the token to end with the approval, in 10 s", got)
 	}
 }

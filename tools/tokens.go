@@ -81,11 +81,7 @@ func (t *Tokens) mint(f Facts, client string, b Backend, s Sent) (identity.Secre
 	c.Actor = chainOf(f.Grant, client, names)
 	c.Issuer, c.Audience, c.Arguments = t.Issuer, b.Audience, s.Digest
 	c.Confirmation.Thumbprint = s.Thumbprint
-	until := f.Grant.Expires()
-	if !s.Ends.IsZero() && s.Ends.Before(until) {
-		until = s.Ends
-	}
-	return t.Keys.Mint(c, b.Type, until)
+	return t.Keys.Mint(c, b.Type, first(f.Grant.Expires(), s.Ends, f.Agreed))
 }
 
 func (f Facts) claims() calltoken.Claims {
@@ -107,6 +103,16 @@ func (f Facts) claims() calltoken.Claims {
 		c.Approval = &calltoken.Approval{ID: f.ApprovalID, Approver: f.Approver}
 	}
 	return c
+}
+
+// first is the earliest of some ends, of which zero is none.
+func first(ends ...time.Time) (at time.Time) {
+	for _, t := range ends {
+		if at.IsZero() || !t.IsZero() && t.Before(at) {
+			at = t
+		}
+	}
+	return at
 }
 
 // names are the chain as a backend may know it.

@@ -123,7 +123,7 @@ func newWorld(t testing.TB, o options) *world {
 func (w *world) newGuard(s audit.Sink) *policy.Guard {
 	w.t.Helper()
 	g, err := policy.NewGuard(policy.GuardConfig{
-		Sink: s, DigestKey: func(string) []byte { return []byte("key") }, Clock: func() time.Time { return w.now },
+		Sink: s, Approvals: w.log, DigestKey: func(string) []byte { return []byte("key") }, Clock: func() time.Time { return w.now },
 		OnAlarm: func(_ context.Context, a policy.Alarm) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
