@@ -2,7 +2,6 @@ package mcptool
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/behalf-dev/behalf/tools"
-	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"golang.org/x/time/rate"
 )
@@ -56,8 +54,11 @@ func (l *local) follow(ctx context.Context, heard <-chan struct{}, list func(con
 		return err
 	}
 	defer p.stop()
-	s := newSession()
-	s.tap.Connection = newLines(p.in, p.out, l.c)
+	s, wire := newSession(), newLines(p.in, p.out, l.c)
+	s.tap.Connection = wire
+	var writing sync.WaitGroup
+	defer writing.Wait()
+	writing.Go(wire.pump)
 	defer func() { _ = s.tap.Close() }() // also when there is no session yet
 	hctx, cancel := context.WithTimeout(ctx, l.c.Limits.Connect)
 	defer cancel()
@@ -67,16 +68,23 @@ func (l *local) follow(ctx context.Context, heard <-chan struct{}, list func(con
 	defer s.close()
 	l.set(s)
 	defer l.set(nil)
-	return l.serve(ctx, p, s, heard, list)
+	return l.serve(ctx, p, &talk{session: s, wire: wire, list: list}, heard)
 }
 
-func (l *local) serve(ctx context.Context, p *process, s *session, heard <-chan struct{}, list func(context.Context, lister) error) error {
+// talk is a session with a program, and what is read of it.
+type talk struct {
+	*session
+	wire *lines
+	list func(context.Context, lister) error
+}
+
+func (l *local) serve(ctx context.Context, p *process, s *talk, heard <-chan struct{}) error {
 	gone := s.gone()
 	defer func() { s.close(); <-gone }()
 	refresh := time.NewTicker(l.c.Limits.Refresh)
 	defer refresh.Stop()
-	for {
-		if err := list(ctx, s.page(l.c.Limits.Connect)); err != nil {
+	for patience := l.c.Limits.Connect; ; patience = l.c.patience() {
+		if err := s.read(ctx, patience); err != nil {
 			return err
 		}
 		if !pause(ctx, l.c.Limits.Relist) {
@@ -95,90 +103,25 @@ func (l *local) serve(ctx context.Context, p *process, s *session, heard <-chan 
 	}
 }
 
+// read reads the list. A program that does one thing after the other may be busy with
+// calls: it is not given up as long as it says anything.
+func (t *talk) read(ctx context.Context, patience time.Duration) error {
+	before := t.wire.said.Load()
+	err := t.list(ctx, t.page(patience))
+	if errors.Is(err, context.DeadlineExceeded) && t.wire.said.Load() != before {
+		return nil
+	}
+	return err
+}
+
+// patience is how long a program may do nothing but its longest call.
+func (c *Config) patience() time.Duration { return c.Limits.Call + c.Limits.Connect }
+
 // ready is a connection that is there already.
 type ready struct{ conn mcp.Connection }
 
 // Connect implements mcp.Transport.
 func (r *ready) Connect(context.Context) (mcp.Connection, error) { return r.conn, nil }
-
-// lines is the stdio transport: a message is a line. The SDK's own reads a stream
-// of JSON, takes batches, and one message that is none ends it.
-type lines struct {
-	c    *Config
-	in   *os.File
-	out  io.ReadCloser
-	scan *bufio.Scanner
-	rate *rate.Limiter
-
-	write sync.Mutex
-	once  sync.Once
-}
-
-func newLines(in *os.File, out io.ReadCloser, c *Config) *lines {
-	l := &lines{c: c, in: in, out: out, scan: bufio.NewScanner(out), rate: rate.NewLimiter(1000, 1000)}
-	l.scan.Buffer(nil, c.Limits.Message)
-	return l
-}
-
-// maxStray is how many lines in a row may be no message.
-const maxStray = 100
-
-// Read implements mcp.Connection. What is not a message is passed over: programs
-// print greetings. A line that is too long, or too many that are nothing, end it.
-func (l *lines) Read(ctx context.Context) (jsonrpc.Message, error) {
-	for range maxStray {
-		if !l.scan.Scan() {
-			if err := l.scan.Err(); err != nil {
-				return nil, err
-			}
-			return nil, io.EOF
-		}
-		if err := l.rate.Wait(ctx); err != nil {
-			return nil, err
-		}
-		line := bytes.TrimSpace(l.scan.Bytes())
-		if len(line) == 0 || line[0] != '{' {
-			continue
-		}
-		if m, err := jsonrpc.DecodeMessage(bytes.Clone(line)); err == nil {
-			return m, nil
-		}
-	}
-	return nil, errors.New("the program writes something else than messages")
-}
-
-// Write implements mcp.Connection. A program that does not read in time is given
-// up: half a message may be in its input, and everybody else waits behind it.
-func (l *lines) Write(ctx context.Context, m jsonrpc.Message) error {
-	text, err := jsonrpc.EncodeMessage(m)
-	if err != nil {
-		return err
-	}
-	l.write.Lock()
-	defer l.write.Unlock()
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if x := exchangeFrom(ctx); x != nil {
-		x.sent.Store(true)
-	}
-	if err = l.in.SetWriteDeadline(time.Now().Add(l.c.Limits.Connect)); err == nil {
-		_, err = l.in.Write(append(text, '\n'))
-	}
-	if err != nil {
-		return errors.Join(err, l.Close())
-	}
-	return nil
-}
-
-// Close implements mcp.Connection.
-func (l *lines) Close() (err error) {
-	l.once.Do(func() { err = errors.Join(l.in.Close(), l.out.Close()) })
-	return err
-}
-
-// SessionID implements mcp.Connection.
-func (l *lines) SessionID() string { return "" }
 
 // complain passes what the program writes to its standard error on to the log: ten
 // lines a second, cleaned and cut.

@@ -3,6 +3,7 @@ package mcptool_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,10 +15,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/tools"
@@ -29,6 +32,9 @@ import (
 func play(role string) int {
 	if role == "parent" {
 		return parent()
+	}
+	if role == "plain" {
+		return plain()
 	}
 	b := newBackend()
 	b.raw("env", "The environment.", `{"type":"object"}`, func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
@@ -274,10 +280,80 @@ func TestAProgramThatStopsReadingHoldsUpNobody(t *testing.T) {
 	w := newWorld(t, mcptool.Config{Name: "local", Command: []string{"/bin/sh", "-c", script}, TrustOnFirstUse: true, Env: map[string]identity.Secret{"PATH": identity.NewSecret("/usr/bin:/bin")}, Limits: l}).open("good")
 
 	for range 3 { // more than a pipe holds
-		if reason, got := w.fails("good", `{"a":"`+strings.Repeat("x", 50_000)+`"}`); reason != fault.OutcomeUnknown && reason != fault.ToolUnavailable {
+		if reason, got := w.fails("good", `{"a":"`+strings.Repeat("x", 50_000)+`"}`); reason != fault.OutcomeUnknown && reason != fault.ToolUnavailable && reason != fault.DeadlineExceeded {
 			t.Errorf("got %s", got)
 		}
 	}
 
 	w.until("it is given up", func() bool { return strings.Contains(w.logs.String(), "an MCP server is not there") })
+}
+
+// plain is a program that reads a line, does what it says and reads the next. A call
+// lasts until somebody has opened and closed the pipe that it names.
+func plain() int {
+	in := bufio.NewReader(os.Stdin)
+	for {
+		text, err := in.ReadBytes('\n')
+		if err != nil {
+			return 0
+		}
+		var m struct {
+			ID     json.RawMessage
+			Method string
+			Params struct{ Arguments struct{ Wait string } }
+		}
+		if err := json.Unmarshal(text, &m); err != nil {
+			return 1
+		}
+		if m.Params.Arguments.Wait != "" {
+			_, _ = os.ReadFile(m.Params.Arguments.Wait)
+		}
+		answers := map[string]string{
+			"initialize": `"result":{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"plain","version":"1"}}`,
+			"tools/list": `"result":{"tools":[` + work + `]}`,
+			"tools/call": `"result":{"content":[{"type":"text","text":"done"}]}`,
+		}
+		if m.ID != nil {
+			fmt.Fprintf(os.Stdout, "{\"jsonrpc\":\"2.0\",\"id\":%s,%s}\n", m.ID, cmp.Or(answers[m.Method], `"error":{"code":-32601,"message":"no"}`))
+		}
+	}
+}
+
+const work = `{"name":"work","inputSchema":{"type":"object","properties":{"wait":{"type":"string"},"text":{"type":"string"}}}}`
+
+func TestWhoWaitsForABusyProgramEndsNobodysCall(t *testing.T) {
+	c := command(t, "plain")
+	c.Limits, c.Tools = quick(), map[string]mcptool.Known{"work": {Effect: tools.Read}}
+	c.Limits.Connect, c.Limits.Refresh = 400*time.Millisecond, 50*time.Millisecond
+	w := newWorld(t, c).open("work")
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bob := make(chan agents.ToolCallFinished, 1)
+	go func() { bob <- w.call(as(t.Context(), "bob"), "work", `{"wait":"`+pipe+`"}`) }()
+	began, err := os.OpenFile(pipe, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	var alice sync.WaitGroup
+	for range 3 { // more than a pipe holds
+		alice.Go(func() {
+			ctx, cancel := context.WithTimeout(as(t.Context(), "alice"), time.Second)
+			defer cancel()
+			for range w.gate.Call(ctx, toolCall("work", `{"text":"`+strings.Repeat("x", 50_000)+`"}`)) { //nolint:revive // she waits in vain
+			}
+		})
+	}
+	alice.Wait()
+	if err := began.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	if got := <-bob; got.Failed {
+		t.Errorf("got %s for the call that had begun", got.Result)
+	}
+	want(t, w.bob("work", `{}`), "done")
+	without(t, w.logs.String(), "not there")
 }
