@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/tools"
 	"github.com/behalf-dev/behalf/tools/mcptool"
@@ -250,4 +253,33 @@ func TestAServerThatComesBackIsUsedAgain(t *testing.T) {
 	}
 
 	w.bob("say_hello", `{"name":"x"}`)
+}
+
+func TestOnePersonsSlowCallsLeaveRoomForAnothers(t *testing.T) {
+	b := newBackend()
+	release := make(chan struct{})
+	b.raw("wait", "Waits.", `{"type":"object"}`, func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		<-release
+		return text("waited"), nil
+	})
+	srv := httptest.NewServer(b.handler(nil)) // HTTP/1.1
+	t.Cleanup(func() { srv.CloseClientConnections(); srv.Close() })
+	c := mcptool.Config{URL: srv.URL, TrustOnFirstUse: true, Limits: quick()}
+	c.Limits.Connection, c.Limits.Connect = 6, 500*time.Millisecond
+	w := newWorld(t, c).open("wait")
+	const calls = 8 // more than there are connections
+	answers := make(chan agents.ToolCallFinished, calls)
+	for range calls {
+		go func() { answers <- w.call(as(t.Context(), "alice"), "wait", `{}`) }()
+	}
+
+	for range calls - 1 {
+		got := <-answers
+		want(t, got.Result, "busy with other calls")
+		want(t, got.Reason, string(fault.ToolUnavailable))
+	}
+	want(t, w.bob("say_hello", `{"name":"bob"}`), "hello bob")
+	close(release)
+	want(t, (<-answers).Result, "waited")
+	without(t, w.logs.String(), "not there")
 }

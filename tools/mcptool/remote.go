@@ -24,6 +24,7 @@ type remote struct {
 	url    *url.URL
 	wires  *wires
 	pool   *pool
+	room   *places
 }
 
 func newRemote(c *Config, s *Source) (*remote, error) {
@@ -31,7 +32,7 @@ func newRemote(c *Config, s *Source) (*remote, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &remote{c: c, source: s, url: u, wires: newWires(c)}
+	r := &remote{c: c, source: s, url: u, wires: newWires(c), room: newPlaces(c.Limits)}
 	r.pool = newPool(c.Limits.Sessions, c.Now, r.connect)
 	return r, nil
 }
@@ -60,7 +61,17 @@ func (r *remote) acquire(ctx context.Context) (*session, func(bool), error) {
 	if !ok {
 		return nil, nil, errors.New("a call is made by the gate alone")
 	}
-	return r.pool.acquire(ctx, whose(f.Grant))
+	who := whose(f.Grant)
+	leave, err := r.room.take(ctx, who)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, release, err := r.pool.acquire(ctx, who)
+	if err != nil {
+		leave()
+		return nil, nil, err
+	}
+	return s, func(broken bool) { release(broken); leave() }, nil
 }
 
 // whose is a key for who somebody is: nothing of it can be chosen so that it is

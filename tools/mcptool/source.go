@@ -71,7 +71,7 @@ type Limits struct {
 	Sessions   int           // of persons at once; default 256
 	Tools      int           // of the server; default 256
 	Message    int           // bytes of one message of the server; default 4 MiB
-	Connection int           // TCP connections to the server; default 64
+	Connection int           // TCP connections to the server; default 256. Over HTTP/1.1 a person's calls take a thirty-second of them
 }
 
 func (l Limits) orDefaults() Limits {
@@ -85,7 +85,7 @@ func (l Limits) orDefaults() Limits {
 	l.Sessions = cmp.Or(max(l.Sessions, 0), 256)
 	l.Tools = cmp.Or(max(l.Tools, 0), 256)
 	l.Message = cmp.Or(max(l.Message, 0), 4<<20)
-	l.Connection = cmp.Or(max(l.Connection, 0), 64)
+	l.Connection = cmp.Or(max(l.Connection, 0), 256)
 	return l
 }
 

@@ -78,6 +78,7 @@ func (t *trip) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.remote.room.saw(resp)
 	if x := exchangeFrom(req.Context()); x != nil {
 		x.status.Store(int32(resp.StatusCode))
 	}
