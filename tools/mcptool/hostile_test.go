@@ -1,12 +1,14 @@
 package mcptool_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -299,4 +301,39 @@ func TestASlowServerHoldsUpNobodyElse(t *testing.T) {
 
 	close(release)
 	<-done
+}
+
+func TestAServerThatAsksAllTheTimeIsAnsweredNowAndThen(t *testing.T) {
+	const asked = 2000
+	var answered, lists atomic.Int64
+	told := make(chan struct{})
+	l := &liar{tools: good}
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		switch {
+		case r.Method == http.MethodGet:
+			w.Header().Set("Content-Type", "text/event-stream")
+			for i := range asked {
+				fmt.Fprintf(w, "data: {\"jsonrpc\":\"2.0\",\"id\":\"p%d\",\"method\":\"ping\"}\n\n", i)
+			}
+			fmt.Fprint(w, "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n")
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		case bytes.Contains(body, []byte(`"id":"p`)):
+			answered.Add(1)
+			w.WriteHeader(http.StatusAccepted)
+		default:
+			if bytes.Contains(body, []byte(`"tools/list"`)) && lists.Add(1) == 2 {
+				close(told)
+			}
+			l.ServeHTTP(w, r)
+		}
+	})
+	newWorld(t, serve(t, h)).open("good")
+
+	<-told // it read all that was asked before the last line
+	if got := answered.Load(); got < 1 || got > asked/4 {
+		t.Errorf("got %d answers to %d questions", got, asked)
+	}
 }

@@ -20,12 +20,13 @@ import (
 // lines is the stdio transport: a message is a line. The SDK's own reads a stream
 // of JSON, takes batches, and one message that is none ends it.
 type lines struct {
-	c    *Config
-	in   *os.File
-	out  io.ReadCloser
-	scan *bufio.Scanner
-	rate *rate.Limiter
-	said atomic.Int64 // messages that were read
+	c       *Config
+	in      *os.File
+	out     io.ReadCloser
+	scan    *bufio.Scanner
+	rate    *rate.Limiter
+	said    atomic.Int64 // messages that were read
+	replies *rate.Limiter
 
 	next  chan line     // to who writes
 	ended chan struct{} // closed by Close
@@ -39,7 +40,7 @@ type line struct {
 }
 
 func newLines(in *os.File, out io.ReadCloser, c *Config) *lines {
-	l := &lines{c: c, in: in, out: out, scan: bufio.NewScanner(out), rate: rate.NewLimiter(1000, 1000), next: make(chan line), ended: make(chan struct{})}
+	l := &lines{c: c, in: in, out: out, scan: bufio.NewScanner(out), rate: rate.NewLimiter(1000, 1000), replies: newReplies(), next: make(chan line), ended: make(chan struct{})}
 	l.scan.Buffer(nil, c.Limits.Message)
 	return l
 }
@@ -77,6 +78,9 @@ func (l *lines) Read(ctx context.Context) (jsonrpc.Message, error) {
 // to its end, also when nobody wants it any more, or half of it would stand before the
 // next one.
 func (l *lines) Write(ctx context.Context, m jsonrpc.Message) error {
+	if _, reply := m.(*jsonrpc.Response); reply && !l.replies.Allow() {
+		return nil // it asks too often
+	}
 	text, err := jsonrpc.EncodeMessage(m)
 	if err != nil || ctx.Err() != nil {
 		return cmp.Or(err, ctx.Err())

@@ -109,7 +109,7 @@ func (r *remote) dial(ctx context.Context, in *carrier) (*session, error) {
 		defer in.over.Store(true) // the SDK keeps the context for what the server asks later
 	}
 	var err error
-	inner := r.transport(&trip{remote: r, tap: s.tap})
+	inner := r.transport(&trip{remote: r, tap: s.tap, replies: newReplies()})
 	inner.DisableStandaloneSSE = true
 	x := &exchange{}
 	s.client, err = s.newClient(nil).Connect(x.in(ctx), &tapped{inner: inner, tap: s.tap}, nil)
@@ -186,7 +186,7 @@ func (r *remote) listen(ctx context.Context, heard <-chan struct{}, list func(co
 // ear is the session that hears what the server says by itself.
 func (r *remote) ear(ctx context.Context) (*session, error) {
 	s := newSession()
-	t := r.transport(&trip{remote: r, tap: s.tap, standing: true})
+	t := r.transport(&trip{remote: r, tap: s.tap, standing: true, replies: newReplies()})
 	hctx, cancel := context.WithTimeout(ctx, r.c.Limits.Connect)
 	defer cancel()
 	var err error

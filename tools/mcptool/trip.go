@@ -16,6 +16,7 @@ import (
 
 	"github.com/behalf-dev/behalf/calltoken"
 	"github.com/behalf-dev/behalf/tools"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"golang.org/x/time/rate"
 )
 
@@ -24,6 +25,10 @@ const (
 	maxHeader  = 64 << 10 // of an answer
 	flood      = 64 << 10 // bytes a second of a stream that stands
 )
+
+// newReplies limits what we answer of what a server asks unasked: an honest one asks
+// once in a while whether we are there.
+func newReplies() *rate.Limiter { return rate.NewLimiter(10, 20) }
 
 // carrier marks the requests that are made in the course of one call. Without it a
 // request carries nobody's token, whatever else is in its context: the SDK keeps
@@ -51,6 +56,7 @@ type trip struct {
 	remote   *remote
 	tap      *tap
 	standing bool // its answers have no end
+	replies  *rate.Limiter
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -61,6 +67,9 @@ func (t *trip) RoundTrip(req *http.Request) (*http.Response, error) {
 	body, err := keep(req, maxRequest)
 	if err != nil {
 		return nil, err
+	}
+	if t.ignores(req, body) {
+		return &http.Response{Status: "202 Accepted", StatusCode: http.StatusAccepted, ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Body: http.NoBody, Request: req}, nil
 	}
 	w, err := t.remote.wires.current()
 	if err != nil {
@@ -84,6 +93,17 @@ func (t *trip) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp.Body = t.bounded(req.Context(), resp.Body)
 	return resp, nil
+}
+
+// ignores reports a reply to a server that asks too often. It is not sent, and the
+// SDK takes it for sent.
+func (t *trip) ignores(req *http.Request, body []byte) bool {
+	if exchangeFrom(req.Context()) != nil || len(body) == 0 {
+		return false
+	}
+	m, err := jsonrpc.DecodeMessage(body)
+	_, reply := m.(*jsonrpc.Response)
+	return err == nil && reply && !t.replies.Allow()
 }
 
 func (t *trip) head(out *http.Request, w *wire, body []byte) error {
@@ -123,7 +143,7 @@ func watchSent(ctx context.Context) context.Context {
 // bounded is an answer's body of which there is an end, or which comes slowly.
 func (t *trip) bounded(ctx context.Context, body io.ReadCloser) io.ReadCloser {
 	if t.standing {
-		return &slow{ReadCloser: body, ctx: ctx, rate: rate.NewLimiter(flood, t.remote.c.Limits.Message)}
+		return &slow{ReadCloser: body, ctx: ctx, rate: rate.NewLimiter(flood, flood)}
 	}
 	return &short{ReadCloser: body, left: t.remote.c.Limits.Message}
 }
