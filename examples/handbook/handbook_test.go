@@ -277,9 +277,10 @@ func TestTheDeskAcceptsTheHandbookAsItIs(t *testing.T) {
 	if *update {
 		for tool, p := range offered {
 			p.Accepted = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-			if err := mcptool.NewFilePins(shipped).Save("handbook", tool, p); err != nil {
-				t.Fatal(err)
-			}
+			offered[tool] = p
+		}
+		if err := mcptool.NewFilePins(shipped).Save("handbook", offered); err != nil {
+			t.Fatal(err)
 		}
 	}
 

@@ -117,7 +117,7 @@ func TestAToolThatCannotBeGovernedIsNotCalledWhoeverAcceptedIt(t *testing.T) {
 	c.Limits.Reread = time.Millisecond
 	w := newWorld(t, c)
 	w.until("it is listed", func() bool { return len(w.source.Offers()) == 1 })
-	if err := pins.Save("ext", "it", mcptool.Pin{Hash: w.source.Offers()[0].Hash, Description: "Bad.", Input: json.RawMessage(schema)}); err != nil {
+	if err := pins.Save("ext", map[string]mcptool.Pin{"it": {Hash: w.source.Offers()[0].Hash, Description: "Bad.", Input: json.RawMessage(schema)}}); err != nil {
 		t.Fatal(err)
 	}
 	w.until("it is taken", func() bool { return w.has("it") })

@@ -128,9 +128,7 @@ func (s *Source) relist(ctx context.Context, next lister) error {
 		return err
 	}
 	if s.c.TrustOnFirstUse {
-		if err := s.trust(pins, found); err != nil {
-			return err
-		}
+		s.trust(ctx, pins, found)
 	}
 	s.mu.Lock()
 	s.pins, s.listed, s.read = pins, found, true
@@ -181,19 +179,23 @@ func (s *Source) behind() bool {
 	return false
 }
 
-// trust accepts what was never seen, into pins that nobody else has yet.
-func (s *Source) trust(pins map[string]Pin, found map[string]*definition) error {
-	for _, own := range slices.Sorted(maps.Keys(found)) {
-		if _, known := pins[own]; known || found[own].flaw != "" {
-			continue
+// trust accepts what was never seen, into pins that nobody else has yet. What cannot be
+// kept waits for an operator, as if nothing were trusted.
+func (s *Source) trust(ctx context.Context, pins map[string]Pin, found map[string]*definition) {
+	fresh := map[string]Pin{}
+	for own, d := range found {
+		if _, known := pins[own]; !known && d.flaw == "" {
+			fresh[own] = d.pin(s.c.Now())
 		}
-		p := found[own].pin(s.c.Now())
-		if err := s.c.Pins.Save(s.c.Name, own, p); err != nil {
-			return err
-		}
-		pins[own] = p
 	}
-	return nil
+	if len(fresh) == 0 {
+		return
+	}
+	if err := s.c.Pins.Save(s.c.Name, fresh); err != nil {
+		s.c.Logger.WarnContext(ctx, "new tools of an MCP server cannot be kept, and so are not in use", slog.String("server", s.c.Name), slog.Any("cause", err))
+		return
+	}
+	maps.Copy(pins, fresh)
 }
 
 // review is what an operator types to see what waits.

@@ -29,7 +29,8 @@ type Pin struct {
 // names. They may be used by many goroutines.
 type Pins interface {
 	Load(server string) (map[string]Pin, error)
-	Save(server, tool string, p Pin) error
+	// Save keeps what was accepted, beside what was before.
+	Save(server string, accepted map[string]Pin) error
 }
 
 // FilePins keeps pins in a JSON file that people read, review and keep with the
@@ -47,8 +48,10 @@ type FilePins struct {
 // NewFilePins names the file. It need not be there.
 func NewFilePins(path string) *FilePins { return &FilePins{path: path} }
 
-// maxPins bounds the file.
-const maxPins = 64 << 20
+const (
+	maxPins = 64 << 20 // bytes of the file
+	maxOf   = 4 << 20  // of one server's tools in it: no server is to take the others' room
+)
 
 // Load implements Pins. It reads the file each time: another process may have
 // accepted something.
@@ -65,23 +68,33 @@ func (f *FilePins) Load(server string) (map[string]Pin, error) {
 	return maps.Clone(all[server]), nil
 }
 
-// Save implements Pins.
-func (f *FilePins) Save(server, tool string, p Pin) error {
+// Save implements Pins. What would not fit is not written: the file would be one that
+// nobody reads.
+func (f *FilePins) Save(server string, accepted map[string]Pin) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	all, err := f.read()
 	if err != nil {
 		return err
 	}
-	f.all, f.last = nil, nil // read it again: what follows may fail
-	if all[server] == nil {
-		all[server] = map[string]Pin{}
+	next, of := maps.Clone(all), maps.Clone(all[server])
+	if of == nil {
+		of = map[string]Pin{}
 	}
-	all[server][tool] = p
-	text, err := json.MarshalIndent(all, "", "  ")
+	maps.Copy(of, accepted)
+	next[server] = of
+	part, err := json.MarshalIndent(of, "  ", "  ")
 	if err != nil {
 		return fmt.Errorf("write accepted tools: %w", err)
 	}
+	text, err := json.MarshalIndent(next, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write accepted tools: %w", err)
+	}
+	if len(part) > maxOf || len(text) >= maxPins {
+		return fmt.Errorf("accepted tools: those of one server have at most %d bytes, and all in %s at most %d: remove some", maxOf, f.path, maxPins)
+	}
+	f.all, f.last = nil, nil // read it again: what follows may fail
 	return f.write(append(text, '\n'))
 }
 

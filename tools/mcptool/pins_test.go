@@ -2,10 +2,12 @@ package mcptool_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -327,4 +329,65 @@ func TestAToolThatTheConfigMisspellsIsNotUsedWithoutWhatItSays(t *testing.T) {
 		w.until("it is read", w.source.Read)
 		w.bob("get_page", `{}`)
 	}
+}
+
+func TestOneServerCannotFillTheFileOfAll(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pins.json")
+	honest := serve(t, newBackend().handler(nil))
+	honest.Name, honest.Pins = "honest", mcptool.NewFilePins(path)
+	newWorld(t, honest).open("say_hello")
+	greedy := serve(t, &liar{page: giants(250<<10, 20)})
+	greedy.Name, greedy.Pins = "greedy", honest.Pins
+
+	w := newWorld(t, greedy)
+	w.until("it is read", w.source.Read)
+
+	if got := w.all(); len(got) > 0 {
+		t.Errorf("got %d tools of more than a server's share", len(got))
+	}
+	if got := len(w.source.Offers()); got != 20 {
+		t.Errorf("got %d offers, want all to wait", got)
+	}
+	want(t, w.logs.String(), "cannot be kept")
+	if got, err := mcptool.NewFilePins(path).Load("honest"); err != nil || len(got) != 2 {
+		t.Errorf("got %d tools of the honest server, and %v", len(got), err)
+	}
+}
+
+// giants are pages of ten tools that have a schema of so many bytes.
+func giants(size, most int) func(cursor string) string {
+	return func(cursor string) string {
+		from, _ := strconv.Atoi(cursor)
+		var list []string
+		for i := from; i < min(from+10, most); i++ {
+			list = append(list, fmt.Sprintf(`{"name":"t%d","inputSchema":{"type":"object","description":"%s"}}`, i, strings.Repeat("x", size)))
+		}
+		next := ""
+		if from+10 < most {
+			next = fmt.Sprintf(`,"nextCursor":"%d"`, from+10)
+		}
+		return `{"tools":[` + strings.Join(list, ",") + `]` + next + `}`
+	}
+}
+
+func TestATrustedListIsKeptAtOnce(t *testing.T) {
+	c := serve(t, newBackend().handler(nil))
+	pins := &counted{FilePins: mcptool.NewFilePins(filepath.Join(t.TempDir(), "pins.json"))}
+	c.Pins = pins
+
+	newWorld(t, c).open("say_hello")
+
+	if got := pins.saved.Load(); got != 1 {
+		t.Errorf("the file was written %d times for one list", got)
+	}
+}
+
+type counted struct {
+	*mcptool.FilePins
+	saved atomic.Int64
+}
+
+func (c *counted) Save(server string, accepted map[string]mcptool.Pin) error {
+	c.saved.Add(1)
+	return c.FilePins.Save(server, accepted)
 }

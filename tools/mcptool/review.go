@@ -117,7 +117,7 @@ func (s *Source) Accept(tool, hash string) error {
 		return fault.New(codes.FailedPrecondition, fault.ToolUnavailable, "the tool cannot be governed: "+tools.Clean(d.flaw, 512))
 	}
 	p := d.pin(s.c.Now())
-	if err := s.c.Pins.Save(s.c.Name, tool, p); err != nil {
+	if err := s.c.Pins.Save(s.c.Name, map[string]Pin{tool: p}); err != nil {
 		return err
 	}
 	s.mu.Lock()
