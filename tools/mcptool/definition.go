@@ -20,6 +20,8 @@ import (
 
 const (
 	maxPages       = 64
+	maxMessages    = 4 // that a list may be as large as, on all its pages
+	maxShown       = 4 << 10
 	maxDescription = 16 << 10
 	maxAnnotations = 16 << 10
 )
@@ -137,11 +139,14 @@ type page struct {
 
 // all reads all pages, of which there is an end.
 func (c *Config) all(ctx context.Context, next lister) (map[string]*definition, error) {
-	out, cursor := map[string]*definition{}, ""
+	out, cursor, left := map[string]*definition{}, "", maxMessages*c.Limits.Message
 	for range maxPages {
 		raw, err := next(ctx, cursor)
 		if err != nil {
 			return nil, fmt.Errorf("list tools: %w", err)
+		}
+		if left -= len(raw); left < 0 {
+			return nil, fmt.Errorf("list tools: more than %d bytes", maxMessages*c.Limits.Message)
 		}
 		var p page
 		if err := jsonv2.Unmarshal(raw, &p); err != nil {
@@ -173,10 +178,32 @@ func (c *Config) read(into map[string]*definition, found []json.RawMessage) erro
 		if len(into) >= c.Limits.Tools {
 			return fmt.Errorf("list tools: more than %d tools", c.Limits.Tools)
 		}
-		d.flaw = c.examine(d)
+		if d.flaw = c.examine(d); d.flaw != "" {
+			d.cut()
+		}
 		into[d.Name] = d
 	}
 	return nil
+}
+
+// cut leaves of a definition that cannot be governed what shows an operator why: it
+// may be as large as a message.
+func (d *definition) cut() {
+	for _, text := range []*string{&d.Title, &d.Description} {
+		*text = beginning(*text)
+	}
+	for _, raw := range []*json.RawMessage{&d.Input, &d.Output, &d.Annotations} {
+		if len(*raw) > maxShown {
+			*raw = json.RawMessage(beginning(string(*raw)))
+		}
+	}
+}
+
+func beginning(text string) string {
+	if len(text) <= maxShown {
+		return text
+	}
+	return strings.Clone(strings.ToValidUTF8(text[:maxShown], "")) + "…"
 }
 
 // tool is the descriptor of a definition that was accepted.

@@ -144,6 +144,7 @@ func TestAListWithoutAnEndIsNoList(t *testing.T) {
 	for name, page := range map[string]func(string) string{
 		"pages":   func(c string) string { return `{"tools":[],"nextCursor":"` + c + `x"}` },
 		"tools":   func(c string) string { return many(c) },
+		"bytes":   giants(350<<10, 60),
 		"twice":   func(string) string { return `{"tools":[` + good + `,` + good + `]}` },
 		"members": func(string) string { return `{"tools":[{"name":"a","name":"b","inputSchema":{"type":"object"}}]}` },
 	} {
@@ -335,5 +336,21 @@ func TestAServerThatAsksAllTheTimeIsAnsweredNowAndThen(t *testing.T) {
 	<-told // it read all that was asked before the last line
 	if got := answered.Load(); got < 1 || got > asked/4 {
 		t.Errorf("got %d answers to %d questions", got, asked)
+	}
+}
+
+func TestOfGiantsInAListOnlyTheBeginningIsKept(t *testing.T) {
+	w := newWorld(t, serve(t, &liar{page: giants(300<<10, 20)}))
+	w.until("it is read", w.source.Read)
+
+	offers := w.source.Offers()
+
+	if len(offers) != 20 {
+		t.Fatalf("got %d offers", len(offers))
+	}
+	for _, o := range offers {
+		if got := len(is(o, "arguments")); o.Flaw == "" || got < 1<<10 || got > 8<<10 {
+			t.Errorf("got %d bytes of a tool that has the flaw %q", got, o.Flaw)
+		}
 	}
 }

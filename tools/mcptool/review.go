@@ -35,18 +35,34 @@ type Part struct {
 
 // Offers are the tools that are not in use as the server has them now.
 func (s *Source) Offers() []Offer {
+	all := s.offered()
+	out := make([]Offer, 0, len(all))
+	for i := range all { // without the lock, which calls need
+		all[i].Parts = parts(all[i].is, all[i].was)
+		out = append(out, all[i].Offer)
+	}
+	return out
+}
+
+// offered is an offer and what its parts are made of.
+type offered struct {
+	Offer
+	is  *definition
+	was Pin
+}
+
+func (s *Source) offered() (out []offered) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var out []Offer
 	for _, own := range slices.Sorted(maps.Keys(s.listed)) {
 		d, p := s.listed[own], s.pins[own]
 		if p.Hash == d.hash && d.flaw == "" {
 			continue
 		}
-		out = append(out, Offer{
+		out = append(out, offered{is: d, was: p, Offer: Offer{
 			Tool: s.c.named(own).Name, Own: visible(tools.Clean(own, 4*maxName)), Hash: d.hash, Changed: p.Hash != "" && p.Hash != d.hash,
-			Flaw: tools.Clean(d.flaw, 512), Parts: parts(d, p),
-		})
+			Flaw: tools.Clean(d.flaw, 512),
+		}})
 	}
 	return out
 }
@@ -198,7 +214,7 @@ func (s *Source) Notes() []string {
 
 // note tells the operator what waits, once.
 func (s *Source) note(ctx context.Context) {
-	offers := s.Offers()
+	offers := s.offered()
 	s.mu.Lock()
 	told := s.told
 	s.told = map[string]bool{}
