@@ -112,7 +112,7 @@ func (x *exchange) unaccepted() bool {
 }
 
 func (c *Config) refused(x *exchange, err error) error {
-	sent := tools.Carried{Target: c.URL, Tokens: c.Tokens, Backend: c.Backend, Bound: x.bound.Load()}
+	sent := tools.Carried{Target: c.target(), Tokens: c.Tokens, Backend: c.Backend, Bound: x.bound.Load()}
 	return sent.Refused(fmt.Errorf("it answered %d: %s", x.status.Load(), tools.Clean(err.Error(), 512)))
 }
 

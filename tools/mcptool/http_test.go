@@ -283,3 +283,22 @@ func TestOnePersonsSlowCallsLeaveRoomForAnothers(t *testing.T) {
 	want(t, (<-answers).Result, "waited")
 	without(t, w.logs.String(), "not there")
 }
+
+func TestAKeyInTheURLIsForTheServerAlone(t *testing.T) {
+	h := newBackend().handler(nil)
+	c := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.RawQuery != "key=canary" {
+			http.Error(w, "no key", http.StatusUnauthorized)
+			return
+		}
+		h.ServeHTTP(w, r)
+	}))
+	c.URL += "?key=canary"
+	newWorld(t, c).open("say_hello").bob("say_hello", `{"name":"bob"}`)
+
+	c.URL = "https://127.0.0.1:1/mcp?key=canary"
+	w := newWorld(t, c)
+	w.until("it is said that the server is away", func() bool { return strings.Contains(w.logs.String(), "not there") })
+
+	without(t, w.logs.String(), "canary")
+}

@@ -134,7 +134,7 @@ func (s *Source) relist(ctx context.Context, next lister) error {
 	s.pins, s.listed, s.read = pins, found, true
 	s.mu.Unlock()
 	if s.trouble.Over() {
-		s.c.Logger.InfoContext(ctx, "an MCP server is there again", slog.String("server", s.c.Name), slog.String("target", s.target()))
+		s.c.Logger.InfoContext(ctx, "an MCP server is there again", slog.String("server", s.c.Name), slog.String("target", s.c.target()))
 	}
 	s.note(ctx)
 	s.tell()

@@ -22,6 +22,7 @@ type remote struct {
 	c      *Config
 	source *Source
 	url    *url.URL
+	base   string // the URL as texts may have it: keys are in queries
 	wires  *wires
 	pool   *pool
 	room   *places
@@ -32,7 +33,7 @@ func newRemote(c *Config, s *Source) (*remote, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &remote{c: c, source: s, url: u, wires: newWires(c), room: newPlaces(c.Limits)}
+	r := &remote{c: c, source: s, url: u, base: c.target(), wires: newWires(c), room: newPlaces(c.Limits)}
 	r.pool = newPool(c.Limits.Sessions, c.Now, r.connect)
 	return r, nil
 }
@@ -125,10 +126,11 @@ func (r *remote) dial(ctx context.Context, in *carrier) (*session, error) {
 	return s, nil
 }
 
-// transport never follows a redirect: the token would go along.
+// transport never follows a redirect: the token would go along. It knows no query, and
+// so has none for its errors.
 func (r *remote) transport(t *trip) *mcp.StreamableClientTransport {
 	return &mcp.StreamableClientTransport{
-		Endpoint: r.c.URL, MaxRetries: -1, MaxEventSize: r.c.Limits.Message,
+		Endpoint: r.base, MaxRetries: -1, MaxEventSize: r.c.Limits.Message,
 		HTTPClient: &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
 }

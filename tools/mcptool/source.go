@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -226,16 +227,17 @@ func (s *Source) lost(ctx context.Context, err error) {
 	}
 	why := errors.New(tools.Clean(err.Error(), 512))
 	if s.trouble.Is(why, s.c.Now()) {
-		s.c.Logger.WarnContext(ctx, "an MCP server is not there", slog.String("server", s.c.Name), slog.String("target", s.target()), slog.String("why", why.Error()))
+		s.c.Logger.WarnContext(ctx, "an MCP server is not there", slog.String("server", s.c.Name), slog.String("target", s.c.target()), slog.String("why", why.Error()))
 	}
 }
 
-// target is where the server is, for the operator.
-func (s *Source) target() string {
-	if s.c.URL != "" {
-		return s.c.URL
+// target is where the server is, as texts may have it: keys are in queries.
+func (c *Config) target() string {
+	if c.URL == "" {
+		return c.Command[0]
 	}
-	return s.c.Command[0]
+	base, _, _ := strings.Cut(c.URL, "?")
+	return base
 }
 
 // Problem is why nothing of the server can be used now; nil: it can. It is for the

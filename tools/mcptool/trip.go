@@ -61,7 +61,7 @@ type trip struct {
 
 // RoundTrip implements http.RoundTripper.
 func (t *trip) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.String() != t.remote.c.URL {
+	if req.URL.String() != t.remote.base {
 		return nil, errors.New("not the server's URL")
 	}
 	body, err := keep(req, maxRequest)
@@ -76,6 +76,7 @@ func (t *trip) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	out := req.Clone(watchSent(req.Context()))
+	out.URL = t.remote.url
 	if out.Body = http.NoBody; body != nil {
 		out.Body = io.NopCloser(bytes.NewReader(body))
 		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
