@@ -21,6 +21,7 @@ type called struct {
 	name   string
 	hash   string // of the definition that was accepted
 	writes bool
+	typed  bool                                        // it has an output schema
 	check  func() (func(json.RawMessage) error, error) // of its results
 }
 
@@ -38,7 +39,7 @@ func (c called) call(ctx context.Context, args json.RawMessage) (json.RawMessage
 	if err != nil {
 		return nil, c.failure(own, x, err)
 	}
-	out, err := result(raw, c.check)
+	out, err := result(raw, c.typed, c.check)
 	if errors.Is(err, errUnreadable) {
 		return nil, c.lostAnswer(err)
 	}

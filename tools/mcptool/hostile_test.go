@@ -354,3 +354,17 @@ func TestOfGiantsInAListOnlyTheBeginningIsKept(t *testing.T) {
 		}
 	}
 }
+
+func TestStructuredContentThatNoSchemaDescribesIsText(t *testing.T) {
+	for answer, text := range map[string]string{
+		`{"content":[{"type":"text","text":"one"}],"structuredContent":{"a":1}}`: `"one"`,
+		`{"content":[],"structuredContent":{"a":1}}`:                             `"{\"a\":1}"`,
+	} {
+		l := &liar{tools: good, call: func(w http.ResponseWriter, _ *http.Request, id json.RawMessage) { reply(w, id, answer) }}
+		w := newWorld(t, serve(t, l)).open("good")
+
+		if got, want := w.bob("good", `{}`), `{"content":[{"type":"text","text":`+text+`}]}`; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}

@@ -37,7 +37,7 @@ func (s *Source) build() ([]tools.Tool, error) {
 		t.Offered = s.c.Tools[own].Name == ""
 		result := t.Result
 		check := sync.OnceValues(func() (func(json.RawMessage) error, error) { return tools.CompileResult(result) })
-		c := called{source: s, own: own, hash: d.hash, name: t.Name, writes: t.Effect != tools.Read, check: check}
+		c := called{source: s, own: own, hash: d.hash, name: t.Name, writes: t.Effect != tools.Read, typed: d.Output != nil, check: check}
 		t.Call = c.call
 		out = append(out, t)
 	}

@@ -60,9 +60,9 @@ type shown struct {
 }
 
 // result is what the model gets of an answer: the structured content where there
-// is one, else the content with everything that is not text described. An error is
-// the server's text, or errUnreadable.
-func result(raw json.RawMessage, check func() (func(json.RawMessage) error, error)) (json.RawMessage, error) {
+// is one and the tool has a schema for it, else the content with everything that is not
+// text described. An error is the server's text, or errUnreadable.
+func result(raw json.RawMessage, typed bool, check func() (func(json.RawMessage) error, error)) (json.RawMessage, error) {
 	var a answer
 	if err := jsonv2.Unmarshal(raw, &a); err != nil {
 		return nil, errUnreadable
@@ -76,7 +76,13 @@ func result(raw json.RawMessage, check func() (func(json.RawMessage) error, erro
 		return nil, errors.New(failureText(a.Content))
 	}
 	out := a.Structured
-	if len(out) == 0 || string(out) == "null" {
+	if string(out) == "null" {
+		out = nil
+	}
+	if len(out) > 0 && !typed && len(a.Content) == 0 {
+		a.Content = []item{{Type: "text", Text: string(out)}}
+	}
+	if len(out) == 0 || !typed {
 		var err error
 		if out, err = content(a.Content); err != nil {
 			return nil, errUnreadable
