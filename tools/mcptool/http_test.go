@@ -193,18 +193,13 @@ func TestAllPagesAreRead(t *testing.T) {
 	}
 }
 
-func TestNamesAreCleanedAndOfTwoThatAreThenTheSameNeitherIsATool(t *testing.T) {
+func TestNamesAreCleanedAndOneToolHasEach(t *testing.T) {
 	b := newBackend()
 	ok := func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) { return text("ok"), nil }
 	b.raw("say-hello", "Clashes.", `{"type":"object"}`, ok)
-	w := newWorld(t, serve(t, b.handler(nil)))
-	w.open("get_order")
-	r, err := tools.NewRegistry(w.all()...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, ok := r.Descriptor("say_hello"); ok || len(r.Left()) != 2 {
-		t.Errorf("got %+v left out, want the two", r.Left())
+	w := newWorld(t, serve(t, b.handler(nil))).open("say_hello")
+	if got := w.source.Offers(); len(got) != 1 || got[0].Own != "sayHello" || got[0].Flaw == "" {
+		t.Errorf("got %+v, want one of the two left out, always the same", got)
 	}
 
 	c := serve(t, b.handler(nil))

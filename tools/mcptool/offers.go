@@ -1,6 +1,7 @@
 package mcptool
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,8 +17,8 @@ import (
 )
 
 // Tools gives the server's tools as they were accepted. Nothing else that it lists is
-// here, not even by name, or it could take another tool's. Which of two has a name the
-// registry says.
+// here, not even by name, or it could take another tool's. A name that the config gives
+// to two is an error.
 func (s *Source) Tools() ([]tools.Tool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -25,8 +26,9 @@ func (s *Source) Tools() ([]tools.Tool, error) {
 }
 
 func (s *Source) build() ([]tools.Tool, error) {
+	holders, err := s.holders()
+	problems := []error{err}
 	var out []tools.Tool
-	var problems []error
 	for _, own := range s.inUse() {
 		d, err := s.pins[own].definition(own)
 		if err != nil {
@@ -34,7 +36,10 @@ func (s *Source) build() ([]tools.Tool, error) {
 			continue
 		}
 		t := s.c.tool(d)
-		t.Offered = s.c.Tools[own].Name == ""
+		t.Offered, t.Revision = s.c.Tools[own].Name == "", d.hash
+		if holders[t.Name] != own {
+			continue
+		}
 		result := t.Result
 		check := sync.OnceValues(func() (func(json.RawMessage) error, error) { return tools.CompileResult(result) })
 		c := called{source: s, own: own, hash: d.hash, name: t.Name, writes: t.Effect != tools.Read, typed: d.Output != nil, check: check}
@@ -46,6 +51,32 @@ func (s *Source) build() ([]tools.Tool, error) {
 	}
 	return out, nil
 }
+
+// holders say whose each name is: the tool's that the config calls so, or else the one
+// that was accepted first. A server chooses its names, and would take away what is in use
+// by adding another one.
+func (s *Source) holders() (map[string]string, error) {
+	out := map[string]string{}
+	var problems []error
+	for _, own := range slices.SortedFunc(slices.Values(s.inUse()), s.before) {
+		name := s.c.named(own).Name
+		first, taken := out[name]
+		if !taken {
+			out[name] = own
+		} else if s.c.Tools[own].Name != "" {
+			problems = append(problems, fmt.Errorf("tools %q and %q of the MCP server %q are both called %q: give one of them another name", tools.Clean(first, 64), tools.Clean(own, 64), s.c.Name, name))
+		}
+	}
+	return out, errors.Join(problems...)
+}
+
+func (s *Source) before(a, b string) int {
+	named := func(own string) int { return min(len(s.c.Tools[own].Name), 1) }
+	return cmp.Or(named(b)-named(a), s.pins[a].Accepted.Compare(s.pins[b].Accepted), strings.Compare(a, b))
+}
+
+// nameless is why an accepted tool is not in use although nothing is wrong with it.
+const nameless = "another tool in use has its name: give one of them a name in the config"
 
 // inUse are the accepted tools, but for those that the server does not list any more.
 func (s *Source) inUse() []string {
@@ -67,7 +98,7 @@ func (s *Source) signature() string {
 	}
 	var sb strings.Builder
 	for i := range all {
-		sb.WriteString(all[i].Hash())
+		sb.WriteString(all[i].Hash() + all[i].Revision)
 	}
 	return sb.String()
 }
@@ -182,10 +213,10 @@ func (s *Source) behind() bool {
 // trust accepts what was never seen, into pins that nobody else has yet. What cannot be
 // kept waits for an operator, as if nothing were trusted.
 func (s *Source) trust(ctx context.Context, pins map[string]Pin, found map[string]*definition) {
-	fresh := map[string]Pin{}
+	fresh, now := map[string]Pin{}, s.c.Now()
 	for own, d := range found {
 		if _, known := pins[own]; !known && d.flaw == "" {
-			fresh[own] = d.pin(s.c.Now())
+			fresh[own] = d.pin(now)
 		}
 	}
 	if len(fresh) == 0 {

@@ -54,14 +54,18 @@ type offered struct {
 func (s *Source) offered() (out []offered) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	holders, _ := s.holders()
 	for _, own := range slices.Sorted(maps.Keys(s.listed)) {
-		d, p := s.listed[own], s.pins[own]
-		if p.Hash == d.hash && d.flaw == "" {
+		d, p, flaw := s.listed[own], s.pins[own], s.listed[own].flaw
+		if first := holders[s.c.named(own).Name]; flaw == "" && first != "" && first != own {
+			flaw = nameless
+		}
+		if p.Hash == d.hash && flaw == "" {
 			continue
 		}
 		out = append(out, offered{is: d, was: p, Offer: Offer{
 			Tool: s.c.named(own).Name, Own: visible(tools.Clean(own, 4*maxName)), Hash: d.hash, Changed: p.Hash != "" && p.Hash != d.hash,
-			Flaw: tools.Clean(d.flaw, 512),
+			Flaw: tools.Clean(flaw, 512),
 		}})
 	}
 	return out
@@ -131,6 +135,8 @@ func (s *Source) Accept(tool, hash string) error {
 		return fault.New(codes.Aborted, fault.ToolUnavailable, "the tool is not what you have read; read it again")
 	case d.flaw != "":
 		return fault.New(codes.FailedPrecondition, fault.ToolUnavailable, "the tool cannot be governed: "+tools.Clean(d.flaw, 512))
+	case s.shadowed(tool):
+		return fault.New(codes.FailedPrecondition, fault.ToolUnavailable, nameless)
 	}
 	p := d.pin(s.c.Now())
 	if err := s.c.Pins.Save(s.c.Name, map[string]Pin{tool: p}); err != nil {
@@ -145,6 +151,14 @@ func (s *Source) Accept(tool, hash string) error {
 	s.mu.Unlock()
 	s.tell()
 	return nil
+}
+
+func (s *Source) shadowed(own string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	holders, _ := s.holders()
+	first := holders[s.c.named(own).Name]
+	return first != "" && first != own
 }
 
 // find is a listed tool by either name.
