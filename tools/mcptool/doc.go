@@ -47,13 +47,17 @@
 // A stdio server is one process with one session for all, and its input does not say
 // who asks. A tool of it may have owner parameters, which the gate compares, and no
 // audience. The program gets the environment of the config and nothing of ours, and
-// is killed with its process group. If we are killed ourselves the kernel kills it,
-// and not what it has started: configure the program and not a launcher.
+// is killed with its process group. A child that it puts into a session or group of its
+// own (setsid, a daemon) is not in that, and outlives it and us: run such a program where
+// something else ends it, in a container or a unit of its own. If we are killed ourselves
+// the kernel kills the program, and not what it has started: configure the program and
+// not a launcher.
 //
 // # Contract
 //
 // Everything from a server is bounded: a message, a list, what it says by itself, and
 // the time it takes. A server can ask nothing of us: sampling, elicitation and roots
 // are not offered. Source may be used by many goroutines; Run is called once and
-// owns all goroutines, and when it returns nothing is left.
+// owns all goroutines, and when it returns no goroutine, connection or program is left;
+// see above for what a program may have hidden.
 package mcptool
