@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -35,7 +36,7 @@ type Pins interface {
 
 // FilePins keeps pins in a JSON file that people read, review and keep with the
 // config. Nothing in it is secret: the service may run as somebody else than who
-// accepts. Of two processes that save at once one may lose what it saved, which is
+// accepts, who then has the folder too, or is root. Of two processes that save at once one may lose what it saved, which is
 // then not accepted.
 type FilePins struct {
 	path string
@@ -98,9 +99,19 @@ func (f *FilePins) Save(server string, accepted map[string]Pin) error {
 	return f.write(append(text, '\n'))
 }
 
+// real is the file itself, where there is a link to it: it is what is looked at and
+// replaced.
+func (f *FilePins) real() string {
+	if real, err := filepath.EvalSymlinks(f.path); err == nil {
+		return real
+	}
+	return f.path
+}
+
 // read refuses a file that others may change: it says what models read.
 func (f *FilePins) read() (map[string]map[string]Pin, error) {
-	info, err := os.Stat(f.path)
+	path := f.real()
+	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return map[string]map[string]Pin{}, nil
 	}
@@ -109,6 +120,9 @@ func (f *FilePins) read() (map[string]map[string]Pin, error) {
 	}
 	if !info.Mode().IsRegular() || info.Mode().Perm()&0o022 != 0 || info.Size() > maxPins {
 		return nil, fmt.Errorf("read accepted tools: %s must be a file of at most %d bytes that only its owner may change: chmod go-w", f.path, maxPins)
+	}
+	if !trusted(path, info) {
+		return nil, fmt.Errorf("read accepted tools: %s belongs to somebody else: it must be root's, that of who the service runs as, or of who has the folder", f.path)
 	}
 	if f.last != nil && os.SameFile(f.last, info) && f.last.ModTime().Equal(info.ModTime()) && f.last.Size() == info.Size() {
 		return f.all, nil
@@ -142,8 +156,9 @@ func (f *FilePins) parse() (map[string]map[string]Pin, error) {
 
 // write replaces the file at once: half of it would be other tools.
 func (f *FilePins) write(text []byte) error {
-	if err := whole.Replace(f.path, text); err != nil {
+	path := f.real()
+	if err := whole.Replace(path, text); err != nil {
 		return fmt.Errorf("accepted tools: %w", err)
 	}
-	return os.Chmod(f.path, 0o644) //nolint:gosec // the service reads it, whoever accepts
+	return os.Chmod(path, 0o644) //nolint:gosec // the service reads it, whoever accepts
 }

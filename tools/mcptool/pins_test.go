@@ -440,3 +440,49 @@ func TestANameThatTheConfigGivesTwiceIsAnError(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestPinsOfSomebodyElseAreRefused(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give a file away")
+	}
+	const somebody = 12345
+	dir := t.TempDir()
+	path := filepath.Join(dir, "tools.lock")
+	if err := os.WriteFile(path, []byte(`{}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(path, somebody, somebody); err != nil {
+		t.Fatal(err)
+	}
+
+	if _, err := mcptool.NewFilePins(path).Load("ext"); err == nil {
+		t.Error("a file was believed that somebody put into our folder")
+	}
+	if err := os.Chown(dir, somebody, somebody); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mcptool.NewFilePins(path).Load("ext"); err != nil {
+		t.Errorf("got %v for the file of who has the folder", err)
+	}
+}
+
+func TestPinsAreSavedWhereALinkLeads(t *testing.T) {
+	kept, link := filepath.Join(t.TempDir(), "kept"), filepath.Join(t.TempDir(), "tools.lock")
+	if err := os.WriteFile(kept, []byte(`{}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(kept, link); err != nil {
+		t.Fatal(err)
+	}
+	c := serve(t, newBackend().handler(nil))
+	c.Pins = mcptool.NewFilePins(link)
+
+	newWorld(t, c).open("say_hello")
+
+	if got, err := mcptool.NewFilePins(kept).Load("ext"); err != nil || len(got) != 2 {
+		t.Errorf("got %d tools in the file itself, and %v", len(got), err)
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("got %v, %v, want the link as it was", info, err)
+	}
+}
