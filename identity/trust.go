@@ -15,7 +15,8 @@ import (
 const lookEvery = 250 * time.Millisecond
 
 // proof is what a workload was verified by, so that it can be verified again when
-// the trust domain's bundle changes. A workload that was only stored has none.
+// the trust domain's bundle changes. A workload that was only stored has none, and is
+// held against the grants by its name alone.
 type proof struct {
 	bundle *Bundle
 	grants *WorkloadGrants     // that it was held against
@@ -33,12 +34,7 @@ func (p *Peers) Trusts(w Workload) error {
 		return errors.New("the trust domain has no tenant")
 	}
 	b, err := p.source.Bundle(domain)
-	switch {
-	case err != nil:
-		return err
-	case w.proof == nil:
-		return nil
-	case w.proof.bundle != b:
+	if err == nil && w.proof != nil && w.proof.bundle != b {
 		err = w.proof.holds(b, p.now())
 	}
 	if err != nil {

@@ -69,11 +69,14 @@ func (p *Peers) grant(got *peer, id spiffeid.ID) {
 	}
 }
 
+// heldAgainst reports whether the workload was verified under these very grants.
+func (pr *proof) heldAgainst(now *WorkloadGrants) bool { return pr != nil && pr.grants == now }
+
 // granted reports why a workload that was verified once is not granted any more what
 // it came with.
 func (p *Peers) granted(w Workload) error {
 	now := p.grants.Load()
-	if w.proof.grants == now {
+	if w.proof.heldAgainst(now) {
 		return nil
 	}
 	id, err := spiffeid.FromString(w.ID)
@@ -96,8 +99,8 @@ func (p *Peers) granted(w Workload) error {
 // issuer may not do so any more.
 func (p *Peers) Presents(w Workload, issuer string) error {
 	now := p.grants.Load()
-	if w.proof == nil || w.proof.grants == now {
-		return nil // only stored, of who brought a run's person back then; or asked already
+	if w.proof.heldAgainst(now) {
+		return nil
 	}
 	id, err := spiffeid.FromString(w.ID)
 	if err != nil {

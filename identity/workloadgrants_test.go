@@ -18,6 +18,7 @@ func TestReplacedGrantsHoldAtOnceAndEndWhoHasLess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stored := identity.Workload{ID: w.ID, TrustDomain: w.TrustDomain, Scopes: w.Scopes} // of a run that went on without its caller
 
 	for name, c := range map[string]struct {
 		grants             []identity.WorkloadGrant
@@ -39,11 +40,13 @@ func TestReplacedGrantsHoldAtOnceAndEndWhoHasLess(t *testing.T) {
 		if (err == nil) != c.calls || err == nil && len(now.Scopes.Names()) != len(c.grants[0].Scopes) {
 			t.Errorf("%s: got %v, %v for the next call", name, now.Scopes.Names(), err)
 		}
-		if err := peers.Trusts(w); (err == nil) != c.trusts {
-			t.Errorf("%s: got %v for what is open", name, err)
-		}
-		if err := peers.Presents(w, "https://one"); (err == nil) != c.one {
-			t.Errorf("%s: got %v for a person whom it brought", name, err)
+		for _, w := range []identity.Workload{w, stored} {
+			if err := peers.Trusts(w); (err == nil) != c.trusts {
+				t.Errorf("%s: got %v for what is open", name, err)
+			}
+			if err := peers.Presents(w, "https://one"); (err == nil) != c.one {
+				t.Errorf("%s: got %v for a person whom it brought", name, err)
+			}
 		}
 	}
 	if _, err := peers.Grants([]identity.WorkloadGrant{{ID: "spiffe://other.example/**"}}); err == nil {

@@ -233,7 +233,11 @@ func askedUser(own *identity.User, r *behalfv1.ExplainDecisionRequest, tenant st
 
 func askedWorkload(own *identity.Workload, r *behalfv1.ExplainDecisionRequest, tenant string, until time.Time) *identity.Workload {
 	if r.GetWorkload() != "" {
-		return &identity.Workload{ID: r.GetWorkload(), Tenant: tenant, Scopes: identity.NewScopes(r.GetScopes().GetValues()...), NotAfter: until}
+		w := &identity.Workload{ID: r.GetWorkload(), Tenant: tenant, NotAfter: until}
+		if r.GetUser() == "" { // else the scopes are the person's
+			w.Scopes = identity.NewScopes(r.GetScopes().GetValues()...)
+		}
+		return w
 	}
 	if own == nil {
 		return nil

@@ -1,0 +1,107 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/behalf-dev/behalf/agents"
+	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
+	"github.com/behalf-dev/behalf/model/modeltest"
+	"github.com/behalf-dev/behalf/tools"
+)
+
+// inTurn is a model that asks for one call after the other, by how many answers it has
+// seen, and then is done.
+func inTurn(t *testing.T, calls ...agents.CallRequest) *modeltest.Server {
+	t.Helper()
+	m := modeltest.NewServer(t)
+	m.Handle("scripted", func(r modeltest.Request) modeltest.Reply {
+		if n := bytes.Count(r.Body, []byte(`"role":"tool"`)); n < len(calls) {
+			return modeltest.Reply{Calls: calls[n : n+1]}
+		}
+		return modeltest.Reply{Text: "All done."}
+	})
+	return m
+}
+
+// payer is a tool that counts.
+func payer(paid *atomic.Int64) tools.Tool {
+	return tools.Func("pay", "Pays.", func(context.Context, payment) (none, error) {
+		paid.Add(1)
+		return none{}, nil
+	}, tools.Scopes("crm.read"))
+}
+
+// TestARunDoesNotOutliveTheGrantOfItsWorkload takes the grant away, or narrows it, while
+// a run waits for somebody and while a detached one works. Both have only a stored grant.
+func TestARunDoesNotOutliveTheGrantOfItsWorkload(t *testing.T) {
+	t.Parallel()
+	const (
+		whole = `{ id: "spiffe://acme.test/batch", scopes: [crm.read], may_present_users_from: ["` + acmeIssuer + `"] }, `
+		bare  = `{ id: "spiffe://acme.test/batch", may_present_users_from: ["` + acmeIssuer + `"] }, `
+		alone = `{ id: "spiffe://acme.test/batch", scopes: [crm.read] }, `
+	)
+	for name, c := range map[string]struct {
+		detached, brings, pays bool
+		left                   string // of the grant
+	}{
+		"alone, waits":                    {false, false, false, ""},
+		"alone, works":                    {true, false, false, ""},
+		"alone, waits, has no scopes now": {false, false, false, bare},
+		"alone, waits, brings nobody now": {false, false, true, alone},
+		"brings her, waits":               {false, true, false, ""},
+		"brings her, works":               {true, true, false, ""},
+		"brings nobody now, waits":        {false, true, false, alone},
+		"brings her, has no scopes now":   {false, true, true, bare},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var paid atomic.Int64
+			begun, goOn := make(chan string, 1), make(chan struct{})
+			calls, policy := []agents.CallRequest{pay("c1")}, needsManager
+			if c.detached {
+				calls, policy = append([]agents.CallRequest{{ID: "w1", Tool: "wait", Arguments: `{}`}}, calls...), ""
+			}
+			w := newWorld(t, setup{
+				reread: true, trust: true, model: inTurn(t, calls...),
+				spies:    []tools.Tool{payer(&paid), holdTool("wait", tools.Risk("low"), begun, goOn)},
+				policies: map[string]string{"pay.cedar": policy + ` @id("batch") permit (principal, action, resource);`},
+			})
+			b, without := w.as(bob), w.identities(w.idp, w.other)
+			grants := func(list string) string { return strings.Replace(without, "grants: [", "grants: ["+list, 1) }
+			w.rewrite(without, grants(whole))
+			b.reload(t)
+			batch := &client{w.dial(w.workload(w.acme, "/batch")), nil}
+			if c.brings {
+				batch.md = bearer(w.token(w.idp, alice, nil))
+			}
+			approval := ""
+			if c.detached {
+				_, err := batch.runs().CreateRun(batch.ctx(t), &behalfv1.CreateRunRequest{Target: &behalfv1.CreateRunRequest_Agent{Agent: "support"}, Input: "go"})
+				succeed(t, err)
+				until(t, "the tool", begun)
+			} else {
+				approval, _ = batch.untilItWaits(t)
+			}
+
+			w.rewrite(grants(whole), grants(c.left))
+			b.reload(t)
+			close(goOn)
+			if approval != "" {
+				succeed(t, b.decide(t, approval, true))
+			}
+
+			refused := func() bool {
+				rows := b.records(t, &behalfv1.QueryAuditRequest{Decision: behalfv1.Decision_DECISION_DENY})
+				return len(rows) > 0 && rows[0].GetWorkload() == "spiffe://acme.test/batch" && rows[0].GetReason() == behalfv1.ErrorReason_ERROR_REASON_CREDENTIAL_INVALID
+			}
+			w.eventually(func() bool { return paid.Load() > 0 || refused() })
+			if (paid.Load() > 0) != c.pays {
+				t.Errorf("paid %d times", paid.Load())
+			}
+		})
+	}
+}
