@@ -187,7 +187,7 @@ func (c *cast) lacks(model string) agents.Lacks {
 // toolbox is the gate, and the agents among the tools behind the same gate.
 func (c *cast) toolbox(name string, a config.Agent, chats []string) (agents.Toolbox, error) {
 	gate, err := tools.NewGate(tools.GateConfig{
-		Registry: c.registry, Guard: c.guard, Journal: c.store, Agent: name, Tools: c.present(a.Tools), Live: standing{c.snapshot, chats},
+		Registry: c.registry, Guard: c.guard, Journal: c.store, Agent: name, Tools: c.present(a.Tools), Live: onTheWay{standing{c.snapshot, chats}},
 		Clock: c.opt.now, Trace: interceptors.Trace, Report: c.reportTool, Limits: tools.Limits{MaxResult: c.cfg.Server.Limits.ResultBytes}, Lanes: c.lanes,
 	})
 	if err != nil {

@@ -52,12 +52,18 @@ func (s *snapshot) own(name string) (scopes *[]string, ok bool) {
 }
 
 func (s *snapshot) handedOn(from, to string) *[]string {
+	scopes, _ := s.handsOff(from, to)
+	return scopes
+}
+
+// handsOff is what a hand-off leaves, nil if it narrows nothing; false if there is none.
+func (s *snapshot) handsOff(from, to string) (scopes *[]string, ok bool) {
 	for _, h := range s.cfg.Agents[from].Handoffs {
 		if h.To == to {
-			return h.Scopes
+			return h.Scopes, true
 		}
 	}
-	return nil
+	return nil, false
 }
 
 // Explain asks the gate that the agent who acts would stand before.

@@ -146,6 +146,17 @@ func (a *Assistant) Handoffs() []string {
 	return names
 }
 
+// HandsOff says what the assistant leaves to another agent that it hands over to, nil
+// if that is not narrowed; false if it does not hand over to it.
+func (a *Assistant) HandsOff(to string) (scopes *[]string, ok bool) {
+	for _, h := range a.cfg.Handoffs {
+		if h.To == to {
+			return h.Scopes, true
+		}
+	}
+	return nil, false
+}
+
 // Run continues the assistant's part of the transcript. See [Agent].
 func (a *Assistant) Run(ctx context.Context, t *Transcript) iter.Seq2[Event, error] {
 	return a.walk(ctx, t, (*run).step)

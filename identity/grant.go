@@ -35,6 +35,7 @@ type Grant struct {
 	scopes    Scopes
 	tier      Tier
 	chain     []string
+	handOffs  [][2]string // see HandOffs
 	expires   time.Time
 	// fresh is the credential that a refresh put in place, for this grant and all
 	// that were made from it; empty: none yet.
@@ -213,6 +214,10 @@ func (g Grant) Chain() []string { return slices.Clone(g.chain) }
 // Agents ranges over the chain without a copy of it.
 func (g Grant) Agents() iter.Seq[string] { return slices.Values(g.chain) }
 
+// HandOffs are those by which the conversation came to who acts, from whom to whom.
+// The chain alone does not tell: it names each agent once.
+func (g Grant) HandOffs() iter.Seq[[2]string] { return slices.Values(g.handOffs) }
+
 // Agent is the agent that acts, empty for a direct call.
 func (g Grant) Agent() string {
 	if len(g.chain) == 0 {
@@ -249,4 +254,14 @@ func Child(ctx context.Context, agent string, ceiling *Scopes, maxDepth int) (co
 		return nil, err
 	}
 	return WithGrant(ctx, c), nil
+}
+
+// HandedOff binds the grant of ctx's agent, noting a hand-off on the way to it.
+func HandedOff(ctx context.Context, from, to string) context.Context {
+	g, ok := FromContext(ctx)
+	if !ok {
+		return ctx
+	}
+	g.handOffs = append(slices.Clone(g.handOffs), [2]string{from, to})
+	return WithGrant(ctx, g)
 }

@@ -11,6 +11,7 @@ import (
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/model/modeltest"
 	"github.com/behalf-dev/behalf/tools"
+	"google.golang.org/grpc/codes"
 )
 
 // inTurn is a model that asks for one call after the other, by how many answers it has
@@ -101,6 +102,54 @@ func TestARunDoesNotOutliveTheGrantOfItsWorkload(t *testing.T) {
 			w.eventually(func() bool { return paid.Load() > 0 || refused() })
 			if (paid.Load() > 0) != c.pays {
 				t.Errorf("paid %d times", paid.Load())
+			}
+		})
+	}
+}
+
+// TestAHandOffReachesWhatItLedToBefore changes a hand-off that a session went by: a run
+// that waits is held against it as it is now, and so is the next run.
+func TestAHandOffReachesWhatItLedToBefore(t *testing.T) {
+	t.Parallel()
+	const as = "- { to: support, scopes: [crm.read, orders.read] }\n"
+	for name, c := range map[string]struct{ is, why string }{
+		"as it was":    {as, ""},
+		"narrowed":     {"- { to: support, scopes: [orders.read] }\n", "DELEGATION_SCOPE"},
+		"left nothing": {"- { to: support, scopes: [] }\n", "DELEGATION_SCOPE"},
+		"taken away":   {"\n", "NOT_FOUND"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var paid atomic.Int64
+			w := newWorld(t, setup{
+				reread: true, spies: []tools.Tool{payer(&paid)}, policies: map[string]string{"pay.cedar": needsManager, "approvals.cedar": mayApprove},
+				model: inTurn(t, agents.CallRequest{ID: "c0", Tool: "transfer_to_support", Arguments: `{}`}, pay("c1")),
+			})
+			a, b := w.as(alice), w.as(bob)
+			run := &behalfv1.RunAgentRequest{Agent: "triage", Input: "go"}
+			_, err := a.agents().RunAgent(a.ctx(t), run)
+			wantError(t, err, codes.FailedPrecondition, "APPROVAL_REQUIRED")
+			approval, waits := about(err, "approval_id"), about(err, "run_id")
+
+			w.rewrite(as, c.is)
+			b.reload(t)
+			succeed(t, b.decide(t, approval, true))
+
+			if end := a.finished(t, waits); (paid.Load() == 1) != (c.why == "") || (end.GetRunFinished().GetErrorReason() == behalfv1.ErrorReason_ERROR_REASON_NOT_FOUND) != (c.why == "NOT_FOUND") {
+				t.Errorf("paid %d times, and the run that waited ended with %v", paid.Load(), end)
+			}
+			run.SessionId = a.watch(t, waits, 0)[0].GetSessionId()
+			w.set.model.Queue("scripted", modeltest.Reply{Calls: []agents.CallRequest{{ID: "c2", Tool: "get_customer", Arguments: `{"customer_id":"C-1001"}`}}})
+			r, err := a.agents().RunAgent(a.ctx(t), run)
+			got := reason(err)
+			for _, call := range r.GetToolCalls() {
+				got = strings.TrimPrefix(call.GetReason().String(), "ERROR_REASON_")
+			}
+			if c.why == "" {
+				c.why = "UNSPECIFIED"
+			}
+			if got != c.why {
+				t.Errorf("the next run: got %q, want %s", got, c.why)
 			}
 		})
 	}

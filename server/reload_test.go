@@ -218,6 +218,7 @@ func TestWhatARunsAgentLosesIsLostToTheRun(t *testing.T) {
 		"a scope":            {"scopes: [crm.read, orders.read]\n    max_turns", "scopes: [orders.read]\n    max_turns", "DELEGATION_SCOPE"},
 		"a tool":             {"tools: [get_customer, list_orders, handbook/*]", "tools: [list_orders, handbook/*]", "TOOL_UNAVAILABLE"},
 		"a scope above it":   {"{ to: support, scopes: [crm.read, orders.read] }", "{ to: support, scopes: [orders.read] }", "DELEGATION_SCOPE"},
+		"all that is above":  {"- { to: support, scopes: [crm.read, orders.read] }\n", "\n", "TOOL_UNAVAILABLE"},
 		"the agent above it": {"scopes: [crm.read, orders.read, orders.refund]\n    handoffs", "scopes: []\n    handoffs", "DELEGATION_SCOPE"},
 		"all of that agent":  {"agents:\n  triage:", "agents:\n  reception:", "TOOL_UNAVAILABLE"},
 	} {

@@ -5,18 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 
 	"github.com/behalf-dev/behalf/agents"
-	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/identity"
-	"google.golang.org/grpc/codes"
 )
 
 // Desk is an agent made of agents that hand a conversation to each other. The
 // newest hand-off of the session says who is active, first the entry. Each
 // member runs under a grant that was narrowed by every member and every hand-off
-// on the way to it. A single agent is a desk of one.
+// on the way to it, as it was made and as the members make it now: a session in
+// which one was made that no member makes any more is refused. A single agent is a
+// desk of one.
 type Desk struct {
 	name    string
 	entry   string
@@ -121,79 +120,13 @@ func (d *Desk) turn(ctx context.Context, t *agents.Transcript, yield func(agents
 
 // bind makes the active member's grant from the one in ctx.
 func (d *Desk) bind(ctx context.Context, r *route) (context.Context, agents.Agent, error) {
-	ctx, err := r.descend(ctx, d.members)
+	ctx, err := r.descend(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	return ctx, d.members[r.chain[len(r.chain)-1]].Agent, nil
 }
 
-// descend makes a child grant for each agent of the route under its ceiling, the
-// last also under the hand-offs' scopes.
-func (r *route) descend(ctx context.Context, members map[string]Member) (context.Context, error) {
-	last := len(r.chain) - 1
-	for i, name := range r.chain {
-		m, ok := members[name]
-		if !ok {
-			// Its ceiling is not known any more, so nobody may act below it.
-			return nil, fault.New(codes.FailedPrecondition, fault.NotFound,
-				"an agent that this session was handed to is no longer configured; start a new session")
-		}
-		ceiling := m.Ceiling
-		if i == last {
-			ceiling = lower(ceiling, r.scopes)
-		}
-		var err error
-		if ctx, err = identity.Child(ctx, name, ceiling, agents.MaxDepth); err != nil {
-			return nil, err
-		}
-	}
-	return ctx, nil
-}
-
-// lower is the intersection of two ceilings, where nil is none.
-func lower(a, b *identity.Scopes) *identity.Scopes {
-	if a == nil {
-		return b
-	}
-	both := a.Narrow(b)
-	return &both
-}
-
-// route is how a conversation came to its active agent: a fold over the whole
-// session. Handing back appends like any hand-off, so it never widens.
-type route struct {
-	chain  []string         // the last is active
-	scopes *identity.Scopes // what all hand-offs so far left, nil: not narrowed
-}
-
 func (d *Desk) route(t *agents.Transcript) *route {
-	return agents.Fold(t, d, func() *route { return &route{chain: []string{d.entry}} }, (*route).apply)
-}
-
-func (r *route) apply(e *agents.Event) {
-	switch b := e.Body.(type) {
-	case agents.RunStarted:
-		r.compact()
-	case agents.HandedOff:
-		r.chain = append(r.chain, b.To)
-		if b.Scopes != nil {
-			scopes := identity.NewScopes(*b.Scopes...)
-			r.scopes = lower(&scopes, r.scopes)
-		}
-	}
-}
-
-// compact names each agent once, in the order of their first part, the active
-// one last. All ceilings and scopes stay: only the way becomes shorter, so that
-// a long session does not run into MaxDepth.
-func (r *route) compact() {
-	active := r.chain[len(r.chain)-1]
-	var chain []string
-	for _, name := range r.chain {
-		if name != active && !slices.Contains(chain, name) {
-			chain = append(chain, name)
-		}
-	}
-	r.chain = append(chain, active)
+	return agents.Fold(t, d, func() *route { return &route{chain: []string{d.entry}, members: d.members} }, (*route).apply)
 }

@@ -3,6 +3,7 @@ package team_test
 import (
 	"context"
 	"errors"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -78,6 +79,71 @@ func TestDeskRefusesASessionWhoseWayIsNotKnown(t *testing.T) {
 	}
 }
 
+// TestDeskHoldsStoredHandOffsAgainstThoseOfNow: what was stored was left by a
+// configuration that may not be there any more.
+func TestDeskHoldsStoredHandOffsAgainstThoseOfNow(t *testing.T) {
+	both, one, none := []string{"crm.read", "orders.read"}, []string{"crm.read"}, []string{}
+	for name, c := range map[string]struct {
+		then, now *[]string
+		gone      bool
+		want      int
+	}{
+		"the same":           {then: &both, now: &both, want: 2},
+		"less":               {then: &both, now: &one, want: 1},
+		"nothing":            {then: &both, now: &none, want: 0},
+		"more":               {then: &one, now: &both, want: 1},
+		"narrowed only now":  {now: &one, want: 1},
+		"narrowed only then": {then: &one, want: 1},
+		"narrowed never":     {want: 3},
+		"not made any more":  {then: &both, gone: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			from := agents.AssistantConfig{Name: "a", Model: agentstest.Replies()}
+			if !c.gone {
+				from.Handoffs = []agents.Handoff{{To: "b", Scopes: c.now}}
+			}
+			a, err := agents.NewAssistant(from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			to := &grantOf{Agent: member(t, "b", agentstest.NewScript(map[string][]agentstest.Reply{"b": {{Text: "Hi."}}})).Agent}
+			desk, err := team.NewDesk(team.DeskConfig{Entry: "a", Members: []team.Member{{Agent: a}, {Agent: to}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tr := agentstest.Opened()
+			agentstest.Commit(tr, agents.Event{Body: agents.HandedOff{To: "b", Scopes: c.then}})
+
+			_, err = agentstest.Run(agentstest.Context(t.Context(), "crm.read", "orders.read", "orders.refund"), t, desk, tr)
+
+			if c.gone {
+				if !errors.Is(err, fault.NotFound) || to.ran {
+					t.Errorf("got %v, want NOT_FOUND and nobody at work", err)
+				}
+				return
+			}
+			if got := to.grant.Scopes().Names(); err != nil || len(got) != c.want {
+				t.Errorf("got %v, %v; want %d scopes", got, err, c.want)
+			}
+			if ways := slices.Collect(to.grant.HandOffs()); !slices.Equal(ways, [][2]string{{"a", "b"}}) {
+				t.Errorf("got %v, want the hand-off to be known by the grant", ways)
+			}
+		})
+	}
+}
+
+// grantOf notes under which grant an agent ran.
+type grantOf struct {
+	agents.Agent
+	grant identity.Grant
+	ran   bool
+}
+
+func (g *grantOf) Run(ctx context.Context, t *agents.Transcript) iter.Seq2[agents.Event, error] {
+	g.grant, g.ran = identity.FromContext(ctx)
+	return g.Agent.Run(ctx, t)
+}
+
 func TestNewDeskReportsAllProblems(t *testing.T) {
 	_, err := team.NewDesk(team.DeskConfig{Entry: "nobody", Members: []team.Member{
 		member(t, "a", agentstest.Replies(), "stranger"), member(t, "a", agentstest.Replies()),
@@ -97,7 +163,7 @@ func TestNewDeskReportsAllProblems(t *testing.T) {
 func TestChainNamesEachAgentOnceInALaterRun(t *testing.T) {
 	script := agentstest.NewScript(map[string][]agentstest.Reply{"b": {{Text: "Hi."}}})
 	desk, err := team.NewDesk(team.DeskConfig{Entry: "a", Members: []team.Member{
-		member(t, "a", script), member(t, "b", script), member(t, "c", script),
+		member(t, "a", script, "b"), member(t, "b", script, "c"), member(t, "c", script, "a"),
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -50,10 +50,10 @@ func after(chain []string, participant string, depth int) []string {
 func (t *Team) outward(tr *agents.Transcript, handOff *agents.Event, inside []string) *identity.Scopes {
 	way := &route{chain: inside[:min(1, len(inside))]}
 	if _, ok := t.kind.(*swarm); ok {
-		way = wayTo(tr, handOff)
+		way = t.wayTo(tr, handOff)
 	}
 	n := len(way.chain)
-	if n == 0 || n > len(inside) || !slices.Equal(way.chain, inside[:n]) {
+	if way.gone || n == 0 || n > len(inside) || !slices.Equal(way.chain, inside[:n]) {
 		return nothing()
 	}
 	left := way.scopes
@@ -89,18 +89,17 @@ func leftBy(a agents.Agent, t *agents.Transcript, handOff *agents.Event, inside 
 	var left *identity.Scopes
 	to := handOff.Body.(agents.Message).HandoffTo
 	for _, e := range t.Since(0) {
-		if h, ok := e.Body.(agents.HandedOff); ok && h.To == to && h.Scopes != nil {
-			scopes := identity.NewScopes(*h.Scopes...)
-			left = lower(&scopes, left)
+		if h, ok := e.Body.(agents.HandedOff); ok && h.To == to {
+			left = lower(ceilingOf(h.Scopes), left)
 		}
 	}
 	return left
 }
 
 // wayTo is a swarm's way until the hand-off was said.
-func wayTo(t *agents.Transcript, handOff *agents.Event) *route {
-	way := &route{}
-	for _, e := range t.Since(0) {
+func (t *Team) wayTo(tr *agents.Transcript, handOff *agents.Event) *route {
+	way := &route{members: t.members}
+	for _, e := range tr.Since(0) {
 		if _, said := e.Body.(agents.Message); said && e.MessageID != "" && e.MessageID == handOff.MessageID {
 			break
 		}

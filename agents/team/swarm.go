@@ -1,6 +1,7 @@
 package team
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 
 	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/fault"
-	"github.com/behalf-dev/behalf/identity"
 	"google.golang.org/grpc/codes"
 )
 
@@ -68,8 +68,8 @@ func unknownTarget(to string, names []string) error {
 
 // bind makes the grants on the way to the participant.
 func (s *swarm) bind(ctx context.Context, r *round, _ string) (context.Context, error) {
-	way := agents.Fold(r.t, s, func() *route { return &route{} }, (*route).applySwarm)
-	return way.descend(ctx, r.team.members)
+	way := agents.Fold(r.t, s, func() *route { return &route{members: r.team.members} }, (*route).applySwarm)
+	return way.descend(ctx)
 }
 
 // applySwarm notes each speaker. Turns are many, so the way is made short at once.
@@ -79,9 +79,6 @@ func (r *route) applySwarm(e *agents.Event) {
 		r.chain = append(r.chain, b.Speakers...)
 		r.compact()
 	case agents.HandedOff:
-		if b.Scopes != nil {
-			scopes := identity.NewScopes(*b.Scopes...)
-			r.scopes = lower(&scopes, r.scopes)
-		}
+		r.handedOff(cmp.Or(b.From, e.Source), &b)
 	}
 }
