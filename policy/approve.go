@@ -90,13 +90,26 @@ func (g *Guard) weigh(ctx context.Context, p *Permit, a *audit.Approval, who []s
 		return g.denyApproval(ctx, p, reason)
 	case !covers(a.Approvers, who):
 		return g.denyApproval(ctx, p, fault.PolicyDenied) // a policy asks for somebody else by now
+	case g.disowned(a):
+		return g.denyApproval(ctx, p, fault.ApprovalExpired)
 	}
+	p.agreed = a
 	p.approver, p.ends = personKey(a.Tenant, a.Approver.Subject), time.Unix(0, a.Expires)
 	if !again {
 		p.take = &audit.Take{ID: a.ID, Digest: digest, Call: p.query.Call}
 	}
 	return nil
 }
+
+// disowned reports whether whoever gave an approval is locked by now, or not vouched
+// for any more: what was agreed in their name may not have been agreed by them.
+func (g *Guard) disowned(a *audit.Approval) bool {
+	by := identity.Principal{User: &identity.User{Tenant: a.Tenant, Issuer: a.Approver.Issuer, Subject: a.Approver.Subject}}
+	return g.locks.Load().findPerson(by, g.config.Clock()) != nil || g.distrust(by) != nil
+}
+
+// agreedStill reports whether the approval that the call has needed still holds.
+func (p *Permit) agreedStill() bool { return p.agreed == nil || !p.guard.disowned(p.agreed) }
 
 func covers(have, want []string) bool {
 	return !slices.ContainsFunc(want, func(w string) bool { return !slices.Contains(have, w) })
@@ -209,9 +222,7 @@ func newApprovalID() string {
 }
 
 func (g *Guard) denyApproval(ctx context.Context, p *Permit, reason fault.Reason) error {
-	d := engine.Deny(reason, p.decision.PolicyIDs)
-	d.Revision = p.decision.Revision
-	return g.deny(ctx, p.engine, p.query, d)
+	return g.deny(ctx, p.engine, p.query, turned(p.decision, reason))
 }
 
 func awaiting(q *Query, a *audit.Approval) error {

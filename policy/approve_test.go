@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/behalf-dev/behalf/audit"
@@ -85,5 +86,44 @@ func TestAnApprovalIsBoundToAllThatItIsGivenFor(t *testing.T) {
 	}
 	if q := callBy(person("acme", "alice"), "refund_order", "{}"); g.binding(q, q.Arguments, expires) == g.binding(q, q.Arguments, expires+1) {
 		t.Error("another end has the same digest")
+	}
+}
+
+// TestAnApprovalMustHoldUntilTheEffect locks whoever gave it before the call is decided,
+// and between the decision and the effect.
+func TestAnApprovalMustHoldUntilTheEffect(t *testing.T) {
+	g, log, now := counted(t, permitAll+`@id("ask") @approve("Role::\"manager\"") forbid (principal, action == Action::"call_tool", resource);`)
+	approved := func(name string) *Query {
+		q := call("get_customer", `{"id":"c"}`)
+		q.Call = name
+		err := allowed(t, g, q)
+		asked, ok := errors.AsType[*Awaiting](err)
+		if !ok {
+			t.Fatalf("got %v, want it to wait", err)
+		}
+		if _, why := log.DecideApproval(t.Context(), "acme", asked.Approval.ID, true, audit.User{Issuer: "https://idp.example", Subject: "bob"}, "Bob", "", *now); why != "" {
+			t.Fatal(why)
+		}
+		return q
+	}
+	bob := LockTarget{Kind: LockUser, Tenant: "acme", ID: "bob"}
+	begun, err := g.Begin(t.Context(), approved("run_1/4"))
+	if err == nil {
+		err = errors.Join(begun.Wait(t.Context()), begun.Recheck(t.Context()))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := approved("run_1/5")
+
+	if _, err := g.Lock(t.Context(), Lock{Target: bob, ByTenant: "acme"}); err != nil {
+		t.Fatal(err)
+	}
+
+	if err := begun.Recheck(t.Context()); !errors.Is(err, fault.ApprovalExpired) {
+		t.Errorf("before the effect: got %v, want APPROVAL_EXPIRED", err)
+	}
+	if err := allowed(t, g, later); !errors.Is(err, fault.ApprovalExpired) {
+		t.Errorf("before the decision: got %v, want APPROVAL_EXPIRED", err)
 	}
 }

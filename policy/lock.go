@@ -74,6 +74,13 @@ func (s lockSet) findDeed(q *Query, now time.Time) *Lock {
 	return f.found
 }
 
+// findPerson is find for who somebody is, no matter what they do.
+func (s lockSet) findPerson(p identity.Principal, now time.Time) *Lock {
+	f := finder{s, p.Tenant(), now, nil}
+	f.principal(p)
+	return f.found
+}
+
 // unlocks reports whether the query is an operator's way out of a lock on
 // everything: without it nobody could ever lift one.
 func unlocks(q *Query, operators string) bool {

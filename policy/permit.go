@@ -27,8 +27,9 @@ type Permit struct {
 	query    *Query
 	redact   *redact.Redaction
 	sent     json.RawMessage
-	claims   bool        // the row takes something that may not be to be had
-	take     *audit.Take // the approval that goes with the decision; nil: none
+	claims   bool            // the row takes something that may not be to be had
+	take     *audit.Take     // the approval that goes with the decision; nil: none
+	agreed   *audit.Approval // nil: nobody had to agree
 	approver string
 	ends     time.Time           // of the approval
 	reserved []audit.Reservation // with the decision
@@ -155,7 +156,7 @@ func (p *Permit) Recheck(ctx context.Context) error {
 	p.mu.Lock()
 	same := p.guard.engine.Load() == p.engine && p.guard.locks.Load() == p.locks && grant.Principal() == p.under
 	p.mu.Unlock()
-	if same && p.guard.config.Clock().Before(grant.Expires()) && p.guard.trusted(grant) {
+	if same && p.guard.config.Clock().Before(grant.Expires()) && p.guard.trusted(grant) && p.agreedStill() {
 		return nil
 	}
 	return p.Redecide(ctx)
@@ -169,10 +170,11 @@ func (p *Permit) Redecide(ctx context.Context) error {
 	e, locks, q, old := p.guard.engine.Load(), p.guard.locks.Load(), *p.query, p.Decision()
 	q.Grant, q.Time = q.Grant.Current(), p.guard.config.Clock()
 	d := p.guard.decide(e, &q)
-	if d.Allow && !slices.Equal(d.Duties, old.Duties) {
-		revision := d.Revision
-		d = engine.Deny(fault.PolicyDenied, d.PolicyIDs)
-		d.Revision = revision
+	switch {
+	case d.Allow && !slices.Equal(d.Duties, old.Duties):
+		d = turned(d, fault.PolicyDenied)
+	case d.Allow && !p.agreedStill():
+		d = turned(d, fault.ApprovalExpired)
 	}
 	if d.Allow {
 		p.mu.Lock()
@@ -186,6 +188,13 @@ func (p *Permit) Redecide(ctx context.Context) error {
 	defer p.mu.Unlock()
 	p.lost = err
 	return err
+}
+
+// turned is a decision that something besides policy turns into a denial.
+func turned(d Decision, why fault.Reason) Decision {
+	out := engine.Deny(why, d.PolicyIDs)
+	out.Revision = d.Revision
+	return out
 }
 
 // renew records that the call is allowed again.

@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -153,4 +154,41 @@ func TestAHandOffReachesWhatItLedToBefore(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAnApprovalDoesNotOutliveWhoGaveIt: an account that was taken over approves before
+// anybody knows, and an issuer that is not trusted any more has vouched for an approver.
+func TestAnApprovalDoesNotOutliveWhoGaveIt(t *testing.T) {
+	t.Parallel()
+	var paid atomic.Int64
+	w := newWorld(t, setup{
+		reread: true, trust: true, spies: []tools.Tool{payer(&paid)},
+		policies: map[string]string{"pay.cedar": needsManager, "approvals.cedar": mayApprove},
+	})
+	a, b := w.as(alice), w.as(bob)
+	usual := w.identities(w.idp, w.other)
+	second := strings.NewReplacer("tenant: globex, ", `tenant: acme, subject_prefix: "g-", `, // for gina, of a second issuer of the tenant
+		fmt.Sprintf("may_present_users_from: [%q] }", acmeIssuer), fmt.Sprintf("may_present_users_from: [%q, %q] }", acmeIssuer, globexIssuer)).Replace(usual)
+	w.rewrite(usual, second)
+	b.reload(t)
+	gina := &client{a.ClientConn, bearer(w.token(w.other, person{"gina", []string{"manager"}, "audit.read ops"}, nil))}
+	approved := func(by *client) string {
+		id := about(a.pay(t, payArgs, ""), "approval_id")
+		succeed(t, by.decide(t, id, true))
+		return id
+	}
+	bobs, ginas, franks := approved(b), approved(gina), approved(w.as(frank))
+
+	succeed(t, w.as(frank).lock(t, lockUser("acme/bob")))
+	wantError(t, a.pay(t, payArgs, bobs), codes.FailedPrecondition, "APPROVAL_EXPIRED")
+	succeed(t, w.as(frank).unlock(t, lockUser("acme/bob")))
+	w.rewrite(second, w.identities(w.idp))
+	b.reload(t)
+	wantError(t, a.pay(t, payArgs, ginas), codes.FailedPrecondition, "APPROVAL_EXPIRED")
+	if paid.Load() != 0 {
+		t.Errorf("paid %d times", paid.Load())
+	}
+
+	succeed(t, a.pay(t, payArgs, franks))
+	succeed(t, a.pay(t, payArgs, bobs)) // he is not locked any more, and it was not used
 }

@@ -74,7 +74,7 @@ const (
 	ErrorReason_ERROR_REASON_APPROVAL_DIGEST_MISMATCH ErrorReason = 16
 	// PERMISSION_DENIED: the approver said no.
 	ErrorReason_ERROR_REASON_APPROVAL_DENIED ErrorReason = 17
-	// FAILED_PRECONDITION: nobody decided in time, or the approval was used too late. Ask again.
+	// FAILED_PRECONDITION: nobody decided in time, the approval was used too late, or who gave it is locked or not trusted any more. Ask again.
 	ErrorReason_ERROR_REASON_APPROVAL_EXPIRED ErrorReason = 18
 	// FAILED_PRECONDITION: the run waits for input from a person. Metadata: run_id, input_request_id.
 	ErrorReason_ERROR_REASON_INPUT_REQUIRED ErrorReason = 19
