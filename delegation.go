@@ -24,6 +24,7 @@ var (
 	errNoGrant   = fault.New(codes.NotFound, fault.NotFound, "there is no such grant")
 	errElsewhere = fault.New(codes.PermissionDenied, fault.OwnerMismatch, "the grant was made for another workload of yours; delegate anew from this one")
 	errEnded     = fault.New(codes.Unauthenticated, fault.CredentialExpired, "the grant has ended; delegate anew")
+	errGone      = fault.New(codes.PermissionDenied, fault.DelegationScope, "an agent that the grant was made for is not configured any more; delegate anew to another one")
 	errTakenName = fault.New(codes.PermissionDenied, fault.DelegationScope, "this is the name of a configured agent or group chat, which does not list your workload as `external`; take another name")
 )
 
@@ -49,8 +50,20 @@ func (d *delegations) Delegate(ctx context.Context, agent string) (identity.Gran
 	g, _ := identity.FromContext(ctx)
 	now := d.s.opt.now()
 	rec := runs.RecordOf(g, now)
-	rec.Tier = string(identity.Subagent)
+	rec.Tier, rec.Configured = string(identity.Subagent), d.configured(rec.Chain)
 	return g, d.s.store.PutDelegation(ctx, rec, maxDelegations, now.UnixNano())
+}
+
+// configured are the agents of a chain that are the configuration's. They are kept: once
+// such an agent is gone its name is nobody's, and would do whatever a label may.
+func (d *delegations) configured(chain []string) (names []string) {
+	cfg := d.s.current().cfg
+	for _, name := range chain {
+		if _, ok := cfg.Agents[name]; ok {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func (d *delegations) ceiling(agent string) *identity.Scopes {
@@ -76,6 +89,8 @@ func (d *delegations) Delegation(ctx context.Context, p identity.Principal, id s
 		return identity.Delegation{}, errElsewhere
 	case !d.s.opt.now().Before(ends):
 		return identity.Delegation{}, errEnded
+	case len(d.configured(rec.Configured)) < len(rec.Configured):
+		return identity.Delegation{}, errGone
 	}
 	out := identity.Delegation{ID: id, Scopes: identity.NewScopes(rec.Scopes...), Chain: rec.Chain, Expires: ends}
 	for _, agent := range rec.Chain {
@@ -95,4 +110,24 @@ func external(cfg *config.Config) (names []string) {
 		}
 	}
 	return names
+}
+
+// outside is the standing of who acts elsewhere: no agent of the chain is handed what
+// another one above it may not do, whatever the last calls itself.
+type outside struct{ standing }
+
+// May implements tools.Live.
+func (o outside) May(g identity.Grant, tool string) bool {
+	now := o.made.current()
+	for name := range g.Agents() {
+		a, ok := now.cfg.Agents[name]
+		if !ok {
+			continue // a label, or gone: see standing.May
+		}
+		names, err := now.registry.Resolve(now.present(a.Tools))
+		if err != nil || !slices.Contains(names, tool) {
+			return false
+		}
+	}
+	return o.standing.May(g, tool)
 }

@@ -29,14 +29,25 @@ type toolbox struct {
 	*tools.Elsewhere
 }
 
-// gate is the one for whoever acts in ctx.
+// gate is the one for whoever acts in ctx: for what all agents of the chain may call
+// that have gates of their own.
 func (t *toolbox) gate(ctx context.Context) *tools.Gate {
 	g, _ := identity.FromContext(ctx)
 	gates := t.s.current().gates
-	if own := gates[g.Agent()]; own != nil {
-		return own
+	var all *tools.Gate
+	for name := range g.Agents() {
+		switch own := gates[name]; {
+		case own == nil:
+		case all == nil:
+			all = own
+		default:
+			all = all.Meet(own)
+		}
 	}
-	return gates[""]
+	if all == nil {
+		return gates[""]
+	}
+	return all
 }
 
 func (t *toolbox) Direct(ctx context.Context, c agents.ToolCall) (tools.CallResult, error) {

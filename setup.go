@@ -311,8 +311,8 @@ func (s *Server) connectionAge(ctx context.Context) time.Duration {
 }
 
 // directGates are the gates for direct calls, by the agent in whose name they are
-// made: a configured agent that acts elsewhere has its own tools there too, and
-// everybody else ("") has all.
+// made: a configured agent that acts elsewhere has its own tools there too, and so has
+// whoever acts below it; everybody else ("") has all.
 func (s *snapshot) directGates() (map[string]*tools.Gate, error) {
 	lists := map[string][]string{"": append(s.registry.Names(), s.registry.Awaited()...)}
 	for _, name := range external(s.cfg) {
@@ -321,7 +321,7 @@ func (s *snapshot) directGates() (map[string]*tools.Gate, error) {
 	gates := map[string]*tools.Gate{}
 	for name, list := range lists {
 		gate, err := tools.NewGate(tools.GateConfig{
-			Registry: s.registry, Guard: s.guard, Tools: list, Clock: s.opt.now, Trace: interceptors.Trace, Report: s.reportTool, Live: standing{made: s},
+			Registry: s.registry, Guard: s.guard, Tools: list, Clock: s.opt.now, Trace: interceptors.Trace, Report: s.reportTool, Live: outside{standing{made: s}},
 			Limits: tools.Limits{MaxResult: s.cfg.Server.Limits.ResultBytes}, Lanes: s.lanes,
 		})
 		if err != nil {

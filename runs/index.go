@@ -63,6 +63,7 @@ type GrantRecord struct {
 	Roles      []string // only unknownRoles when the issuer left them out
 	Tier       string
 	Chain      []string
+	Configured []string // agents of Chain that were the configuration's when it was made
 	Email      string
 	Name       string
 	ACR        string

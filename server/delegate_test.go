@@ -262,6 +262,87 @@ func TestADelegatedGrantHasTheCeilingThatItsAgentHasNow(t *testing.T) {
 	}
 }
 
+// narrowly adds external agents to a config, by the tools of each.
+func narrowly(agents map[string][]string) func(*config.Config) {
+	return func(c *config.Config) {
+		for name, tools := range agents {
+			a := c.Agents["support"]
+			a.Scopes, a.Tools, a.External = nil, tools, []string{"spiffe://" + acmeDomain + "/app"}
+			c.Agents[name] = a
+		}
+	}
+}
+
+func TestAGrantOfAnAgentThatIsGoneIsRefused(t *testing.T) {
+	t.Parallel()
+	var gone atomic.Bool
+	add := narrowly(map[string][]string{"narrow": {"get_customer"}})
+	w := newWorld(t, setup{reread: true, policies: delegating, edit: func(c *config.Config) {
+		if !gone.Load() {
+			add(c)
+		}
+	}})
+	b := w.as(bob)
+	narrow := b.delegated(t, "narrow", "", "crm.read", "orders.refund").GetGrantId()
+	below := b.delegated(t, "label", narrow, "crm.read", "orders.refund").GetGrantId()
+	label := b.delegated(t, "label", "", "crm.read").GetGrantId()
+	for _, id := range []string{narrow, below, label} {
+		succeed(t, b.under(t, id, "get_customer"))
+	}
+
+	gone.Store(true)
+	b.reload(t)
+
+	for _, id := range []string{narrow, below} {
+		for _, tool := range []string{"get_customer", "refund_order"} {
+			wantError(t, b.under(t, id, tool), codes.PermissionDenied, "DELEGATION_SCOPE")
+		}
+		_, err := b.delegate(t, "label", id, "crm.read")
+		wantError(t, err, codes.PermissionDenied, "DELEGATION_SCOPE")
+	}
+	succeed(t, b.under(t, label, "get_customer"))
+	gone.Store(false)
+	b.reload(t)
+	succeed(t, b.under(t, narrow, "get_customer")) // it is there again, and has no more than it had
+	wantError(t, b.under(t, narrow, "refund_order"), codes.NotFound, "TOOL_UNKNOWN")
+}
+
+func TestADelegatedGrantHasTheToolsThatAllOfItsChainHave(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{policies: delegating, edit: narrowly(map[string][]string{
+		"reader": {"get_customer", "list_orders"}, "payer": {"get_customer", "refund_order"},
+	})})
+	b := w.as(bob)
+	chain := func(agents ...string) (id string) {
+		for _, name := range agents {
+			id = b.delegated(t, name, id, "crm.read", "orders.read", "orders.refund").GetGrantId()
+		}
+		return id
+	}
+	for id, may := range map[string][]string{
+		chain("label"):                    {"get_customer", "list_orders", "refund_order"},
+		chain("reader"):                   {"get_customer", "list_orders"},
+		chain("reader", "label"):          {"get_customer", "list_orders"},
+		chain("label", "reader"):          {"get_customer", "list_orders"},
+		chain("reader", "payer"):          {"get_customer"},
+		chain("payer", "label", "label"):  {"get_customer", "refund_order"},
+		chain("payer", "label", "reader"): {"get_customer"},
+	} {
+		for _, tool := range []string{"get_customer", "list_orders", "refund_order"} {
+			err := b.under(t, id, tool)
+			if slices.Contains(may, tool) {
+				succeed(t, err)
+				continue
+			}
+			wantError(t, err, codes.NotFound, "TOOL_UNKNOWN")
+		}
+		list, err := b.tools().ListTools(b.ctx(t), &behalfv1.ListToolsRequest{GrantId: id})
+		if err != nil || len(list.GetTools()) != len(may) {
+			t.Errorf("got %v, %v; want %q listed", list, err, may)
+		}
+	}
+}
+
 func TestDelegatingNeedsAPermit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{policies: delegating})

@@ -118,6 +118,21 @@ func NewGate(c GateConfig) (*Gate, error) {
 	return g, nil
 }
 
+// Meet makes a gate for what may be called at both. The rest is as at the first.
+func (g *Gate) Meet(other *Gate) *Gate {
+	both := *g
+	both.names, both.allowed, both.awaited = nil, map[string]bool{}, map[string]bool{}
+	for _, n := range g.names {
+		if other.allowed[n] {
+			both.names, both.allowed[n] = append(both.names, n), true
+		}
+	}
+	for n := range g.awaited {
+		both.awaited[n] = other.awaited[n]
+	}
+	return &both
+}
+
 func (l Limits) orDefaults() Limits {
 	if l.ReadTimeout <= 0 {
 		l.ReadTimeout = time.Minute

@@ -88,6 +88,7 @@ CREATE TABLE grants (
     roles      TEXT    NOT NULL,
     tier       TEXT    NOT NULL,
     chain      TEXT    NOT NULL,
+    configured TEXT    NOT NULL, -- of the chain
     email      TEXT    NOT NULL,
     name       TEXT    NOT NULL,
     acr        TEXT    NOT NULL,
