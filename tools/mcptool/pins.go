@@ -102,8 +102,8 @@ func (f *FilePins) Save(server string, accepted map[string]Pin) error {
 // real is the file itself, where there is a link to it: it is what is looked at and
 // replaced.
 func (f *FilePins) real() string {
-	if real, err := filepath.EvalSymlinks(f.path); err == nil {
-		return real
+	if path, err := filepath.EvalSymlinks(f.path); err == nil {
+		return path
 	}
 	return f.path
 }
