@@ -22,7 +22,7 @@ func grantsAreBoundToTheirOwner(t *testing.T, dsn string) {
 	s := Start(t, store.Config{DSN: dsn})
 	g := store.GrantRecord{
 		ID: "grt_1", Tenant: "acme", Issuer: "https://idp.example", Subject: "alice", Workload: "spiffe://corp.example/x",
-		Scopes: []string{}, Roles: []string{"manager"}, Tier: "interactive", Chain: []string{"a", "b"}, Email: "a@b", Name: "Alice", ACR: "mfa",
+		Scopes: []string{}, Roles: []string{"manager"}, Tier: "interactive", Chain: []string{"a", "b"}, Configured: []string{"a"}, Email: "a@b", Name: "Alice", ACR: "mfa",
 		AuthTime: 1, Expires: 2, CreatedAt: 3,
 	}
 	must(t, s.PutGrant(t.Context(), g))
