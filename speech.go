@@ -77,16 +77,14 @@ func (s *speech) note(ev *agents.Event) {
 	}
 }
 
-// hush takes a backend's own words out of a call's progress where anything is taken
-// out of what models say.
+// hush veils a call's progress where anything is taken out of what models say.
 func (s *speech) hush(ev *agents.Event) {
 	p, ok := ev.Body.(agents.ToolCallProgress)
-	if !ok || p.Message == "" {
+	if !ok {
 		return
 	}
 	if set, err := s.classes(); err != nil || set != 0 {
-		p.Message = ""
-		ev.Body = p
+		ev.Body = p.Veiled()
 	}
 }
 

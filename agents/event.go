@@ -2,6 +2,7 @@ package agents
 
 import (
 	"cmp"
+	"math"
 	"time"
 )
 
@@ -259,3 +260,13 @@ func (InputRequested) body()     {}
 func (InputReceived) body()      {}
 func (CredentialRequired) body() {}
 func (RunFinished) body()        {}
+
+// Veiled is what of the progress may be shown where something is taken out of what the
+// backend says: how many hundredths are done, or nothing. Its words, and its numbers,
+// may say what is hidden, in pieces that no detector finds.
+func (p ToolCallProgress) Veiled() ToolCallProgress {
+	if p.Done < 0 || p.Total <= 0 || p.Done > p.Total {
+		return ToolCallProgress{}
+	}
+	return ToolCallProgress{Done: math.Floor(p.Done / p.Total * 100), Total: 100}
+}

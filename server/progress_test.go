@@ -148,8 +148,8 @@ func TestProgressSaysNothingWhereSpeechIsRedacted(t *testing.T) {
 		close(words)
 		s.until(t, finished)
 
-		if p := e.GetToolCallProgress(); p.GetMessage() != "" || p.GetProgress() != 1 {
-			t.Errorf("%s: got %v, want the number alone", name, p)
+		if p := e.GetToolCallProgress(); p.GetMessage() != "" || p.GetProgress() != 33 {
+			t.Errorf("%s: got %v, want the hundredths alone", name, p)
 		}
 	}
 }

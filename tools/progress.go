@@ -103,11 +103,11 @@ func (a *attempt) await(ctx context.Context, back <-chan answer, told <-chan Pro
 	}
 }
 
-// progressed shows how far the tool is. Its text may say what is taken out of results,
-// in pieces that no detector finds, so with a redaction there is none.
+// progressed shows how far the tool is.
 func (a *attempt) progressed(p Progress) bool {
+	shown := agents.ToolCallProgress(p)
 	if !a.permit.MayQuote() {
-		p.Message = ""
+		shown = shown.Veiled()
 	}
-	return a.emit(agents.ToolCallProgress(p))
+	return a.emit(shown)
 }

@@ -1696,7 +1696,8 @@ type ToolCallProgress struct {
 	Total float64 `protobuf:"fixed64,2,opt,name=total,proto3" json:"total,omitempty"`
 	// What the backend says about it: one line, at most 256 bytes, not to be trusted.
 	// Empty when it says nothing, and where a policy takes anything out of the call's
-	// results or out of what models say: nobody can tell what is in it.
+	// results or out of what models say: nobody can tell what is in it. There the numbers
+	// are hundredths, or 0.
 	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
