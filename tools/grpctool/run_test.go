@@ -99,7 +99,7 @@ func TestARunGoesOnWhateverABackendDoes(t *testing.T) {
 	w := started(t, func(g *grpctool.Config) {
 		readOnly(g)
 		g.Facts["Repeat"] = grpctool.Facts{Effect: tools.Read}
-		g.Timeout, g.MaxMessages = 200*time.Millisecond, 50
+		g.Timeout, g.MaxMessages = 2*time.Second, 50
 	})
 	w.backend.say(misbehaves)
 	m := &scripted{Script: agentstest.NewScript(map[string][]agentstest.Reply{"support": {
