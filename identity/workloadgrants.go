@@ -72,19 +72,28 @@ func (p *Peers) grant(got *peer, id spiffeid.ID) {
 // heldAgainst reports whether the workload was verified under these very grants.
 func (pr *proof) heldAgainst(now *WorkloadGrants) bool { return pr != nil && pr.grants == now }
 
-// granted reports why a workload that was verified once is not granted any more what
-// it came with.
-func (p *Peers) granted(w Workload) error {
+// since is what a workload has now that was verified under other grants, nil for
+// nothing; same if it was verified under these very ones.
+func (p *Peers) since(w Workload) (g *grantRule, same bool) {
 	now := p.grants.Load()
 	if w.proof.heldAgainst(now) {
-		return nil
+		return nil, true
 	}
 	id, err := spiffeid.FromString(w.ID)
 	if err != nil {
-		return err
+		return nil, false
 	}
-	g := now.find(id)
-	if g == nil {
+	return now.find(id), false
+}
+
+// granted reports why a workload that was verified once is not granted any more what
+// it came with.
+func (p *Peers) granted(w Workload) error {
+	g, same := p.since(w)
+	switch {
+	case same:
+		return nil
+	case g == nil:
 		return errors.New("no grant names the workload any more")
 	}
 	for _, s := range w.Scopes.Names() {
@@ -98,15 +107,7 @@ func (p *Peers) granted(w Workload) error {
 // Presents reports why a workload that was verified once and brought a person of an
 // issuer may not do so any more.
 func (p *Peers) Presents(w Workload, issuer string) error {
-	now := p.grants.Load()
-	if w.proof.heldAgainst(now) {
-		return nil
-	}
-	id, err := spiffeid.FromString(w.ID)
-	if err != nil {
-		return err
-	}
-	if g := now.find(id); g == nil || !slices.Contains(g.issuers, issuer) {
+	if g, same := p.since(w); !same && (g == nil || !slices.Contains(g.issuers, issuer)) {
 		return errors.New("the workload may not present persons of this issuer any more")
 	}
 	return nil
