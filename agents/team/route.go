@@ -2,6 +2,7 @@ package team
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/behalf-dev/behalf/agents"
@@ -91,9 +92,10 @@ func (r *route) offer(from, to string) (scopes *[]string, ok bool) {
 			return scopes, true
 		}
 	}
-	for _, m := range r.members { // somebody inside a member
-		if _, inside := m.Agent.(container); inside {
-			if scopes, ok = offer(m.Agent, from, to); ok {
+	for _, name := range slices.Sorted(maps.Keys(r.members)) { // somebody inside a member
+		m := r.members[name].Agent
+		if _, inside := m.(container); inside {
+			if scopes, ok = offer(m, from, to); ok {
 				return scopes, true
 			}
 		}
