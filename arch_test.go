@@ -28,7 +28,7 @@ var levels = map[string]int{
 	"agents": 2, "agents/team": 2, "agents/agentstest": 2, "config": 2, "calltoken": 2,
 	"policy": 2, "policy/lifecycle": 2, "policy/policytest": 2, "policy/engine": 2, "policy/redact": 2, "policy/arguments": 2, "policy/pii": 2,
 	"identity": 1, "audit": 1,
-	"fault": 0, "gen": 0, "internal/typo": 0, "internal/whole": 0, "internal/disktest": 0,
+	"fault": 0, "gen": 0, "internal/typo": 0, "internal/strictjson": 0, "internal/whole": 0, "internal/disktest": 0,
 }
 
 // rests says which listed package is built on one of its own level, which
