@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/behalf-dev/behalf/identity"
+	jsonv2 "github.com/go-json-experiment/json"
 )
 
 // VerifierConfig is what a backend accepts.
@@ -133,7 +134,7 @@ func (v *Verifier) Read(ctx context.Context, token string) (*Claims, error) {
 		return nil, v.unknown(token, err)
 	}
 	var c Claims
-	if err := json.Unmarshal(raw, &c); err != nil {
+	if err := jsonv2.Unmarshal(raw, &c); err != nil { // by exact names
 		return nil, errors.New("the claims are not those of a call token")
 	}
 	if err := c.complete(); err != nil {
