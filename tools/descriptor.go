@@ -85,6 +85,10 @@ func (d *Descriptor) Weaker(than *Descriptor) string {
 type Tool struct {
 	Descriptor
 	Call func(ctx context.Context, args json.RawMessage) (json.RawMessage, error)
+	// Inline says that Call ends as soon as its context does, whatever its backend does,
+	// and tells no progress. The gate then calls it on the goroutine of the call; any
+	// other tool gets one of its own, which can be given up, and that takes 20 to 50 µs.
+	Inline bool
 	// Sends is what a call of this tool is at its backend, for callers that make it
 	// themselves, see [Elsewhere]. Nil: nobody but the tool can know, or it takes
 	// something out of the answers, so that such a caller gets no token.

@@ -133,8 +133,11 @@ type answer struct {
 }
 
 // invoke calls the tool and waits for it, or for its deadline and a little more.
-// The goroutine ends with the tool; if it is given up it is counted until then.
+// Its goroutine ends with the tool; if it is given up it is counted until then.
 func (a *attempt) invoke(ctx context.Context, who caller) answer {
+	if a.tool.Inline {
+		return protect(ctx, a.tool, Origin{a.call.SessionID}, a.permit.SentArguments())
+	}
 	ctx, told := a.listen(ctx)
 	back := make(chan answer, 1)
 	var over atomic.Bool // who is first: the tool or the gate

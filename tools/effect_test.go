@@ -129,14 +129,17 @@ func TestAFaultShowsItsMessageAndNotItsCause(t *testing.T) {
 
 func TestAPanicIsAFailedResultWithoutDetails(t *testing.T) {
 	for name, fn := range map[string]func(){
-		"panic":     func() { panic("CANARY") },
-		"nil map":   func() { map[string]int(nil)["CANARY"] = 1 },
-		"goroutine": runtime.Goexit,
+		"panic":         func() { panic("CANARY") },
+		"panic, inline": func() { panic("CANARY") },
+		"nil map":       func() { map[string]int(nil)["CANARY"] = 1 },
+		"goroutine":     runtime.Goexit,
 	} {
-		w := newWorld(t, options{tools: []tools.Tool{raw("t", tools.Write, func(context.Context, json.RawMessage) (json.RawMessage, error) {
+		tool := raw("t", tools.Write, func(context.Context, json.RawMessage) (json.RawMessage, error) {
 			fn()
 			return nil, nil
-		})}})
+		})
+		tool.Inline = strings.HasSuffix(name, "inline")
+		w := newWorld(t, options{tools: []tools.Tool{tool}})
 
 		fin := w.finished(w.bob(), call("t", "{}"))
 
@@ -174,24 +177,32 @@ func TestCancellation(t *testing.T) {
 	for name, tc := range map[string]struct {
 		effect  tools.Effect
 		fn      func(context.Context, json.RawMessage) (json.RawMessage, error)
+		inline  bool // it need not be given up
 		cancel  bool // after one second
 		err     bool // the run ends with the cause
 		reason  fault.Reason
 		outcome string
 		took    time.Duration
 	}{
-		"a read is cancelled":                {tools.Read, until(20 * time.Second), true, true, "", policy.Cancelled, time.Second},
-		"a deaf read is given up":            {tools.Read, deaf(20 * time.Second), true, true, "", policy.Cancelled, 1250 * time.Millisecond},
-		"a write goes on":                    {tools.Write, until(20 * time.Second), true, false, "", policy.Succeeded, 20 * time.Second},
-		"a deaf write goes on":               {tools.Write, deaf(20 * time.Second), true, false, "", policy.Succeeded, 20 * time.Second},
-		"a write has its deadline":           {tools.Write, until(time.Hour), false, false, fault.OutcomeUnknown, policy.Unknown, 30 * time.Second},
-		"a cancelled write has its deadline": {tools.Write, until(time.Hour), true, false, fault.OutcomeUnknown, policy.Unknown, 30 * time.Second},
-		"a deaf write is given up":           {tools.Write, deaf(time.Hour), false, false, fault.OutcomeUnknown, policy.Unknown, 30250 * time.Millisecond},
-		"a read has its deadline":            {tools.Read, until(time.Hour), false, false, fault.DeadlineExceeded, policy.Failed, time.Minute},
+		"a read is cancelled":                        {tools.Read, until(20 * time.Second), false, true, true, "", policy.Cancelled, time.Second},
+		"a read is cancelled, inline":                {tools.Read, until(20 * time.Second), true, true, true, "", policy.Cancelled, time.Second},
+		"a deaf read is given up":                    {tools.Read, deaf(20 * time.Second), false, true, true, "", policy.Cancelled, 1250 * time.Millisecond},
+		"a write goes on":                            {tools.Write, until(20 * time.Second), false, true, false, "", policy.Succeeded, 20 * time.Second},
+		"a write goes on, inline":                    {tools.Write, until(20 * time.Second), true, true, false, "", policy.Succeeded, 20 * time.Second},
+		"a deaf write goes on":                       {tools.Write, deaf(20 * time.Second), false, true, false, "", policy.Succeeded, 20 * time.Second},
+		"a write has its deadline":                   {tools.Write, until(time.Hour), false, false, false, fault.OutcomeUnknown, policy.Unknown, 30 * time.Second},
+		"a write has its deadline, inline":           {tools.Write, until(time.Hour), true, false, false, fault.OutcomeUnknown, policy.Unknown, 30 * time.Second},
+		"a cancelled write has its deadline":         {tools.Write, until(time.Hour), false, true, false, fault.OutcomeUnknown, policy.Unknown, 30 * time.Second},
+		"a cancelled write has its deadline, inline": {tools.Write, until(time.Hour), true, true, false, fault.OutcomeUnknown, policy.Unknown, 30 * time.Second},
+		"a deaf write is given up":                   {tools.Write, deaf(time.Hour), false, false, false, fault.OutcomeUnknown, policy.Unknown, 30250 * time.Millisecond},
+		"a read has its deadline":                    {tools.Read, until(time.Hour), false, false, false, fault.DeadlineExceeded, policy.Failed, time.Minute},
+		"a read has its deadline, inline":            {tools.Read, until(time.Hour), true, false, false, fault.DeadlineExceeded, policy.Failed, time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, options{tools: []tools.Tool{raw("t", tc.effect, tc.fn)}})
+				tool := raw("t", tc.effect, tc.fn)
+				tool.Inline = tc.inline
+				w := newWorld(t, options{tools: []tools.Tool{tool}})
 				ctx, cancel := context.WithCancelCause(w.bob())
 				defer cancel(nil)
 				if tc.cancel {
