@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -54,7 +54,7 @@ func (m *method) decode(c *Config, raw []byte) (_ json.RawMessage, newer bool, e
 	if err != nil {
 		return nil, e.newer, errUnreadable
 	}
-	if out, err = m.tidy(c, out); err != nil {
+	if out, err = m.tidy(out); err != nil {
 		return nil, e.newer, errUnreadable
 	}
 	if len(out) > c.MaxResult {
@@ -64,67 +64,89 @@ func (m *method) decode(c *Config, raw []byte) (_ json.RawMessage, newer bool, e
 }
 
 // tidy takes out what is hidden, and the spaces, which differ from build to build.
-func (m *method) tidy(c *Config, out []byte) ([]byte, error) {
-	var buf bytes.Buffer
-	if !m.hides {
-		err := json.Compact(&buf, out)
-		return buf.Bytes(), err
+func (m *method) tidy(out []byte) ([]byte, error) {
+	v := jsontext.Value(out)
+	if len(m.hidden) > 0 {
+		c := cut{m.hidden, jsontext.NewDecoder(bytes.NewBuffer(out)), make([]byte, 0, len(out))}
+		if err := c.message(m.output); err != nil {
+			return nil, err
+		}
+		v = c.out
 	}
-	d := json.NewDecoder(bytes.NewReader(out))
-	d.UseNumber()
-	var v any
-	if err := d.Decode(&v); err != nil {
-		return nil, fmt.Errorf("read the answer: %w", err)
-	}
-	c.hide(m.output, v)
-	e := json.NewEncoder(&buf)
-	e.SetEscapeHTML(false)
-	err := e.Encode(v)
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), err
+	err := v.Compact()
+	return v, err
 }
 
-// hide takes the fields out of a message that are of a class which is not revealed.
-func (c *Config) hide(md protoreflect.MessageDescriptor, v any) {
-	obj, ok := v.(map[string]any)
-	if !ok || wellKnown[md.FullName()] != nil {
-		return
-	}
-	for i := range md.Fields().Len() {
-		fd := md.Fields().Get(i)
-		name := string(fd.Name())
-		if c.hidden(fd) {
-			delete(obj, name)
-		}
-		if fd.IsMap() {
-			fd = fd.MapValue()
-		}
-		if fd.Message() == nil {
-			continue
-		}
-		for inner := range values(obj[name], md.Fields().Get(i)) {
-			c.hide(fd.Message(), inner)
-		}
-	}
+// cut copies an answer in JSON, less the fields that are hidden.
+type cut struct {
+	hidden map[protoreflect.FullName]bool
+	in     *jsontext.Decoder
+	out    []byte
 }
 
-// values are the messages in a field.
-func values(v any, fd protoreflect.FieldDescriptor) func(func(any) bool) {
-	return func(yield func(any) bool) {
-		list, _ := v.([]any)
-		if fd.IsMap() {
-			m, _ := v.(map[string]any)
-			for _, x := range m {
-				list = append(list, x)
-			}
-		} else if !fd.IsList() {
-			list = []any{v}
+// message copies a message. The names of its members are those of its fields, which need
+// no escape.
+func (c *cut) message(md protoreflect.MessageDescriptor) error {
+	if wellKnown[md.FullName()] != nil || c.in.PeekKind() != '{' {
+		return c.whole()
+	}
+	return c.each('{', '}', func() error {
+		name, err := c.in.ReadValue()
+		if err != nil {
+			return err
 		}
-		for _, x := range list {
-			if !yield(x) {
-				return
+		fd := md.Fields().ByName(protoreflect.Name(name[1 : len(name)-1]))
+		if fd == nil || c.hidden[fd.FullName()] {
+			return c.in.SkipValue()
+		}
+		c.out = append(append(c.out, name...), ':')
+		return c.field(fd)
+	})
+}
+
+func (c *cut) field(fd protoreflect.FieldDescriptor) error {
+	switch {
+	case fd.IsMap() && fd.MapValue().Message() != nil:
+		return c.each('{', '}', func() error {
+			if err := c.whole(); err != nil {
+				return err
 			}
+			c.out = append(c.out, ':')
+			return c.message(fd.MapValue().Message())
+		})
+	case fd.Message() == nil || fd.IsMap():
+		return c.whole()
+	case fd.IsList():
+		return c.each('[', ']', func() error { return c.message(fd.Message()) })
+	}
+	return c.message(fd.Message())
+}
+
+// whole copies a value as it is.
+func (c *cut) whole() error {
+	v, err := c.in.ReadValue()
+	c.out = append(c.out, v...)
+	return err
+}
+
+// each copies what is between brackets, of which one may copy nothing.
+func (c *cut) each(open, end byte, one func() error) error {
+	if _, err := c.in.ReadToken(); err != nil {
+		return err
+	}
+	c.out = append(c.out, open)
+	for c.in.PeekKind() != jsontext.Kind(end) {
+		at := len(c.out)
+		if err := one(); err != nil {
+			return err
+		}
+		if len(c.out) > at {
+			c.out = append(c.out, ',')
 		}
 	}
+	c.out = append(bytes.TrimSuffix(c.out, []byte{','}), end)
+	_, err := c.in.ReadToken()
+	return err
 }
 
 // estimate is how large an answer becomes as JSON: two bytes can stand for a message

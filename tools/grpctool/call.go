@@ -35,10 +35,10 @@ var (
 
 // tool is a method as the gate calls it.
 func (s *Source) tool(m *method) tools.Tool {
-	t := tools.Tool{Descriptor: m.Descriptor, Revision: m.fingerprint, Offered: m.offered, Call: func(ctx context.Context, args json.RawMessage) (json.RawMessage, error) {
+	t := tools.Tool{Descriptor: m.Descriptor, Inline: !m.streams, Revision: m.fingerprint, Offered: m.offered, Call: func(ctx context.Context, args json.RawMessage) (json.RawMessage, error) {
 		return s.call(ctx, m, args)
 	}}
-	if _, ours := s.c.Tokens.(*tools.Tokens); ours && !m.hides { // a backend that knows another issuer gets none of ours; what is taken out here comes by nobody else
+	if _, ours := s.c.Tokens.(*tools.Tokens); ours && len(m.hidden) == 0 { // a backend that knows another issuer gets none of ours; what is taken out here comes by nobody else
 		t.Sends = &tools.Sends{Backend: s.c.Backend, Payload: m.payload}
 	}
 	return t
@@ -214,7 +214,7 @@ func (m *method) answered(s *status.Status, write bool) error {
 	case codes.DeadlineExceeded, codes.Canceled:
 		return errSlow.Because(cause)
 	}
-	if m.hides { // a backend that says what is wrong quotes what it has
+	if len(m.hidden) > 0 { // a backend that says what is wrong quotes what it has
 		return &withheldError{s.Code(), cause}
 	}
 	return cause

@@ -23,8 +23,8 @@ type method struct {
 	output      protoreflect.MessageDescriptor
 	streams     bool
 	fingerprint string
-	hides       bool // fields of answers have classes that are not revealed
-	offered     bool // its name is the backend's choice
+	hidden      map[protoreflect.FullName]bool // the fields of answers that are of classes that are not revealed
+	offered     bool                           // its name is the backend's choice
 }
 
 // catalogue is what a backend has to offer, as it was read once.
@@ -144,7 +144,7 @@ func (b *builder) method(md protoreflect.MethodDescriptor, f Facts) (*method, er
 	if err = b.own(m, md, f); err != nil {
 		return wrong(err)
 	}
-	m.hides = b.hides(md.Output())
+	m.hidden = b.hidden(md.Output())
 	m.Schema, n, err = argumentsOf(md.Input(), slices.Sorted(maps.Keys(m.Owners)))
 	if b.left -= n; err != nil {
 		return wrong(fmt.Errorf("what it takes: %w", err))
@@ -172,24 +172,19 @@ func (b *builder) descriptor(md protoreflect.MethodDescriptor, f Facts) tools.De
 	}
 }
 
-// hides reports whether something must be taken out of answers.
-func (b *builder) hides(md protoreflect.MessageDescriptor) bool {
-	all := map[protoreflect.FullName]protoreflect.MessageDescriptor{}
+// hidden are the fields that must be taken out of answers.
+func (b *builder) hidden(md protoreflect.MessageDescriptor) map[protoreflect.FullName]bool {
+	all, hidden := map[protoreflect.FullName]protoreflect.MessageDescriptor{}, map[protoreflect.FullName]bool{}
 	reach(md, all)
 	for _, m := range all {
 		for i := range m.Fields().Len() {
-			if b.c.hidden(m.Fields().Get(i)) {
-				return true
+			fd := m.Fields().Get(i)
+			if class := redaction(fd); class != "" && !slices.Contains(b.c.Reveal, class) {
+				hidden[fd.FullName()] = true
 			}
 		}
 	}
-	return false
-}
-
-// hidden reports whether a field of an answer is of a class that is not revealed.
-func (c *Config) hidden(fd protoreflect.FieldDescriptor) bool {
-	class := redaction(fd)
-	return class != "" && !slices.Contains(c.Reveal, class)
+	return hidden
 }
 
 var errPerson = errors.New("looks like a person's id")

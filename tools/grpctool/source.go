@@ -305,8 +305,7 @@ const patience = 2 * time.Second
 // being replaced, as a backend that restarts has it; it fails at once while there is
 // none.
 func (s *Source) await(ctx context.Context) (*link, error) {
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
+	var patient <-chan time.Time
 	for {
 		s.mu.Lock()
 		l, moving, turn := s.link, s.moving, s.turn
@@ -316,10 +315,12 @@ func (s *Source) await(ctx context.Context) (*link, error) {
 			return l, nil
 		case !moving:
 			return nil, errDown.Because(s.trouble.Err())
+		case patient == nil:
+			patient = time.After(patience)
 		}
 		select {
 		case <-turn:
-		case <-timer.C:
+		case <-patient:
 			return nil, errDown.Because(s.trouble.Err())
 		case <-ctx.Done():
 			return nil, errDown.Because(s.trouble.Err())
