@@ -279,6 +279,9 @@ func (g *Guard) await(ctx context.Context, r *audit.Receipt) error {
 	if r == nil {
 		return errNoReceipt
 	}
+	if r.Settled() { // which takes no timer
+		return r.Wait(ctx)
+	}
 	err := g.within(ctx, r.Wait)
 	if !errors.Is(err, errSinkHangs) {
 		return err
