@@ -19,8 +19,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// BenchmarkGovernedCall is a call of the backend by its own client, with a token that
-// was made beforehand, and in turn the same call through the gate, with policy, an
+// BenchmarkGovernedCall is a call of the backend by its own client, with a deadline and a
+// token of the same claims that was made beforehand, and in turn the same call through the gate, with policy, an
 // audit log in memory and a token that is minted for it. What is over is the difference
 // of the medians, and of the processor time of both sides, which other load hardly
 // moves. The backend verifies both calls, or in the second case neither.

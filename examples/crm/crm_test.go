@@ -293,15 +293,17 @@ func TestStaffSeeAnyCustomer(t *testing.T) {
 // good are the claims of a token for one call of get_customer.
 func (p *place) good(svid *identity.SVID, sent []byte) calltoken.Claims {
 	return calltoken.Claims{
-		Issuer: issuer, Subject: "alice", Actor: calltoken.Chain(p.client(), []calltoken.Actor{{Subject: "support", Profile: "agent"}}), ClientID: p.client(), Audience: "crm",
-		Scope: "crm.read", Tenant: "acme", Transaction: "t", Tool: "get_customer", ToolVersion: "v", Arguments: calltoken.Digest(sent),
-		Decision: calltoken.Decision{ID: "run_1/7"}, Confirmation: calltoken.Confirmation{Thumbprint: svid.Thumbprint},
+		Issuer: issuer, Subject: "alice", SubjectIssuer: "https://idp.example", Actor: calltoken.Chain(p.client(), []calltoken.Actor{{Subject: "support", Profile: "agent", Grant: "grt_1"}}), ClientID: p.client(), Audience: "crm",
+		Scope: "crm.read", Tenant: "acme", Transaction: "run_1", Tool: "get_customer", ToolVersion: strings.Repeat("0", 64), Arguments: calltoken.Digest(sent),
+		Decision: calltoken.Decision{ID: "run_1/7", Revision: strings.Repeat("0", 16)}, Confirmation: calltoken.Confirmation{Thumbprint: svid.Thumbprint},
 	}
 }
 
 // ask calls the backend with a token, as whoever has one would.
 func (p *place) ask(conn *grpc.ClientConn, token string, q *crmv1.GetCustomerRequest) error {
-	ctx := metadata.AppendToOutgoingContext(p.t.Context(), calltoken.Header, "Bearer "+token)
+	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
+	defer cancel()
+	ctx = metadata.AppendToOutgoingContext(ctx, calltoken.Header, "Bearer "+token)
 	_, err := crmv1.NewCustomersServiceClient(conn).GetCustomer(ctx, q)
 	return err
 }
