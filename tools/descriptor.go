@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"slices"
+	"time"
 )
 
 // Effect says what a call does to the world.
@@ -85,6 +86,8 @@ func (d *Descriptor) Weaker(than *Descriptor) string {
 type Tool struct {
 	Descriptor
 	Call func(ctx context.Context, args json.RawMessage) (json.RawMessage, error)
+	// Timeout is how long a call may take. Zero: what the gate's limits say.
+	Timeout time.Duration
 	// Inline says that Call ends as soon as its context does, whatever its backend does,
 	// and tells no progress. The gate then calls it on the goroutine of the call; any
 	// other tool gets one of its own, which can be given up, and that takes 20 to 50 µs.

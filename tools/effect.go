@@ -1,6 +1,7 @@
 package tools
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -110,7 +111,7 @@ func (a *attempt) act(ctx context.Context) ending {
 	if a.tool.Effect == Write {
 		base, limit = context.WithoutCancel(ctx), a.gate.limits.WriteTimeout
 	}
-	own, cancel := context.WithTimeout(base, limit)
+	own, cancel := context.WithTimeout(base, cmp.Or(a.tool.Timeout, limit))
 	defer cancel()
 	if a.quit = cancel; a.tool.Effect == Write {
 		a.quit = func() {}

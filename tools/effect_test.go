@@ -233,6 +233,23 @@ func TestCancellation(t *testing.T) {
 	}
 }
 
+func TestAToolMayHaveATimeoutOfItsOwn(t *testing.T) {
+	for timeout, want := range map[time.Duration]fault.Reason{time.Second: fault.DeadlineExceeded, time.Hour: ""} {
+		synctest.Test(t, func(t *testing.T) {
+			tool := raw("t", tools.Read, until(30*time.Minute)) // longer than any tool may without saying so
+			tool.Timeout = timeout
+			w := newWorld(t, options{tools: []tools.Tool{tool}})
+			start := time.Now()
+
+			fin := w.finished(w.bob(), call("t", "{}"))
+
+			if took := time.Since(start); fin.Reason != string(want) || took != min(timeout, 30*time.Minute) {
+				t.Errorf("%v: got reason %q after %v, want %q", timeout, fin.Reason, took, want)
+			}
+		})
+	}
+}
+
 func TestAWriteIsRecordedEvenIfTheConsumerIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, options{tools: []tools.Tool{raw("t", tools.Write, until(5*time.Second))}})

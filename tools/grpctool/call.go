@@ -35,7 +35,7 @@ var (
 
 // tool is a method as the gate calls it.
 func (s *Source) tool(m *method) tools.Tool {
-	t := tools.Tool{Descriptor: m.Descriptor, Inline: !m.streams, Revision: m.fingerprint, Offered: m.offered, Call: func(ctx context.Context, args json.RawMessage) (json.RawMessage, error) {
+	t := tools.Tool{Descriptor: m.Descriptor, Inline: !m.streams, Timeout: s.c.Timeout, Revision: m.fingerprint, Offered: m.offered, Call: func(ctx context.Context, args json.RawMessage) (json.RawMessage, error) {
 		return s.call(ctx, m, args)
 	}}
 	if _, ours := s.c.Tokens.(*tools.Tokens); ours && len(m.hidden) == 0 { // a backend that knows another issuer gets none of ours; what is taken out here comes by nobody else
@@ -49,8 +49,7 @@ func (s *Source) call(ctx context.Context, m *method, args json.RawMessage) (jso
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(outgoing(ctx), s.c.Timeout)
-	defer cancel()
+	ctx = outgoing(ctx)
 	for try := 0; ; try++ {
 		l, err := s.await(ctx)
 		if err != nil {

@@ -37,7 +37,7 @@ type Config struct {
 	// Reveal are the redact classes (behalf.v1.field) that answers keep.
 	Reveal []string
 
-	Timeout     time.Duration // of a call; default 20 s, and never longer than the gate's
+	Timeout     time.Duration // of a call; default 20 s
 	Refresh     time.Duration // how often descriptors are read again; default 5 min
 	Reread      time.Duration // between two reads because answers have news; default 10 s
 	MaxResult   int           // bytes of a result as JSON, and of an answer as sent; default 256 KiB

@@ -133,7 +133,7 @@ func TestARunGoesOnWhateverABackendDoes(t *testing.T) {
 		reason fault.Reason
 		text   string
 	}{
-		"slow": {fault.ToolUnavailable, "did not answer in time"}, "huge": {"", "too large"}, "garbled": {"", "not of the type"},
+		"slow": {fault.DeadlineExceeded, "did not answer in time"}, "huge": {"", "too large"}, "garbled": {"", "not of the type"},
 		"refuses": {"", "not today"}, "floods": {"", "too large"}, "wrong": {fault.ArgumentInvalid, ""},
 		"changed": {fault.ToolUnavailable, "has changed"}, "down": {fault.ToolUnavailable, "nothing was done"},
 	} {

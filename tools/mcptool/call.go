@@ -30,14 +30,12 @@ func (c called) call(ctx context.Context, args json.RawMessage) (json.RawMessage
 	if err := c.source.usable(c.own, c.hash, c.name); err != nil {
 		return nil, err
 	}
-	own, cancel := context.WithTimeout(ctx, c.source.c.Limits.Call)
-	defer cancel()
-	x, raw, err := c.exchange(own, args)
+	x, raw, err := c.exchange(ctx, args)
 	if err != nil && x.held && x.status.Load() == http.StatusNotFound { // the server forgot the session, and did nothing
-		x, raw, err = c.exchange(own, args)
+		x, raw, err = c.exchange(ctx, args)
 	}
 	if err != nil {
-		return nil, c.failure(own, x, err)
+		return nil, c.failure(ctx, x, err)
 	}
 	out, err := result(raw, c.typed, c.check)
 	if errors.Is(err, errUnreadable) {

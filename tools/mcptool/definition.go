@@ -243,7 +243,7 @@ func (c *Config) named(own string) tools.Tool {
 	if name == "" {
 		name = NameOf(c.Prefix, own)
 	}
-	return tools.Tool{Descriptor: tools.Descriptor{
+	return tools.Tool{Timeout: c.Limits.Call, Descriptor: tools.Descriptor{
 		Name: name, Toolset: c.Name, Scopes: k.Scopes, Effect: k.Effect, Risk: k.Risk,
 		Idempotent: k.Idempotent, Owners: k.Owners, Audience: c.Backend.Audience,
 	}}

@@ -62,7 +62,7 @@ type Known struct {
 
 // Limits bound a server. Zero values mean the defaults.
 type Limits struct {
-	Call       time.Duration // one call, default 1 min; the gate's own limit holds too
+	Call       time.Duration // one call, default 1 min
 	Connect    time.Duration // a handshake, or one page of a list; default 10 s
 	Refresh    time.Duration // how often the list is read again unasked; default 1 min
 	Reread     time.Duration // how often to look what was accepted elsewhere; default 2 s
