@@ -136,13 +136,14 @@ type answer struct {
 // invoke calls the tool and waits for it, or for its deadline and a little more.
 // Its goroutine ends with the tool; if it is given up it is counted until then.
 func (a *attempt) invoke(ctx context.Context, who caller) answer {
-	if a.tool.Inline {
-		return protect(ctx, a.tool, Origin{a.call.SessionID}, a.permit.SentArguments())
+	tool, from, args := a.tool, Origin{a.call.SessionID}, a.permit.SentArguments()
+	if tool.Inline {
+		return protect(ctx, tool, from, args)
 	}
 	ctx, told := a.listen(ctx)
 	back := make(chan answer, 1)
 	var over atomic.Bool // who is first: the tool or the gate
-	stuck, tool, from, args := a.gate.registry.stuck, a.tool, Origin{a.call.SessionID}, a.permit.SentArguments()
+	stuck := a.gate.registry.stuck
 	go func() {
 		ans := answer{err: &panicError{value: "the tool left its goroutine"}}
 		defer func() { // also when the tool calls runtime.Goexit

@@ -1,7 +1,6 @@
 package grpctool
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 
@@ -31,122 +30,38 @@ var noTypes = new(protoregistry.Types)
 // bytes that are sent and digested.
 func (m *method) encode(args json.RawMessage) ([]byte, error) {
 	msg := dynamicpb.NewMessage(m.input)
-	o := protojson.UnmarshalOptions{Resolver: noTypes, RecursionLimit: maxAnswerNested}
+	o := protojson.UnmarshalOptions{AllowPartial: true, Resolver: noTypes, RecursionLimit: maxAnswerNested} // the schema knows what is required
 	if err := o.Unmarshal(args, msg); err != nil {
 		return nil, err
 	}
-	return proto.MarshalOptions{Deterministic: true}.Marshal(msg)
+	return proto.MarshalOptions{AllowPartial: true, Deterministic: true}.Marshal(msg)
 }
 
-// decode is an answer as the model may read it. Newer reports that there is
-// something in it which the descriptors do not have; it is left out.
+// decode is an answer as the model may read it, less what is hidden: of that nothing is
+// decoded. Newer reports that there is something in it which the descriptors do not have;
+// it is left out too.
 func (m *method) decode(c *Config, raw []byte) (_ json.RawMessage, newer bool, err error) {
 	msg := dynamicpb.NewMessage(m.output)
-	if err := (proto.UnmarshalOptions{Resolver: noTypes, RecursionLimit: maxAnswerNested}).Unmarshal(raw, msg); err != nil {
+	if err := (proto.UnmarshalOptions{AllowPartial: !m.requires, Resolver: noTypes, RecursionLimit: maxAnswerNested}).Unmarshal(raw, msg); err != nil {
 		return nil, false, errUnreadable
 	}
-	e := &estimate{left: 4 * c.MaxResult}
+	e := &estimate{left: 4 * c.MaxResult, known: m.answers}
 	e.message(msg)
 	if e.left < 0 {
 		return nil, e.newer, errTooLarge
 	}
-	out, err := (protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true, Resolver: noTypes}).Marshal(msg)
+	out, err := (protojson.MarshalOptions{AllowPartial: true, UseProtoNames: true, EmitDefaultValues: true, Resolver: noTypes}).Marshal(msg)
 	if err != nil {
 		return nil, e.newer, errUnreadable
 	}
-	if out, err = m.tidy(out); err != nil {
+	v := jsontext.Value(out)
+	if err := v.Compact(); err != nil { // its spaces differ from build to build
 		return nil, e.newer, errUnreadable
 	}
-	if len(out) > c.MaxResult {
+	if len(v) > c.MaxResult {
 		return nil, e.newer, errTooLarge
 	}
-	return out, e.newer, nil
-}
-
-// tidy takes out what is hidden, and the spaces, which differ from build to build.
-func (m *method) tidy(out []byte) ([]byte, error) {
-	v := jsontext.Value(out)
-	if len(m.hidden) > 0 {
-		c := cut{m.hidden, jsontext.NewDecoder(bytes.NewBuffer(out)), make([]byte, 0, len(out))}
-		if err := c.message(m.output); err != nil {
-			return nil, err
-		}
-		v = c.out
-	}
-	err := v.Compact()
-	return v, err
-}
-
-// cut copies an answer in JSON, less the fields that are hidden.
-type cut struct {
-	hidden map[protoreflect.FullName]bool
-	in     *jsontext.Decoder
-	out    []byte
-}
-
-// message copies a message. The names of its members are those of its fields, which need
-// no escape.
-func (c *cut) message(md protoreflect.MessageDescriptor) error {
-	if wellKnown[md.FullName()] != nil || c.in.PeekKind() != '{' {
-		return c.whole()
-	}
-	return c.each('{', '}', func() error {
-		name, err := c.in.ReadValue()
-		if err != nil {
-			return err
-		}
-		fd := md.Fields().ByName(protoreflect.Name(name[1 : len(name)-1]))
-		if fd == nil || c.hidden[fd.FullName()] {
-			return c.in.SkipValue()
-		}
-		c.out = append(append(c.out, name...), ':')
-		return c.field(fd)
-	})
-}
-
-func (c *cut) field(fd protoreflect.FieldDescriptor) error {
-	switch {
-	case fd.IsMap() && fd.MapValue().Message() != nil:
-		return c.each('{', '}', func() error {
-			if err := c.whole(); err != nil {
-				return err
-			}
-			c.out = append(c.out, ':')
-			return c.message(fd.MapValue().Message())
-		})
-	case fd.Message() == nil || fd.IsMap():
-		return c.whole()
-	case fd.IsList():
-		return c.each('[', ']', func() error { return c.message(fd.Message()) })
-	}
-	return c.message(fd.Message())
-}
-
-// whole copies a value as it is.
-func (c *cut) whole() error {
-	v, err := c.in.ReadValue()
-	c.out = append(c.out, v...)
-	return err
-}
-
-// each copies what is between brackets, of which one may copy nothing.
-func (c *cut) each(open, end byte, one func() error) error {
-	if _, err := c.in.ReadToken(); err != nil {
-		return err
-	}
-	c.out = append(c.out, open)
-	for c.in.PeekKind() != jsontext.Kind(end) {
-		at := len(c.out)
-		if err := one(); err != nil {
-			return err
-		}
-		if len(c.out) > at {
-			c.out = append(c.out, ',')
-		}
-	}
-	c.out = append(bytes.TrimSuffix(c.out, []byte{','}), end)
-	_, err := c.in.ReadToken()
-	return err
+	return json.RawMessage(v), e.newer, nil
 }
 
 // estimate is how large an answer becomes as JSON: two bytes can stand for a message
@@ -154,10 +69,11 @@ func (c *cut) each(open, end byte, one func() error) error {
 type estimate struct {
 	left  int
 	newer bool
+	known map[protoreflect.FullName]protoreflect.MessageDescriptor // with what is hidden
 }
 
 func (e *estimate) message(m protoreflect.Message) {
-	e.newer = e.newer || unheard(m)
+	e.newer = e.newer || unheard(m, e.known[m.Descriptor().FullName()])
 	fields := m.Descriptor().Fields()
 	for i := 0; i < fields.Len() && e.left >= 0; i++ {
 		fd := fields.Get(i)
@@ -183,12 +99,12 @@ func (e *estimate) message(m protoreflect.Message) {
 	e.left -= 2
 }
 
-// unheard reports whether there is a field in m that its descriptor does not have, and
-// that is no extension.
-func unheard(m protoreflect.Message) bool {
+// unheard reports whether there is a field in m that the backend's descriptor of it does
+// not have, and that is no extension.
+func unheard(m protoreflect.Message, known protoreflect.MessageDescriptor) bool {
 	for raw := m.GetUnknown(); len(raw) > 0; {
 		number, _, n := protowire.ConsumeField(raw)
-		if n < 0 || !m.Descriptor().ExtensionRanges().Has(number) {
+		if n < 0 || known == nil || known.Fields().ByNumber(number) == nil && !known.ExtensionRanges().Has(number) {
 			return true
 		}
 		raw = raw[n:]

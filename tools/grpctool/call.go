@@ -38,7 +38,7 @@ func (s *Source) tool(m *method) tools.Tool {
 	t := tools.Tool{Descriptor: m.Descriptor, Inline: !m.streams, Timeout: s.c.Timeout, Revision: m.fingerprint, Offered: m.offered, Call: func(ctx context.Context, args json.RawMessage) (json.RawMessage, error) {
 		return s.call(ctx, m, args)
 	}}
-	if _, ours := s.c.Tokens.(*tools.Tokens); ours && len(m.hidden) == 0 { // a backend that knows another issuer gets none of ours; what is taken out here comes by nobody else
+	if _, ours := s.c.Tokens.(*tools.Tokens); ours && !m.hides { // a backend that knows another issuer gets none of ours; what is taken out here comes by nobody else
 		t.Sends = &tools.Sends{Backend: s.c.Backend, Payload: m.payload}
 	}
 	return t
@@ -213,7 +213,7 @@ func (m *method) answered(s *status.Status, write bool) error {
 	case codes.DeadlineExceeded, codes.Canceled:
 		return errSlow.Because(cause)
 	}
-	if len(m.hidden) > 0 { // a backend that says what is wrong quotes what it has
+	if m.hides { // a backend that says what is wrong quotes what it has
 		return &withheldError{s.Code(), cause}
 	}
 	return cause

@@ -21,5 +21,7 @@ func TicketOff(ctx context.Context, tokens tools.Issuing) (map[string]string, er
 	return (&ticket{tokens: tokens}).GetRequestMetadata(ctx)
 }
 
-// Unheard reports whether a message has a field that its descriptor does not know.
-func Unheard(m protoreflect.Message) bool { return unheard(m) }
+// Unheard reports whether a message has a field that a descriptor does not know.
+func Unheard(m protoreflect.Message, known protoreflect.MessageDescriptor) bool {
+	return unheard(m, known)
+}

@@ -144,8 +144,8 @@ func TestExtensionsOfAnAnswerAreLeftOut(t *testing.T) {
 		}
 
 		m := dynamicpb.NewMessage(old.(protoreflect.MessageDescriptor))
-		if err := (proto.UnmarshalOptions{Resolver: new(protoregistry.Types)}).Unmarshal(b, m); err != nil || grpctool.Unheard(m) != newer {
-			t.Errorf("field %d: got %v, %v, want %v", number, grpctool.Unheard(m), err, newer)
+		if err := (proto.UnmarshalOptions{Resolver: new(protoregistry.Types)}).Unmarshal(b, m); err != nil || grpctool.Unheard(m, m.Descriptor()) != newer {
+			t.Errorf("field %d: got %v, %v, want %v", number, grpctool.Unheard(m, m.Descriptor()), err, newer)
 		}
 	}
 }
@@ -160,5 +160,16 @@ func TestAFileThatIsWrittenInAnotherWayIsAnotherTool(t *testing.T) {
 
 	if fin := w.call("echo", `{"label":"a"}`); !strings.Contains(said(t, fin), "has changed") {
 		t.Errorf("got %s, want the call not made", fin.Result)
+	}
+}
+
+func TestAnAnswerWithoutWhatItsTypeRequiresIsNotShown(t *testing.T) {
+	w := of(t, proto2File)
+	w.backend.say(func(_ context.Context, _ string, _ *dynamicpb.Message, send func(proto.Message) error) error {
+		return send(raw(protowire.AppendVarint(protowire.AppendTag(nil, 2, protowire.VarintType), 9)))
+	})
+
+	if fin := w.call("echo", `{"label":"a"}`); !fin.Failed || !strings.Contains(said(t, fin), "not of the type") {
+		t.Errorf("got %s, want an answer that cannot be read", fin.Result)
 	}
 }

@@ -20,11 +20,13 @@ type method struct {
 
 	path        string // /crm.v1.Customers/GetCustomer
 	input       protoreflect.MessageDescriptor
-	output      protoreflect.MessageDescriptor
+	output      protoreflect.MessageDescriptor                           // without what is hidden
+	answers     map[protoreflect.FullName]protoreflect.MessageDescriptor // all of it, and the messages in it
 	streams     bool
 	fingerprint string
-	hidden      map[protoreflect.FullName]bool // the fields of answers that are of classes that are not revealed
-	offered     bool                           // its name is the backend's choice
+	hides       bool // fields of answers have classes that are not revealed
+	requires    bool // answers have fields that must be there
+	offered     bool // its name is the backend's choice
 }
 
 // catalogue is what a backend has to offer, as it was read once.
@@ -35,11 +37,22 @@ type catalogue struct {
 	err     error              // why none of it can be used
 }
 
-// offer makes the catalogue of linked files. Problems are for whoever configures the
-// backend: a method that cannot be a tool is a note, unless the config names it.
-func offer(c *Config, linked *protoregistry.Files) *catalogue {
+// offer makes the catalogue of files. Problems are for whoever configures the backend: a
+// method that cannot be a tool is a note, unless the config names it. It is an error if
+// the files do not fit together.
+func offer(c *Config, f *files) (*catalogue, error) {
+	linked, err := f.link()
+	if err != nil {
+		return nil, err
+	}
+	shown := linked
+	if less := f.less(c.Reveal); less != f {
+		if shown, err = less.link(); err != nil {
+			return nil, err
+		}
+	}
 	cat := &catalogue{methods: map[string]*method{}}
-	b := &builder{c: c, cat: cat, used: map[string]bool{}, prints: prints{}, left: maxWork}
+	b := &builder{c: c, cat: cat, shown: shown, used: map[string]bool{}, prints: prints{}, left: maxWork}
 	for _, name := range c.Services {
 		sd, err := service(linked, name)
 		if err != nil {
@@ -52,14 +65,15 @@ func offer(c *Config, linked *protoregistry.Files) *catalogue {
 	b.check()
 	cat.err = b.problems.err()
 	cat.notes = b.notes.list()
-	return cat
+	return cat, nil
 }
 
 type builder struct {
 	c        *Config
 	cat      *catalogue
-	used     map[string]bool // facts and waivers that mean something
-	lost     bool            // a service is not there, and so nor are its methods
+	shown    *protoregistry.Files // what answers are read by
+	used     map[string]bool      // facts and waivers that mean something
+	lost     bool                 // a service is not there, and so nor are its methods
 	problems sayings
 	notes    sayings
 	prints   prints
@@ -133,7 +147,7 @@ func (b *builder) method(md protoreflect.MethodDescriptor, f Facts) (*method, er
 	}
 	m := &method{
 		offered: f.Name == "", Descriptor: b.descriptor(md, f), path: "/" + string(md.Parent().FullName()) + "/" + string(md.Name()),
-		input: md.Input(), output: md.Output(), streams: md.IsStreamingServer(),
+		input: md.Input(), streams: md.IsStreamingServer(),
 	}
 	var err error
 	var n int
@@ -144,7 +158,9 @@ func (b *builder) method(md protoreflect.MethodDescriptor, f Facts) (*method, er
 	if err = b.own(m, md, f); err != nil {
 		return wrong(err)
 	}
-	m.hidden = b.hidden(md.Output())
+	if err := b.answer(m, md.Output()); err != nil {
+		return wrong(err)
+	}
 	m.Schema, n, err = argumentsOf(md.Input(), slices.Sorted(maps.Keys(m.Owners)))
 	if b.left -= n; err != nil {
 		return wrong(fmt.Errorf("what it takes: %w", err))
@@ -172,19 +188,24 @@ func (b *builder) descriptor(md protoreflect.MethodDescriptor, f Facts) tools.De
 	}
 }
 
-// hidden are the fields that must be taken out of answers.
-func (b *builder) hidden(md protoreflect.MessageDescriptor) map[protoreflect.FullName]bool {
-	all, hidden := map[protoreflect.FullName]protoreflect.MessageDescriptor{}, map[protoreflect.FullName]bool{}
-	reach(md, all)
-	for _, m := range all {
-		for i := range m.Fields().Len() {
-			fd := m.Fields().Get(i)
-			if class := redaction(fd); class != "" && !slices.Contains(b.c.Reveal, class) {
-				hidden[fd.FullName()] = true
-			}
+// answer is what the method gives, as it is read: without what is hidden.
+func (b *builder) answer(m *method, md protoreflect.MessageDescriptor) error {
+	m.answers = map[protoreflect.FullName]protoreflect.MessageDescriptor{}
+	reach(md, m.answers)
+	for _, one := range m.answers {
+		for i := range one.Fields().Len() {
+			fd := one.Fields().Get(i)
+			m.hides = m.hides || hidden(fd.Options(), b.c.Reveal)
+			m.requires = m.requires || fd.Cardinality() == protoreflect.Required
 		}
 	}
-	return hidden
+	d, err := b.shown.FindDescriptorByName(md.FullName())
+	shown, ok := d.(protoreflect.MessageDescriptor)
+	if err != nil || !ok {
+		return errors.New("what it gives cannot be read")
+	}
+	m.output = shown
+	return nil
 }
 
 var errPerson = errors.New("looks like a person's id")

@@ -22,11 +22,6 @@ func saidOf(fd protoreflect.FieldDescriptor) *behalfv1.FieldFacts {
 	return f
 }
 
-// redaction is the class of a field's data; empty: none.
-func redaction(fd protoreflect.FieldDescriptor) string {
-	return tools.Clean(saidOf(fd).GetRedact(), 64)
-}
-
 var (
 	effects = map[behalfv1.ToolFacts_Effect]tools.Effect{
 		behalfv1.ToolFacts_EFFECT_UNSPECIFIED: "", behalfv1.ToolFacts_EFFECT_READ: tools.Read, behalfv1.ToolFacts_EFFECT_WRITE: tools.Write,

@@ -114,7 +114,7 @@ func (s *shape) body(md protoreflect.MessageDescriptor, depth int) (object, erro
 		if text := comment(fd, maxComment); text != "" {
 			p["description"] = text
 		}
-		if class := redaction(fd); class != "" {
+		if class := classOf(fd.Options()); class != "" {
 			p["x-redact"] = class
 		}
 		properties[string(fd.Name())] = p

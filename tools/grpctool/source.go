@@ -56,11 +56,10 @@ func New(c Config) (*Source, error) {
 	if err := f.set(c.DescriptorSet); err != nil {
 		return nil, err
 	}
-	linked, err := f.link()
-	if err != nil {
+	var err error
+	if s.fixed, err = offer(s.c, f); err != nil {
 		return nil, err
 	}
-	s.fixed = offer(s.c, linked)
 	s.known = s.fixed
 	return s, s.fixed.err
 }
@@ -206,11 +205,11 @@ func (s *Source) learn(ctx context.Context, conn *grpc.ClientConn) (*link, error
 	if err != nil {
 		return nil, err
 	}
-	linked, err := f.link()
+	cat, err := offer(s.c, f)
 	if err != nil {
 		return nil, err
 	}
-	return &link{conn: conn, number: number, catalogue: offer(s.c, linked)}, nil
+	return &link{conn: conn, number: number, catalogue: cat}, nil
 }
 
 // hold keeps a connection until it is lost, or until it is time to read again.

@@ -1,0 +1,93 @@
+package grpctool_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/behalf-dev/behalf/tools/grpctool"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/dynamicpb"
+)
+
+// hiddenFile has hidden fields in every place that a message has.
+const hiddenFile = `{"name":"hidden.proto","package":"everything.v1","syntax":"proto3",
+	"messageType":[
+		{"name":"All","oneofDecl":[{"name":"alone"},{"name":"both"},{"name":"open"},{"name":"_maybe"}],
+		"nestedType":[
+			{"name":"MapsEntry","options":{"mapEntry":true},"field":[
+				{"name":"key","number":1,"label":"LABEL_OPTIONAL","type":"TYPE_STRING","jsonName":"key"},
+				{"name":"value","number":2,"label":"LABEL_OPTIONAL","type":"TYPE_MESSAGE","typeName":".everything.v1.All","jsonName":"value"}]},
+			{"name":"PlainEntry","options":{"mapEntry":true},"field":[
+				{"name":"key","number":1,"label":"LABEL_OPTIONAL","type":"TYPE_STRING","jsonName":"key"},
+				{"name":"value","number":2,"label":"LABEL_OPTIONAL","type":"TYPE_MESSAGE","typeName":".everything.v1.All","jsonName":"value"}]}],
+		"field":[
+			{"name":"one","number":1,"label":"LABEL_OPTIONAL","type":"TYPE_STRING","oneofIndex":0,"jsonName":"one","options":{"[behalf.v1.field]":{"redact":"secret"}}},
+			{"name":"left","number":2,"label":"LABEL_OPTIONAL","type":"TYPE_STRING","oneofIndex":1,"jsonName":"left","options":{"[behalf.v1.field]":{"redact":"secret"}}},
+			{"name":"right","number":3,"label":"LABEL_OPTIONAL","type":"TYPE_STRING","oneofIndex":1,"jsonName":"right"},
+			{"name":"seen","number":4,"label":"LABEL_OPTIONAL","type":"TYPE_STRING","oneofIndex":2,"jsonName":"seen"},
+			{"name":"maybe","number":5,"label":"LABEL_OPTIONAL","type":"TYPE_STRING","oneofIndex":3,"proto3Optional":true,"jsonName":"maybe","options":{"[behalf.v1.field]":{"redact":"secret"}}},
+			{"name":"maps","number":6,"label":"LABEL_REPEATED","type":"TYPE_MESSAGE","typeName":".everything.v1.All.MapsEntry","jsonName":"maps","options":{"[behalf.v1.field]":{"redact":"secret"}}},
+			{"name":"plain","number":7,"label":"LABEL_REPEATED","type":"TYPE_MESSAGE","typeName":".everything.v1.All.PlainEntry","jsonName":"plain"},
+			{"name":"list","number":8,"label":"LABEL_REPEATED","type":"TYPE_MESSAGE","typeName":".everything.v1.All","jsonName":"list"},
+			{"name":"public","number":9,"label":"LABEL_OPTIONAL","type":"TYPE_MESSAGE","typeName":".everything.v1.All","jsonName":"public","options":{"[behalf.v1.field]":{"redact":"other"}}}]}],
+	"service":[{"name":"EverythingService","method":[{"name":"Echo","inputType":".everything.v1.All","outputType":".everything.v1.All"}]}]}`
+
+func TestHiddenFieldsAreLeftOutWhereverTheyAre(t *testing.T) {
+	w := of(t, hiddenFile)
+	for args, want := range map[string]string{
+		`{"one":"hush","seen":"a"}`:               `{"seen":"a","plain":{},"list":[]}`,
+		`{"left":"hush"}`:                         `{"plain":{},"list":[]}`,
+		`{"right":"a","maybe":"hush"}`:            `{"right":"a","plain":{},"list":[]}`,
+		`{"maps":{"k":{"seen":"hush"}}}`:          `{"plain":{},"list":[]}`,
+		`{"plain":{"k":{"one":"hush"}}}`:          `{"plain":{"k":{"plain":{},"list":[]}},"list":[]}`,
+		`{"list":[{"left":"hush"},{"seen":"b"}]}`: `{"plain":{},"list":[{"plain":{},"list":[]},{"seen":"b","plain":{},"list":[]}]}`,
+		`{"public":{"seen":"hush"}}`:              `{"plain":{},"list":[]}`,
+	} {
+		if fin := w.call("echo", args); fin.Failed || fin.Result != want {
+			t.Errorf("%s: got %s, want %s", args, fin.Result, want)
+		}
+	}
+	d, _ := w.reg.Descriptor("echo")
+	if !strings.Contains(string(d.Schema), `"maybe"`) {
+		t.Errorf("got the arguments %s, want what is hidden in answers among them", d.Schema)
+	}
+}
+
+// allBut is All in the file, less the fields that drop is true of.
+func allBut(t *testing.T, drop func(*descriptorpb.FieldDescriptorProto) bool) protoreflect.MessageDescriptor {
+	t.Helper()
+	f := &descriptorpb.FileDescriptorProto{}
+	if err := protojson.Unmarshal([]byte(hiddenFile), f); err != nil {
+		t.Fatal(err)
+	}
+	all := f.GetMessageType()[0]
+	all.Field = slices.DeleteFunc(all.Field, drop)
+	if len(all.Field) == 1 {
+		all.OneofDecl = nil
+	}
+	linked, err := protodesc.NewFile(f, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return linked.Messages().Get(0)
+}
+
+func TestWhatIsHiddenIsNoNews(t *testing.T) {
+	whole := allBut(t, func(*descriptorpb.FieldDescriptorProto) bool { return false })
+	shown := allBut(t, func(fd *descriptorpb.FieldDescriptorProto) bool { return fd.GetName() != "list" })
+	for number, news := range map[protowire.Number]bool{1: false, 6: false, 9: false, 10: true} {
+		m := dynamicpb.NewMessage(shown)
+		if err := proto.Unmarshal(protowire.AppendString(protowire.AppendTag(nil, number, protowire.BytesType), ""), m); err != nil {
+			t.Fatal(err)
+		}
+		if got := grpctool.Unheard(m, whole); got != news {
+			t.Errorf("field %d: got %v, want %v", number, got, news)
+		}
+	}
+}
