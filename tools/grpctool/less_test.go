@@ -20,6 +20,9 @@ const hiddenFile = `{"name":"hidden.proto","package":"everything.v1","syntax":"p
 	"messageType":[
 		{"name":"All","oneofDecl":[{"name":"alone"},{"name":"both"},{"name":"open"},{"name":"_maybe"}],
 		"nestedType":[
+			{"name":"Inner","field":[
+				{"name":"deep","number":1,"label":"LABEL_OPTIONAL","type":"TYPE_STRING","jsonName":"deep","options":{"[behalf.v1.field]":{"redact":"secret"}}},
+				{"name":"top","number":2,"label":"LABEL_OPTIONAL","type":"TYPE_STRING","jsonName":"top"}]},
 			{"name":"MapsEntry","options":{"mapEntry":true},"field":[
 				{"name":"key","number":1,"label":"LABEL_OPTIONAL","type":"TYPE_STRING","jsonName":"key"},
 				{"name":"value","number":2,"label":"LABEL_OPTIONAL","type":"TYPE_MESSAGE","typeName":".everything.v1.All","jsonName":"value"}]},
@@ -35,7 +38,8 @@ const hiddenFile = `{"name":"hidden.proto","package":"everything.v1","syntax":"p
 			{"name":"maps","number":6,"label":"LABEL_REPEATED","type":"TYPE_MESSAGE","typeName":".everything.v1.All.MapsEntry","jsonName":"maps","options":{"[behalf.v1.field]":{"redact":"secret"}}},
 			{"name":"plain","number":7,"label":"LABEL_REPEATED","type":"TYPE_MESSAGE","typeName":".everything.v1.All.PlainEntry","jsonName":"plain"},
 			{"name":"list","number":8,"label":"LABEL_REPEATED","type":"TYPE_MESSAGE","typeName":".everything.v1.All","jsonName":"list"},
-			{"name":"public","number":9,"label":"LABEL_OPTIONAL","type":"TYPE_MESSAGE","typeName":".everything.v1.All","jsonName":"public","options":{"[behalf.v1.field]":{"redact":"other"}}}]}],
+			{"name":"public","number":9,"label":"LABEL_OPTIONAL","type":"TYPE_MESSAGE","typeName":".everything.v1.All","jsonName":"public","options":{"[behalf.v1.field]":{"redact":"other"}}},
+			{"name":"inner","number":10,"label":"LABEL_OPTIONAL","type":"TYPE_MESSAGE","typeName":".everything.v1.All.Inner","jsonName":"inner"}]}],
 	"service":[{"name":"EverythingService","method":[{"name":"Echo","inputType":".everything.v1.All","outputType":".everything.v1.All"}]}]}`
 
 func TestHiddenFieldsAreLeftOutWhereverTheyAre(t *testing.T) {
@@ -48,6 +52,7 @@ func TestHiddenFieldsAreLeftOutWhereverTheyAre(t *testing.T) {
 		`{"plain":{"k":{"one":"hush"}}}`:          `{"plain":{"k":{"plain":{},"list":[]}},"list":[]}`,
 		`{"list":[{"left":"hush"},{"seen":"b"}]}`: `{"plain":{},"list":[{"plain":{},"list":[]},{"seen":"b","plain":{},"list":[]}]}`,
 		`{"public":{"seen":"hush"}}`:              `{"plain":{},"list":[]}`,
+		`{"inner":{"deep":"hush","top":"a"}}`:     `{"plain":{},"list":[],"inner":{"top":"a"}}`,
 	} {
 		if fin := w.call("echo", args); fin.Failed || fin.Result != want {
 			t.Errorf("%s: got %s, want %s", args, fin.Result, want)
@@ -81,7 +86,7 @@ func allBut(t *testing.T, drop func(*descriptorpb.FieldDescriptorProto) bool) pr
 func TestWhatIsHiddenIsNoNews(t *testing.T) {
 	whole := allBut(t, func(*descriptorpb.FieldDescriptorProto) bool { return false })
 	shown := allBut(t, func(fd *descriptorpb.FieldDescriptorProto) bool { return fd.GetName() != "list" })
-	for number, news := range map[protowire.Number]bool{1: false, 6: false, 9: false, 10: true} {
+	for number, news := range map[protowire.Number]bool{1: false, 6: false, 9: false, 10: false, 11: true} {
 		m := dynamicpb.NewMessage(shown)
 		if err := proto.Unmarshal(protowire.AppendString(protowire.AppendTag(nil, number, protowire.BytesType), ""), m); err != nil {
 			t.Fatal(err)
