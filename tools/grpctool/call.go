@@ -26,7 +26,7 @@ var (
 	errDown     = fault.New(codes.Unavailable, fault.ToolUnavailable, "the tool's backend cannot be reached; nothing was done")
 	errChanged  = fault.New(codes.Unavailable, fault.ToolUnavailable, "the tool has changed at its backend and is being read again; nothing was done")
 	errNoToken  = fault.New(codes.Unavailable, fault.ToolUnavailable, "the call could not be signed; nothing was done")
-	errSlow     = fault.New(codes.Unavailable, fault.ToolUnavailable, "the tool's backend did not answer in time")
+	errSlow     = fault.New(codes.DeadlineExceeded, fault.DeadlineExceeded, "the tool did not answer in time") // as the gate says it: the backend may notice first
 	errLost     = fault.New(codes.Unavailable, fault.ToolUnavailable, "the tool's backend was lost while it was asked")
 	errOutcome  = fault.New(codes.Aborted, fault.OutcomeUnknown, "the tool's backend was lost or failed after it was asked; the call may have happened")
 	errUnread   = fault.New(codes.Aborted, fault.OutcomeUnknown, "the call was made, and its answer cannot be shown; do not repeat it")

@@ -262,7 +262,7 @@ func TestWhatABackendAnswersIsSomethingThatTheModelCanRead(t *testing.T) {
 		{tools.Write, codes.FailedPrecondition, "", "the tool answered FailedPrecondition: "},
 		{tools.Read, codes.Internal, "", "the tool answered Internal: "},
 		{tools.Read, codes.Unavailable, fault.ToolUnavailable, "the tool's backend was lost"},
-		{tools.Read, codes.DeadlineExceeded, fault.ToolUnavailable, "did not answer in time"},
+		{tools.Read, codes.DeadlineExceeded, fault.DeadlineExceeded, "did not answer in time"},
 		{tools.Read, codes.Unauthenticated, fault.ToolUnavailable, "did not accept the call's token"},
 		{tools.Write, codes.Unauthenticated, fault.ToolUnavailable, "did not accept the call's token"},
 		{tools.Write, codes.Unavailable, fault.OutcomeUnknown, "may have happened"},
