@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/behalf-dev/behalf/fault"
@@ -123,6 +125,9 @@ func describe(e *jsonschema.ValidationError) string {
 	case *kind.FalseSchema:
 		return "is not a known field"
 	case *kind.Format:
+		if k.Want == FormatDouble {
+			return errInexact.Error()
+		}
 		return "must be a valid " + k.Want
 	case *kind.Pattern:
 		return "must match the pattern " + k.Want
@@ -234,4 +239,27 @@ func (s *strict) Validate(ctx *jsonschema.ValidatorContext, v any) {
 			}
 		}
 	}
+}
+
+// FormatDouble is the format of numbers that become a double on their way to a
+// backend: one that would not be the same there is refused.
+const FormatDouble = "exact-double"
+
+var errInexact = errors.New("has more digits than a double keeps; up to 15 are always kept")
+
+func exactDouble(v any) error {
+	n, ok := v.(json.Number)
+	if !ok {
+		return nil
+	}
+	f, err := n.Float64()
+	if err != nil {
+		return errInexact
+	}
+	written, ok := new(big.Rat).SetString(n.String())
+	kept, _ := new(big.Rat).SetString(strconv.FormatFloat(f, 'g', -1, 64))
+	if !ok || written.Cmp(kept) != 0 {
+		return errInexact
+	}
+	return nil
 }

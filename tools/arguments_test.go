@@ -74,6 +74,23 @@ func TestAnIntegerIsAnInteger(t *testing.T) {
 	}
 }
 
+func TestADoubleIsAsItIsWritten(t *testing.T) {
+	_, s, _ := mustCompile(t, `{"type":"object","properties":{"d":{"format":"`+FormatDouble+`"},"n":{"type":"number"}}}`)
+	for text, ok := range map[string]bool{
+		"0": true, "1": true, "1.0": true, "-0.0": true, "0.1": true, "0.10": true, "-2.5": true, "123456789012345": true, "0.123456789012345": true, "0.30000000000000004": true,
+		"9007199254740991": true, "9007199254740992": true, "9007199254740993": false, "-9007199254740993": false, "9007199254740993.0": false, "9223372036854775807": false,
+		"0.10000000000000001": false, "4503599627370497.3": false, "3.14159265358979323846": false, "0.000000000000000000000000000001": true,
+		`"9007199254740993"`: true, "null": true, "true": true, `[9007199254740993]`: true,
+	} {
+		if _, bad := s.parse(`{"d":` + text + `}`); (len(bad) == 0) != ok {
+			t.Errorf("%s: got %v, want it taken %v", text, bad, ok)
+		}
+	}
+	if _, bad := s.parse(`{"n":9007199254740993}`); len(bad) != 0 {
+		t.Errorf("got %v, want other numbers left alone", bad)
+	}
+}
+
 func TestUnknownFieldsAreRefusedWhateverTheSchemaSays(t *testing.T) {
 	for name, tc := range map[string]struct{ schema, good, bad string }{
 		"silent":         {`{"type":"object","properties":{"a":{"type":"string"}}}`, `{"a":"x"}`, `{"b":1}`},

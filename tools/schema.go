@@ -94,6 +94,7 @@ func build(doc any) (_ check, err error) {
 	c.DefaultDraft(jsonschema.Draft2020)
 	c.UseRegexpEngine(compilePattern)
 	c.AssertFormat()
+	c.RegisterFormat(&jsonschema.Format{Name: FormatDouble, Validate: exactDouble})
 	c.RegisterVocabulary(&jsonschema.Vocabulary{URL: "urn:behalf:strict", Compile: compileStrict})
 	c.AssertVocabs()
 	if err := c.AddResource(resource, doc); err != nil {
