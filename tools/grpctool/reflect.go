@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/behalf-dev/behalf/tools"
@@ -68,7 +69,7 @@ func (r *reflector) imports() error {
 }
 
 func (r *reflector) ask(q *reflection.ServerReflectionRequest) error {
-	if err := r.stream.Send(q); err != nil {
+	if err := r.stream.Send(q); err != nil && !errors.Is(err, io.EOF) { // then Recv knows why the stream has ended
 		return errors.New("the question could not be sent")
 	}
 	a, err := r.stream.Recv()
