@@ -13,9 +13,13 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
-// maxAnswerNested bounds the nesting of an answer; as JSON it must be no deeper than
-// the gate allows.
-const maxAnswerNested = 32
+// The nesting of messages. As JSON nothing is deeper than the 32 levels that the gate
+// allows. The innermost value of a Struct is a message too, and each level of a Struct
+// three when it is sent.
+const (
+	maxRead = 32 + 1
+	maxWire = 3 * maxRead
+)
 
 var (
 	errUnreadable = errors.New("the answer is not of the type that the backend says")
@@ -30,7 +34,7 @@ var noTypes = new(protoregistry.Types)
 // bytes that are sent and digested.
 func (m *method) encode(args json.RawMessage) ([]byte, error) {
 	msg := dynamicpb.NewMessage(m.input)
-	o := protojson.UnmarshalOptions{AllowPartial: true, Resolver: noTypes, RecursionLimit: maxAnswerNested} // the schema knows what is required
+	o := protojson.UnmarshalOptions{AllowPartial: true, Resolver: noTypes, RecursionLimit: maxRead} // the schema knows what is required
 	if err := o.Unmarshal(args, msg); err != nil {
 		return nil, err
 	}
@@ -42,7 +46,7 @@ func (m *method) encode(args json.RawMessage) ([]byte, error) {
 // it is left out too.
 func (m *method) decode(c *Config, raw []byte) (_ json.RawMessage, newer bool, err error) {
 	msg := dynamicpb.NewMessage(m.output)
-	if err := (proto.UnmarshalOptions{AllowPartial: !m.requires, Resolver: noTypes, RecursionLimit: maxAnswerNested}).Unmarshal(raw, msg); err != nil {
+	if err := (proto.UnmarshalOptions{AllowPartial: !m.requires, Resolver: noTypes, RecursionLimit: maxWire}).Unmarshal(raw, msg); err != nil {
 		return nil, false, errUnreadable
 	}
 	e := &estimate{left: 4 * c.MaxResult, known: m.answers}

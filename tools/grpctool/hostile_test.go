@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/dynamicpb"
 	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/structpb"
 )
 
 // reading is the tool as one that only reads.
@@ -40,7 +41,7 @@ func TestAnswersAreHostile(t *testing.T) {
 		return protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), s)
 	}
 	deep := []byte{}
-	for range 60 {
+	for range 120 {
 		deep = protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), deep)
 	}
 	for name, c := range map[string]struct {
@@ -75,6 +76,27 @@ func TestAnswersAreHostile(t *testing.T) {
 					t.Errorf("got %s, want %q", fin.Result, c.want)
 				}
 			})
+		}
+	}
+}
+
+func TestAnAnswerWithoutAShapeIsAsDeepAsAllMayBe(t *testing.T) {
+	w := started(t, nil)
+	for depth, want := range map[int]bool{31: true, 32: false} {
+		w.backend.say(func(_ context.Context, _ string, _ *dynamicpb.Message, send func(proto.Message) error) error {
+			v := structpb.NewStringValue("x")
+			for range depth {
+				v = structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{"x": v}})
+			}
+			b, err := proto.Marshal(v.GetStructValue())
+			if err != nil {
+				return err
+			}
+			return send(raw(protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), b)))
+		})
+
+		if fin := w.call("give_struct", `{}`); fin.Failed == want {
+			t.Errorf("depth %d: got %s, want it given %v", depth, fin.Result, want)
 		}
 	}
 }
