@@ -54,7 +54,7 @@ type GRPC struct {
 	DescriptorSet string        `yaml:"descriptor_set" is:"file"` // absent: reflection
 	ServerID      string        `yaml:"server_id" is:"spiffe"`    // whom to expect there
 	Timeout       time.Duration `yaml:"timeout" range:"100ms..1h"`
-	Waive         []string      `yaml:"waive"`                              // parameters that look like a person's id and are none
+	Waive         []string      `yaml:"waive"`                              // parameters that look like a person's id and are none, or can hold anything
 	Chain         string        `yaml:"chain" enum:"full|outermost|hashed"` // how much of the chain of agents it learns; absent: full
 	Unbound       bool          `yaml:"unbound"`                            // it takes per-call tokens that name no certificate
 }

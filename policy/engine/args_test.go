@@ -21,6 +21,7 @@ func TestSchemasBecomeTypes(t *testing.T) {
 		{"no schema", ``, ``, `{}`},
 		{"no properties", `{"type":"object"}`, `{}`, `{}`},
 		{"a list of anything", `{"type":"object","properties":{"a":{"type":"array"}}}`, `{"a":[1,"x",{}]}`, `{"a_length":3}`},
+		{"anything, by a reference", `{"type":"object","properties":{"s":{"type":"string"},"o":{"type":"object","additionalProperties":{"$ref":"#/$defs/v"}},"l":{"type":"array","$ref":"#/$defs/v"},"v":{"$ref":"#/$defs/v"}},"$defs":{"v":{"maximum":9,"items":{"$ref":"#/$defs/v"},"additionalProperties":{"$ref":"#/$defs/v"}}}}`, `{"s":"x","o":{"s":[null]},"l":[1,{"s":null}],"v":null}`, `{"s":"x"}`},
 		{"a name like a length", `{"type":"object","properties":{"a":{"type":"array","items":{"type":"string"}},"a_length":{"type":"string"}}}`, `{"a":["x"],"a_length":"y"}`, `{"a":["x"], "a_length":"y"}`},
 	}
 	for _, c := range cases {

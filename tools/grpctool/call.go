@@ -80,8 +80,9 @@ func (m *method) payload(args json.RawMessage) ([]byte, error) {
 	return sent, nil
 }
 
-// maxSent bounds a request; arguments of 64 KiB are never more.
-const maxSent = 256 << 10
+// maxSent bounds a request; arguments of 64 KiB are never more. The most is made of
+// the digits in a ListValue, which are eleven bytes each, for two with the comma.
+const maxSent = 512 << 10
 
 var traceID = regexp.MustCompile(`^[0-9a-f]{32}$`)
 

@@ -32,7 +32,8 @@ type Config struct {
 	Prefix string           // in front of the tools' names, except those that Facts name
 	Facts  map[string]Facts // by method, GetCustomer or crm.v1.Customers/GetCustomer
 	// Waived are parameters that look like a person's id and are not, or whose
-	// owner somebody else checks: GetOrder.filter.account.
+	// owner somebody else checks: GetOrder.filter.account. And those that can hold
+	// anything, which no policy looks into.
 	Waived []string
 	// Reveal are the redact classes (behalf.v1.field) that answers keep.
 	Reveal []string

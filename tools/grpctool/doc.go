@@ -26,7 +26,8 @@
 //
 // A parameter whose name looks like a person's id ([Config.Waived]) must have an owner
 // or a waiver; with an owner it is required. This is an error and not a note, for
-// without it an agent could name anybody.
+// without it an agent could name anybody. One that can hold anything must have a
+// waiver; without it the method is left out.
 //
 // # JSON
 //
@@ -41,8 +42,9 @@
 //   - Maps are objects, to policies invisible. Bytes are base64, the standard one.
 //   - Timestamp, Duration, FieldMask and the wrappers are what protobuf's JSON makes
 //     of them; paths in a mask are lowerCamelCase.
-//   - Struct, Value and ListValue are refused in arguments: no policy sees into them,
-//     and they round integers. Results may have them. Any is refused everywhere.
+//   - Struct, Value and ListValue need a waiver in arguments, where no policy sees into
+//     them; numbers that they would round are refused. Results may have them. Any is
+//     refused everywhere.
 //   - A message that has itself in it is followed by policies to the second level, and
 //     nests as deeply as all arguments may. What is larger than 2,000 fields is refused.
 //   - Of proto2 and of editions: required fields are, enums are closed where they say

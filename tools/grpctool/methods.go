@@ -208,10 +208,14 @@ func (b *builder) answer(m *method, md protoreflect.MessageDescriptor) error {
 	return nil
 }
 
-var errPerson = errors.New("looks like a person's id")
+var (
+	errPerson = errors.New("looks like a person's id")
+	errLoose  = errors.New("can hold anything, a person's id too, and no policy looks inside")
+)
 
 // own finds whose data the parameters name. One that looks like a person's id must
-// have an owner, or a waiver: else anybody's agent could name anybody.
+// have an owner, or a waiver: else anybody's agent could name anybody. So could it in
+// one that has no shape, which must have a waiver.
 func (b *builder) own(m *method, md protoreflect.MethodDescriptor, f Facts) error {
 	var problems []error
 	known := map[string]bool{}
@@ -225,6 +229,8 @@ func (b *builder) own(m *method, md protoreflect.MethodDescriptor, f Facts) erro
 			problems = append(problems, fmt.Errorf("parameter %s has an owner, and is not one text of the request itself", at))
 		case owner != "":
 			m.Owners[at] = owner
+		case p.loose():
+			problems = append(problems, fmt.Errorf("parameter %s %w: waive %q to allow it", at, errLoose, string(md.Name())+"."+at))
 		case p.names() && personal(string(md.Name()), p.path, p.fd.IsList()):
 			problems = append(problems, fmt.Errorf("parameter %s %w: say whose it must be (owners), or waive %q", at, errPerson, string(md.Name())+"."+at))
 		}

@@ -150,6 +150,19 @@ func (p parameter) names() bool {
 	return true
 }
 
+// loose reports whether a value of the field can have anything in it.
+func (p parameter) loose() bool {
+	fd := p.fd
+	if fd.IsMap() {
+		fd = fd.MapValue()
+	}
+	if fd.Message() == nil {
+		return false
+	}
+	_, is := shapeless[fd.Message().FullName()]
+	return is
+}
+
 // snake is a name in snake case: GetHTTPStatus is get_http_status.
 func snake(name string) string {
 	var b strings.Builder

@@ -263,3 +263,20 @@ func (w *world) person(ctx context.Context, who string) context.Context {
 	}
 	return identity.WithGrant(ctx, g)
 }
+
+// callOf makes a governed call as the person of the context.
+func (w *world) callOf(ctx context.Context, tool, args string) agents.ToolCallFinished {
+	w.t.Helper()
+	var last agents.Event
+	for ev, err := range w.gate.Call(ctx, agents.ToolCall{ID: "run_1/7", RunID: "run_1", Name: tool, Arguments: args}) {
+		if err != nil {
+			w.t.Fatalf("call %s: %v", tool, err)
+		}
+		last = ev
+	}
+	fin, ok := last.Body.(agents.ToolCallFinished)
+	if !ok {
+		w.t.Fatalf("call %s ends with %T", tool, last.Body)
+	}
+	return fin
+}

@@ -19,11 +19,10 @@ const (
 )
 
 var (
-	errAny    = errors.New("google.protobuf.Any can be anything, which no policy can decide about")
-	errStruct = errors.New("google.protobuf.Struct, Value and ListValue have no fields that a policy can see, and round integers")
-	errLarge  = errors.New("the message has too many fields, or is nested too deeply")
-	errGroup  = errors.New("a group, or a field that is written like one, has no name of its own in JSON")
-	errNames  = errors.New("a name in the message is too long")
+	errAny   = errors.New("google.protobuf.Any can be anything, which no policy can decide about")
+	errLarge = errors.New("the message has too many fields, or is nested too deeply")
+	errGroup = errors.New("a group, or a field that is written like one, has no name of its own in JSON")
+	errNames = errors.New("a name in the message is too long")
 )
 
 // object is a JSON Schema while it is made.
@@ -68,8 +67,8 @@ func schemaOf(md protoreflect.MessageDescriptor, answer bool, finish func(object
 	if err != nil {
 		return nil, s.nodes, err
 	}
-	if !answer && root["type"] != "object" {
-		return nil, s.nodes, errors.New("the request is not a message with fields")
+	if !answer && root["properties"] == nil {
+		return nil, s.nodes, fmt.Errorf("the request is a %s, which has no parameters", md.FullName())
 	}
 	root = finish(root)
 	if len(s.defs) > 0 {
@@ -206,10 +205,7 @@ func (s *shape) wide(format, pattern string) object {
 // enum has names. An answer may have a number that no name is known of.
 func (s *shape) enum(ed protoreflect.EnumDescriptor) (object, error) {
 	if ed.FullName() == "google.protobuf.NullValue" {
-		if s.answer {
-			return object{"type": "null"}, nil
-		}
-		return nil, errStruct
+		return object{"type": "null"}, nil
 	}
 	names := make([]any, 0, ed.Values().Len())
 	for i := range ed.Values().Len() {

@@ -1,15 +1,18 @@
 package grpctool
 
 import (
+	"fmt"
+
+	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // wellKnown are the messages that have a JSON form of their own.
 var wellKnown = map[protoreflect.FullName]func(*shape, protoreflect.MessageDescriptor) (object, error){
 	"google.protobuf.Any":       func(*shape, protoreflect.MessageDescriptor) (object, error) { return nil, errAny },
-	"google.protobuf.Struct":    loose(object{"type": "object"}),
-	"google.protobuf.Value":     loose(object{}),
-	"google.protobuf.ListValue": loose(object{"type": "array"}),
+	"google.protobuf.Struct":    loose,
+	"google.protobuf.Value":     loose,
+	"google.protobuf.ListValue": loose,
 	"google.protobuf.Empty":     fixed(object{"type": "object", "properties": object{}, "additionalProperties": false}),
 	"google.protobuf.Timestamp": fixed(object{"type": "string", "format": "date-time"}),
 	"google.protobuf.Duration":  fixed(object{"type": "string", "pattern": `^-?[0-9]{1,12}(\.[0-9]{1,9})?s$`}),
@@ -24,14 +27,39 @@ func fixed(o object) func(*shape, protoreflect.MessageDescriptor) (object, error
 	return func(*shape, protoreflect.MessageDescriptor) (object, error) { return clone(o), nil }
 }
 
-// loose is JSON of no shape: an answer may have it, arguments may not.
-func loose(o object) func(*shape, protoreflect.MessageDescriptor) (object, error) {
-	return func(s *shape, _ protoreflect.MessageDescriptor) (object, error) {
-		if !s.answer {
-			return nil, errStruct
-		}
-		return clone(o), nil
+// shapeless are the messages that can have anything in them, with their schemas in
+// answers and in arguments. Behind a reference policies see nothing, not even how long
+// a list is.
+var shapeless = map[protoreflect.FullName]struct{ answer, argument object }{
+	"google.protobuf.Struct":    {object{"type": "object"}, object{"type": "object", "additionalProperties": anything()}},
+	"google.protobuf.Value":     {object{}, anything()},
+	"google.protobuf.ListValue": {object{"type": "array"}, object{"type": "array", "$ref": anyValue, "unevaluatedProperties": object{}}},
+}
+
+const (
+	valueName = "google.protobuf.Value"
+	anyValue  = "#/$defs/" + valueName
+	maxWhole  = int64(1)<<53 - 1 // the whole numbers beyond it share their doubles
+)
+
+// anything refers to the schema of a Value. It says itself that all fields may be there:
+// else the gate does, that none may be which the definition does not know, and a wrong
+// number inside has it call the fields around it unknown.
+func anything() object { return object{"$ref": anyValue, "unevaluatedProperties": object{}} }
+
+// loose is JSON of no shape. Its numbers become doubles, so that arguments have none
+// that would be rounded.
+func loose(s *shape, md protoreflect.MessageDescriptor) (object, error) {
+	form := shapeless[md.FullName()]
+	if s.answer {
+		return clone(form.answer), nil
 	}
+	s.defs[valueName] = object{
+		"description": fmt.Sprintf("Any JSON. Whole numbers are between %d and %d, others have at most 15 digits.", -maxWhole, maxWhole),
+		"minimum":     -maxWhole, "maximum": maxWhole, "format": tools.FormatDouble,
+		"items": anything(), "additionalProperties": anything(),
+	}
+	return clone(form.argument), nil
 }
 
 func wrapper(s *shape, md protoreflect.MessageDescriptor) (object, error) {

@@ -91,7 +91,7 @@ func names(method string) string {
 	if !strings.HasPrefix(method, "/everything.v1.") {
 		return ""
 	}
-	return map[string]string{"Echo": "echo", "Repeat": "repeat", "GiveStruct": "give_struct", "FindThings": "find_things"}[method[strings.LastIndex(method, "/")+1:]]
+	return map[string]string{"Echo": "echo", "Repeat": "repeat", "GiveStruct": "give_struct", "FindThings": "find_things", "TakeStruct": "take_struct"}[method[strings.LastIndex(method, "/")+1:]]
 }
 
 func (b *backend) start(t testing.TB) {
@@ -378,20 +378,10 @@ func (w *world) call(tool, args string) agents.ToolCallFinished {
 	return w.callIn(w.t.Context(), tool, args)
 }
 
+// callIn makes it within a context.
 func (w *world) callIn(ctx context.Context, tool, args string) agents.ToolCallFinished {
 	w.t.Helper()
-	var last agents.Event
-	for ev, err := range w.gate.Call(w.bob(ctx), agents.ToolCall{ID: "run_1/7", RunID: "run_1", Name: tool, Arguments: args}) {
-		if err != nil {
-			w.t.Fatalf("call %s: %v", tool, err)
-		}
-		last = ev
-	}
-	fin, ok := last.Body.(agents.ToolCallFinished)
-	if !ok {
-		w.t.Fatalf("call %s ends with %T", tool, last.Body)
-	}
-	return fin
+	return w.callOf(w.bob(ctx), tool, args)
 }
 
 // said is what the model reads of a failure.
