@@ -36,6 +36,7 @@ type Claims struct {
 	Approval      *Approval    `json:"apr,omitempty"`
 	AuthTime      int64        `json:"auth_time,omitempty"`
 	ACR           string       `json:"acr,omitempty"`
+	AMR           []string     `json:"amr,omitempty"`
 	IssuedAt      int64        `json:"iat"`
 	NotBefore     int64        `json:"nbf"`
 	Expires       int64        `json:"exp"`

@@ -99,6 +99,9 @@ func makeVectors(t *testing.T) vectors {
 	add("good, at the end of the skew", true, func(_ *calltoken.Claims, v *vector) { v.Now += 89 })
 	add("good, a clock that is behind", true, func(_ *calltoken.Claims, v *vector) { v.Now -= 30 })
 	add("good, no agent", true, func(c *calltoken.Claims, _ *vector) { c.Actor = calltoken.Chain(caller, nil) })
+	add("good, with how the person signed in", true, func(c *calltoken.Claims, v *vector) {
+		c.AuthTime, c.ACR, c.AMR = v.Now-60, "mfa", []string{"pwd", "otp"}
+	})
 	add("ended", false, func(_ *calltoken.Claims, v *vector) { v.Now += 91 })
 	add("not valid yet", false, func(_ *calltoken.Claims, v *vector) { v.Now -= 31 })
 	add("used before", false, func(_ *calltoken.Claims, v *vector) { v.Twice = true })

@@ -17,6 +17,8 @@ const (
 	maxName   = 255
 	maxScopes = 256
 	maxRoles  = 256
+	maxAMR    = 16
+	maxMethod = 64 // bytes of one of them
 )
 
 // errExpired is the only refusal that a caller may tell from the others.
@@ -36,6 +38,7 @@ func (i *issuer) user(c claims, leaf string, now time.Time) (User, error) {
 		func() error { return i.tenant(c, &u) },
 		func() error { return i.rights(c, &u) },
 		func() error { return i.details(c, &u) },
+		func() error { return methods(c, &u) },
 		func() error { return i.times(c, &u, now) },
 	}
 	for _, check := range checks {
@@ -302,6 +305,24 @@ func (i *issuer) details(c claims, u *User) error {
 		u.AuthTime = time.Unix(int64(at), 0)
 	}
 	return err
+}
+
+// methods reads amr, by which a backend may judge: a token that says it wrongly is
+// refused, as with acr. Only an array of strings is one (RFC 8176).
+func methods(c claims, u *User) error {
+	v, ok := c["amr"]
+	if !ok {
+		return nil
+	}
+	if _, array := v.([]any); !array {
+		return errors.New("amr is not an array")
+	}
+	amr, ok := list(v)
+	if !ok || len(amr) > maxAMR || slices.ContainsFunc(amr, func(m string) bool { return len(m) > maxMethod || checkName(m) != nil }) {
+		return errors.New("amr is malformed or too long")
+	}
+	u.AMR = amr
+	return nil
 }
 
 // display reads a claim that is only ever shown; a bad one is as good as none.

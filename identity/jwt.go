@@ -111,7 +111,7 @@ func (v *Verifier) person(got *verified, credential Secret) User {
 }
 
 func (u User) clone() User {
-	u.Roles = slices.Clone(u.Roles)
+	u.Roles, u.AMR = slices.Clone(u.Roles), slices.Clone(u.AMR)
 	return u
 }
 

@@ -37,7 +37,7 @@ func TestVerifierReadsAPersonFromAToken(t *testing.T) {
 		"iss": issuerName, "sub": "ann", "aud": []string{"behalf"}, "iat": clock.Now().Unix(), "exp": clock.Now().Unix() + 60,
 		"https://claims/tenant.id": "lab", "realm_access": map[string]any{"roles": []string{"b", "a", "b"}},
 		"scp": []string{"crm.write", "crm.read crm.read", "bad\"name"}, "email": "ann@example.org", "email_verified": true,
-		"name": "Ann", "jti": "j1", "acr": "gold", "auth_time": clock.Now().Unix() - 5,
+		"name": "Ann", "jti": "j1", "acr": "gold", "amr": []string{"pwd", "otp"}, "auth_time": clock.Now().Unix() - 5,
 	})
 
 	got, err := v.Verify(t.Context(), identity.NewSecret(raw), "")
@@ -46,7 +46,7 @@ func TestVerifierReadsAPersonFromAToken(t *testing.T) {
 	}
 	want := identity.User{
 		Issuer: issuerName, Subject: "idp|ann", Tenant: "lab", Email: "ann@example.org", Name: "Ann", Roles: []string{"a", "b"},
-		Scopes: identity.NewScopes("crm.read", "crm.write"), AuthTime: clock.Now().Add(-5 * time.Second), ACR: "gold",
+		Scopes: identity.NewScopes("crm.read", "crm.write"), AuthTime: clock.Now().Add(-5 * time.Second), ACR: "gold", AMR: []string{"pwd", "otp"},
 		Expires: clock.Now().Add(time.Minute), TokenID: "j1", Thumbprint: got.Thumbprint,
 	}
 	if diff := cmp.Diff(got, want, cmp.Comparer(scopesEqual), cmpopts.IgnoreUnexported(identity.User{})); diff != "" {
@@ -54,6 +54,16 @@ func TestVerifierReadsAPersonFromAToken(t *testing.T) {
 	}
 	if len(got.Thumbprint) != 43 {
 		t.Errorf("got thumbprint %q, want 43 characters", got.Thumbprint)
+	}
+}
+
+func TestVerifierReadsAsManyMethodsAsThereMayBe(t *testing.T) {
+	f := newForge(t)
+	for _, want := range [][]string{{}, slices.Repeat([]string{strings.Repeat("a", 64)}, 16)} {
+		got, err := f.verifier.Verify(t.Context(), identity.NewSecret(f.Claim("amr", want)), "")
+		if err != nil || !slices.Equal(got.AMR, want) {
+			t.Errorf("got %q, %v, want %q", got.AMR, err, want)
+		}
 	}
 }
 
@@ -187,18 +197,18 @@ func TestEveryAlgorithmVerifies(t *testing.T) {
 func TestSeenTokenIsNotSharedByReference(t *testing.T) {
 	f := newForge(t)
 	c := f.Claims()
-	c["realm_access"] = map[string]any{"roles": []string{"agent"}}
+	c["realm_access"], c["amr"] = map[string]any{"roles": []string{"agent"}}, []string{"pwd"}
 	token := identity.NewSecret(f.Signer.Token(c))
 
 	first, err := f.verifier.Verify(t.Context(), token, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	first.Roles[0] = "admin"
+	first.Roles[0], first.AMR[0] = "admin", "mfa"
 	second, err := f.verifier.Verify(t.Context(), token, "")
 
-	if err != nil || second.Roles[0] != "agent" {
-		t.Errorf("got %v, %v, want the role unchanged", second.Roles, err)
+	if err != nil || second.Roles[0] != "agent" || second.AMR[0] != "pwd" {
+		t.Errorf("got %v, %v, %v, want role and method unchanged", second.Roles, second.AMR, err)
 	}
 }
 

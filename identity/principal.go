@@ -30,6 +30,7 @@ type User struct {
 	Scopes       Scopes    // never absent: a token without a scope claim has the empty set
 	AuthTime     time.Time // when the person last proved themselves; zero when the token does not say
 	ACR          string    // authentication context class (OIDC core 2)
+	AMR          []string  // authentication methods, as the token lists them (RFC 8176)
 	Expires      time.Time // the token's `exp`
 	TokenID      string    // `jti`, empty when the token has none
 	// Thumbprint is the base64url SHA-256 of the raw token: the name of a

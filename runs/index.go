@@ -67,6 +67,7 @@ type GrantRecord struct {
 	Email      string
 	Name       string
 	ACR        string
+	AMR        []string
 	AuthTime   int64 // nanoseconds
 	Expires    int64
 	CreatedAt  int64
@@ -170,7 +171,7 @@ func RecordOf(g identity.Grant, now time.Time) GrantRecord {
 	if u := p.User; u != nil {
 		r.Issuer, r.Subject, r.Email, r.Name = u.Issuer, u.Subject, u.Email, u.Name
 		r.TokenID, r.Thumbprint = u.TokenID, u.Thumbprint
-		r.Roles, r.ACR, r.AuthTime = slices.Clone(u.Roles), u.ACR, unixNano(u.AuthTime)
+		r.Roles, r.ACR, r.AMR, r.AuthTime = slices.Clone(u.Roles), u.ACR, slices.Clone(u.AMR), unixNano(u.AuthTime)
 		if u.RolesUnknown {
 			r.Roles = []string{unknownRoles}
 		}
@@ -192,7 +193,7 @@ func (r GrantRecord) Restore() identity.Grant {
 	if r.Subject != "" {
 		p.User = &identity.User{
 			Issuer: r.Issuer, Subject: r.Subject, Tenant: r.Tenant, Email: r.Email, Name: r.Name,
-			Roles: slices.Clone(r.Roles), Scopes: scopes, ACR: r.ACR, AuthTime: fromNano(r.AuthTime), Expires: expires,
+			Roles: slices.Clone(r.Roles), Scopes: scopes, ACR: r.ACR, AMR: slices.Clone(r.AMR), AuthTime: fromNano(r.AuthTime), Expires: expires,
 			TokenID: r.TokenID, Thumbprint: r.Thumbprint,
 		}
 		if slices.Contains(r.Roles, unknownRoles) {

@@ -15,7 +15,7 @@ import (
 func TestStoredGrantComesBackAsNarrowAsItWas(t *testing.T) {
 	user := &identity.User{
 		Issuer: "https://idp.example", Subject: "ana", Tenant: "acme", Name: "Ana", Email: "ana@acme.example", Roles: []string{"clerk"},
-		Scopes: identity.NewScopes("crm.read", "orders.refund"), ACR: "mfa", AuthTime: time.Unix(1, 5).UTC(), Expires: time.Unix(100, 0).UTC(),
+		Scopes: identity.NewScopes("crm.read", "orders.refund"), ACR: "mfa", AMR: []string{"pwd", "otp"}, AuthTime: time.Unix(1, 5).UTC(), Expires: time.Unix(100, 0).UTC(),
 		TokenID: "jti", Thumbprint: "print",
 	}
 	workload := &identity.Workload{ID: "spiffe://corp.example/ns/a/sa/b", TrustDomain: "corp.example", Tenant: "acme", NotAfter: time.Unix(50, 0).UTC(), Scopes: identity.NewScopes("crm.read")}

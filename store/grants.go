@@ -43,17 +43,17 @@ func (s *Store) PutDelegation(ctx context.Context, g GrantRecord, most int, now 
 }
 
 func putGrant(tx *Tx, g GrantRecord) error {
-	l, err := lists(g.Scopes, g.Roles, g.Chain, g.Configured)
+	l, err := lists(g.Scopes, g.Roles, g.Chain, g.Configured, g.AMR)
 	if err != nil {
 		return err
 	}
-	n, err := tx.Exec(`INSERT INTO grants (id, tenant, issuer, subject, workload, token_id, thumbprint, scopes, roles, tier, chain, configured, email, name, acr, auth_time, expires, created)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+	n, err := tx.Exec(`INSERT INTO grants (id, tenant, issuer, subject, workload, token_id, thumbprint, scopes, roles, tier, chain, configured, email, name, acr, amr, auth_time, expires, created)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 		ON CONFLICT (id) DO UPDATE SET token_id = excluded.token_id, thumbprint = excluded.thumbprint, scopes = excluded.scopes, roles = excluded.roles, email = excluded.email, name = excluded.name,
-			acr = excluded.acr, auth_time = excluded.auth_time, expires = excluded.expires
+			acr = excluded.acr, amr = excluded.amr, auth_time = excluded.auth_time, expires = excluded.expires
 		WHERE grants.tenant = excluded.tenant AND grants.issuer = excluded.issuer AND grants.subject = excluded.subject
 			AND grants.workload = excluded.workload AND grants.tier = excluded.tier AND grants.chain = excluded.chain AND grants.configured = excluded.configured`,
-		g.ID, g.Tenant, g.Issuer, g.Subject, g.Workload, g.TokenID, g.Thumbprint, l[0], l[1], g.Tier, l[2], l[3], g.Email, g.Name, g.ACR, g.AuthTime, g.Expires, g.CreatedAt)
+		g.ID, g.Tenant, g.Issuer, g.Subject, g.Workload, g.TokenID, g.Thumbprint, l[0], l[1], g.Tier, l[2], l[3], g.Email, g.Name, g.ACR, l[4], g.AuthTime, g.Expires, g.CreatedAt)
 	if err == nil && n == 0 {
 		return fault.New(codes.PermissionDenied, fault.OwnerMismatch, "this grant was made for somebody else")
 	}
@@ -64,13 +64,13 @@ func putGrant(tx *Tx, g GrantRecord) error {
 // the ones it verified.
 func (r *Reader) Grant(ctx context.Context, id string) (GrantRecord, error) {
 	var g GrantRecord
-	var scopes, roles, chain, configured string
-	err := r.db.QueryRowContext(ctx, `SELECT id, tenant, issuer, subject, workload, token_id, thumbprint, scopes, roles, tier, chain, configured, email, name, acr, auth_time, expires, created
-		FROM grants WHERE id = $1`, id).Scan(&g.ID, &g.Tenant, &g.Issuer, &g.Subject, &g.Workload, &g.TokenID, &g.Thumbprint, &scopes, &roles, &g.Tier, &chain, &configured, &g.Email, &g.Name, &g.ACR, &g.AuthTime, &g.Expires, &g.CreatedAt)
+	var scopes, roles, chain, configured, amr string
+	err := r.db.QueryRowContext(ctx, `SELECT id, tenant, issuer, subject, workload, token_id, thumbprint, scopes, roles, tier, chain, configured, email, name, acr, amr, auth_time, expires, created
+		FROM grants WHERE id = $1`, id).Scan(&g.ID, &g.Tenant, &g.Issuer, &g.Subject, &g.Workload, &g.TokenID, &g.Thumbprint, &scopes, &roles, &g.Tier, &chain, &configured, &g.Email, &g.Name, &g.ACR, &amr, &g.AuthTime, &g.Expires, &g.CreatedAt)
 	if err != nil {
 		return GrantRecord{}, missing("grant", err)
 	}
-	for text, list := range map[*string]*[]string{&scopes: &g.Scopes, &roles: &g.Roles, &chain: &g.Chain, &configured: &g.Configured} {
+	for text, list := range map[*string]*[]string{&scopes: &g.Scopes, &roles: &g.Roles, &chain: &g.Chain, &configured: &g.Configured, &amr: &g.AMR} {
 		if err := json.Unmarshal([]byte(*text), list); err != nil {
 			return GrantRecord{}, fmt.Errorf("store: grant: %w", err)
 		}

@@ -94,7 +94,7 @@ func (f Facts) claims() calltoken.Claims {
 		c.Transaction = audit.CallRun(f.CallID)
 	}
 	if u := p.User; u != nil {
-		c.Subject, c.SubjectIssuer, c.ACR = u.Subject, u.Issuer, u.ACR
+		c.Subject, c.SubjectIssuer, c.ACR, c.AMR = u.Subject, u.Issuer, u.ACR, u.AMR
 		if !u.AuthTime.IsZero() {
 			c.AuthTime = u.AuthTime.Unix()
 		}

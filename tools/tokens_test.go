@@ -6,13 +6,16 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/calltoken"
+	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/tools"
+	"github.com/google/go-cmp/cmp"
 )
 
 // tokenTool gives the claims of the token that its backend would get.
@@ -56,6 +59,35 @@ func TestATokenSaysForWhomAndWhatACallIsMade(t *testing.T) {
 		}
 		if got := chainOf(c.Actor); got != want {
 			t.Errorf("%s: got the chain %q, want %q", chain, got, want)
+		}
+	}
+}
+
+func TestATokenSaysHowThePersonSignedInAsTheirOwnDoes(t *testing.T) {
+	w := newWorld(t, options{tools: []tools.Tool{tokenTool(t, tools.Backend{Audience: "crm", Type: calltoken.TypeCall}, tools.Sent{Digest: "d"})}})
+	for name, c := range map[string]struct {
+		own  identity.User
+		want map[string]any
+	}{
+		"all of it": {
+			identity.User{AuthTime: time.Unix(7, 0), ACR: "mfa", AMR: []string{"pwd", "otp"}},
+			map[string]any{"auth_time": 7.0, "acr": "mfa", "amr": []any{"pwd", "otp"}},
+		},
+		"methods alone": {identity.User{AMR: []string{"hwk"}}, map[string]any{"amr": []any{"hwk"}}},
+		"no methods":    {identity.User{ACR: "pwd", AMR: []string{}}, map[string]any{"acr": "pwd"}},
+		"nothing":       {identity.User{}, map[string]any{}},
+	} {
+		p := w.person(scope)
+		p.User.AuthTime, p.User.ACR, p.User.AMR = c.own.AuthTime, c.own.ACR, c.own.AMR
+
+		var got map[string]any
+		if err := json.Unmarshal([]byte(w.finished(w.as(p, nil), agents.ToolCall{ID: "run_1/7", Name: "whose", Arguments: "{}"}).Result), &got); err != nil {
+			t.Fatal(err)
+		}
+
+		maps.DeleteFunc(got, func(claim string, _ any) bool { return claim != "auth_time" && claim != "acr" && claim != "amr" })
+		if diff := cmp.Diff(got, c.want); diff != "" {
+			t.Errorf("%s: got, want:\n%s", name, diff)
 		}
 	}
 }

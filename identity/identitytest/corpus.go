@@ -173,6 +173,12 @@ func (f *Forge) badClaims() []Forged {
 		{"1.7", "refresh token by Keycloak's typ", f.Claim("typ", "Refresh"), fault.CredentialInvalid},
 		{"1.10", "jti a number", f.Claim("jti", 1), fault.CredentialInvalid},
 		{"1.10", "acr an object", f.Claim("acr", map[string]any{}), fault.CredentialInvalid},
+		{"1.10", "amr a string", f.Claim("amr", "pwd"), fault.CredentialInvalid},
+		{"1.10", "amr null", f.Payload(addMember(`"amr":null`)), fault.CredentialInvalid},
+		{"1.10", "amr with a number", f.Claim("amr", []any{"pwd", 1}), fault.CredentialInvalid},
+		{"1.10", "amr of 17 methods", f.Claim("amr", strings.Split(strings.Repeat("a ", 16)+"b", " ")), fault.CredentialInvalid},
+		{"1.10", "amr with a method of 65 bytes", f.Claim("amr", []string{strings.Repeat("a", 65)}), fault.CredentialInvalid},
+		{"1.10", "amr with a line break", f.Claim("amr", []string{"p\nwd"}), fault.CredentialInvalid},
 		{"1.10", "auth_time a string", f.Claim("auth_time", "now"), fault.CredentialInvalid},
 	}
 }

@@ -22,13 +22,13 @@ func grantsAreBoundToTheirOwner(t *testing.T, dsn string) {
 	s := Start(t, store.Config{DSN: dsn})
 	g := store.GrantRecord{
 		ID: "grt_1", Tenant: "acme", Issuer: "https://idp.example", Subject: "alice", Workload: "spiffe://corp.example/x",
-		Scopes: []string{}, Roles: []string{"manager"}, Tier: "interactive", Chain: []string{"a", "b"}, Configured: []string{"a"}, Email: "a@b", Name: "Alice", ACR: "mfa",
+		Scopes: []string{}, Roles: []string{"manager"}, Tier: "interactive", Chain: []string{"a", "b"}, Configured: []string{"a"}, Email: "a@b", Name: "Alice", ACR: "mfa", AMR: []string{"pwd", "otp"},
 		AuthTime: 1, Expires: 2, CreatedAt: 3,
 	}
 	must(t, s.PutGrant(t.Context(), g))
 	refreshed := g
 	refreshed.TokenID, refreshed.Thumbprint = "jti-2", "th"
-	refreshed.Scopes, refreshed.Expires = []string{"crm.read"}, 9
+	refreshed.Scopes, refreshed.AMR, refreshed.Expires = []string{"crm.read"}, []string{"hwk"}, 9
 	must(t, s.PutGrant(t.Context(), refreshed))
 
 	got, err := s.Grant(t.Context(), "grt_1")

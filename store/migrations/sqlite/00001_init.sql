@@ -92,6 +92,7 @@ CREATE TABLE grants (
     email      TEXT    NOT NULL,
     name       TEXT    NOT NULL,
     acr        TEXT    NOT NULL,
+    amr        TEXT    NOT NULL,
     auth_time  INTEGER NOT NULL,
     expires    INTEGER NOT NULL,
     created    INTEGER NOT NULL
