@@ -59,6 +59,7 @@ func layoutRecord(c codec, r *Record) {
 	c.text(`,"approver":`, &r.Approver)
 	c.text(`,"arguments_digest":`, &r.ArgumentsDigest)
 	c.text(`,"auth":{"acr":`, &r.ACR)
+	c.list(`,"amr":`, &r.AMR)
 	c.num(`,"time":`, &r.AuthTime)
 	c.text(`},"call_id":`, &r.CallID)
 	c.text(`,"decision":`, &r.Decision)

@@ -22,7 +22,8 @@ type Record struct {
 	RolesUnknown   bool     // the issuer left roles out
 	Scopes         []string // effective, sorted
 	ACR            string
-	AuthTime       int64 // nanoseconds, 0 when unknown
+	AMR            []string // as the token lists them
+	AuthTime       int64    // nanoseconds, 0 when unknown
 	Tier           string
 	TokenID        string
 

@@ -33,7 +33,7 @@ func recordOf(q *Query, now time.Time) *audit.Record {
 	}
 	if u := p.User; u != nil {
 		r.User = audit.User{Issuer: u.Issuer, Subject: u.Subject, Email: u.Email}
-		r.Roles, r.ACR, r.TokenID = slices.Sorted(slices.Values(u.Roles)), u.ACR, u.TokenID
+		r.Roles, r.ACR, r.AMR, r.TokenID = slices.Sorted(slices.Values(u.Roles)), u.ACR, u.AMR, u.TokenID
 		r.RolesUnknown = u.RolesUnknown
 		if !u.AuthTime.IsZero() {
 			r.AuthTime = u.AuthTime.UnixNano()

@@ -13,7 +13,7 @@ import (
 func TestADecisionRowHasEveryInput(t *testing.T) {
 	d := newDesk(t, permitAll+`@id("rate") @rate("60/1m") forbid (principal, action == Action::"call_tool", resource);`)
 	who := person("acme", "alice", "support", "admin")
-	who.User.Email, who.User.ACR, who.User.AuthTime = "a@x", "mfa", noon()
+	who.User.Email, who.User.ACR, who.User.AMR, who.User.AuthTime = "a@x", "mfa", []string{"pwd", "otp"}, noon()
 	who.Workload = &identity.Workload{ID: "spiffe://x/y", Thumbprint: "leaf"}
 	q := callBy(who, "get_customer", okCall)
 	q.DescriptorHash, q.Trace = "hash", "trace"
@@ -26,7 +26,7 @@ func TestADecisionRowHasEveryInput(t *testing.T) {
 	got, _ := json.Marshal(r)
 	for _, want := range []string{
 		`"Tenant":"acme"`, `"User":{"Issuer":"https://idp.example","Subject":"alice","Email":"a@x"}`, `"Workload":"spiffe://x/y"`, `"LeafThumbprint":"leaf"`,
-		`"Agent":"support"`, `"Chain":["support"]`, `"GrantID":"grt_1"`, `"Roles":["admin","support"]`, `"Scopes":["crm.read","orders.refund"]`, `"ACR":"mfa"`,
+		`"Agent":"support"`, `"Chain":["support"]`, `"GrantID":"grt_1"`, `"Roles":["admin","support"]`, `"Scopes":["crm.read","orders.refund"]`, `"ACR":"mfa"`, `"AMR":["pwd","otp"]`,
 		`"AuthTime":1772366400000000000`, `"Tier":"interactive"`, `"TokenID":"jti-1"`, `"SessionID":"ses_1"`, `"RunID":"run_1"`, `"TraceID":"trace"`, `"CallID":"run_1/7"`,
 		`"Phase":"decision"`, `"Action":"call_tool"`, `"Resource":"Tool::\"get_customer\""`, `"Tool":"get_customer"`, `"DescriptorHash":"hash"`, `"Decision":"allow"`,
 		`"PolicyIDs":["all","rate"]`, `"PolicyRevision":"` + d.Revision() + `"`, `"Duties":["@rate(\"60/1m\")"]`, `"Governed":true`, `"Time":1772366400000000000`,

@@ -61,7 +61,7 @@ func (s *adminService) WhoAmI(ctx context.Context, _ *behalfv1.WhoAmIRequest) (*
 		User: user(p.User),
 	}
 	if u := p.User; u != nil {
-		out.Roles, out.Auth = u.Roles, &behalfv1.Auth{Acr: u.ACR, Time: timestamp(u.AuthTime)}
+		out.Roles, out.Auth = u.Roles, &behalfv1.Auth{Acr: u.ACR, Amr: u.AMR, Time: timestamp(u.AuthTime)}
 	}
 	if w := p.Workload; w != nil {
 		out.Workload = &behalfv1.Workload{SpiffeId: w.ID, TrustDomain: w.TrustDomain, LeafThumbprint: w.Thumbprint, NotAfter: timestamp(w.NotAfter)}

@@ -139,7 +139,7 @@ func TestWhoAmISaysWhatWasVerified(t *testing.T) {
 	svid := w.workload(w.acme, "/app")
 	exp, at := time.Now().Add(10*time.Minute).Truncate(time.Second), time.Now().Add(-time.Minute).Truncate(time.Second)
 	app := &behalfv1.Workload{SpiffeId: svid.ID, TrustDomain: acmeDomain, LeafThumbprint: svid.Thumbprint, NotAfter: timestamppb.New(svid.NotAfter)}
-	token := w.token(w.idp, dave, map[string]any{"exp": exp.Unix(), "auth_time": at.Unix(), "acr": "mfa"})
+	token := w.token(w.idp, dave, map[string]any{"exp": exp.Unix(), "auth_time": at.Unix(), "acr": "mfa", "amr": []string{"pwd", "otp"}})
 
 	for _, c := range []struct {
 		name string
@@ -149,7 +149,7 @@ func TestWhoAmISaysWhatWasVerified(t *testing.T) {
 		{"a person through an application", &client{w.dial(svid), bearer(token)}, &behalfv1.WhoAmIResponse{
 			User:     &behalfv1.User{Issuer: acmeIssuer, Subject: "dave", Tenant: "acme", Email: "dave@example.test", Name: "DAVE"},
 			Workload: app, Tenant: "acme", Scopes: &behalfv1.Scopes{Values: []string{"crm.read"}}, Roles: []string{"support"},
-			ExpiresAt: timestamppb.New(exp), ServerVersion: "test", Auth: &behalfv1.Auth{Acr: "mfa", Time: timestamppb.New(at)},
+			ExpiresAt: timestamppb.New(exp), ServerVersion: "test", Auth: &behalfv1.Auth{Acr: "mfa", Amr: []string{"pwd", "otp"}, Time: timestamppb.New(at)},
 		}},
 		{"an application alone", &client{w.dial(svid), nil}, &behalfv1.WhoAmIResponse{
 			Workload: app, Tenant: "acme", Scopes: &behalfv1.Scopes{Values: []string{"crm.read"}}, ExpiresAt: timestamppb.New(svid.NotAfter), ServerVersion: "test",

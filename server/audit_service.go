@@ -85,7 +85,7 @@ func record(r *audit.Record) *behalfv1.AuditRecord {
 		Sequence: r.Sequence, Time: nanos(r.Time), Tenant: r.Tenant,
 		User:     &behalfv1.AuditUser{Issuer: r.User.Issuer, Subject: r.User.Subject, Email: r.User.Email},
 		Workload: r.Workload, LeafThumbprint: r.LeafThumbprint, Agent: r.Agent, DelegationChain: r.Chain, GrantId: r.GrantID,
-		Roles: r.Roles, Scopes: r.Scopes, Auth: &behalfv1.Auth{Acr: r.ACR, Time: nanos(r.AuthTime)},
+		Roles: r.Roles, Scopes: r.Scopes, Auth: &behalfv1.Auth{Acr: r.ACR, Amr: r.AMR, Time: nanos(r.AuthTime)},
 		Tier:      behalfv1.Tier(enum(behalfv1.Tier_value, "TIER_", r.Tier)),
 		SessionId: r.SessionID, RunId: r.RunID, TraceId: r.TraceID, CallId: r.CallID,
 		Phase:  behalfv1.AuditPhase(enum(behalfv1.AuditPhase_value, "AUDIT_PHASE_", string(r.Phase))),

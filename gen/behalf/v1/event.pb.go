@@ -2929,7 +2929,10 @@ type Auth struct {
 	// Authentication context class of the token; empty when it does not say.
 	Acr string `protobuf:"bytes,1,opt,name=acr,proto3" json:"acr,omitempty"`
 	// When; absent when the token does not say.
-	Time          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// By what methods (RFC 8176), as the token lists them; empty when it does not say.
+	// Policies do not read it: in the question of an explanation it is ignored.
+	Amr           []string `protobuf:"bytes,3,rep,name=amr,proto3" json:"amr,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2974,6 +2977,13 @@ func (x *Auth) GetAcr() string {
 func (x *Auth) GetTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.Time
+	}
+	return nil
+}
+
+func (x *Auth) GetAmr() []string {
+	if x != nil {
+		return x.Amr
 	}
 	return nil
 }
@@ -3273,10 +3283,11 @@ const file_behalf_v1_event_proto_rawDesc = "" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x16\n" +
 	"\x06tenant\x18\x03 \x01(\tR\x06tenant\x12\x14\n" +
 	"\x05email\x18\x04 \x01(\tR\x05email\x12\x12\n" +
-	"\x04name\x18\x05 \x01(\tR\x04name\"H\n" +
+	"\x04name\x18\x05 \x01(\tR\x04name\"Z\n" +
 	"\x04Auth\x12\x10\n" +
 	"\x03acr\x18\x01 \x01(\tR\x03acr\x12.\n" +
-	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xec\x01\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x10\n" +
+	"\x03amr\x18\x03 \x03(\tR\x03amr\"\xec\x01\n" +
 	"\x0fToolCallSummary\x12\x17\n" +
 	"\acall_id\x18\x01 \x01(\tR\x06callId\x12\x12\n" +
 	"\x04tool\x18\x02 \x01(\tR\x04tool\x12/\n" +
