@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-func TestClaimsAreOneObject(t *testing.T) {
-	for _, text := range []string{"[]", "null", "1", `"x"`} {
+func TestClaimsAreOneObjectOfReadableText(t *testing.T) {
+	for _, text := range []string{"[]", "null", "1", `"x"`, `{"sub":"M\ufffdller"}`, `{"sub":"M\uFFFDller"}`, "{\"M\ufffd\":1}", "{\"a\":\"\xff\"}"} {
 		if got, err := strictObject([]byte(text)); err == nil {
 			t.Errorf("%s: got %v, want an error", text, got)
 		}
