@@ -57,8 +57,8 @@ func (k *Keys) listed(ring []key) []SigningKey {
 // now, and gives it. Where there is a next one already it is that one, so that nobody
 // fills the key set by asking often.
 func (k *Keys) Renew() (SigningKey, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.turn.Lock()
+	defer k.turn.Unlock()
 	now := k.now()
 	ring, err := k.turned(now)
 	if err == nil && !ring[len(ring)-1].from.After(now) {
@@ -79,8 +79,8 @@ func (k *Keys) Renew() (SigningKey, error) {
 // first. With another error than ErrNoKey the key is gone from this process and not
 // from the file: repeat it, as Run does.
 func (k *Keys) Revoke(id string) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.turn.Lock()
+	defer k.turn.Unlock()
 	now := k.now()
 	at := slices.IndexFunc(k.ring, func(x key) bool { return x.id == id })
 	if at < 0 && !k.lost {
@@ -94,7 +94,8 @@ func (k *Keys) Revoke(id string) error {
 		}
 		slices.SortStableFunc(ring, func(a, b key) int { return a.from.Compare(b.from) })
 	}
-	k.ring, k.lost = ring, true // even if it cannot be kept: this key is not good any more
+	k.take(ring) // even if it cannot be kept: this key is not good any more
+	k.lost = true
 	if err := k.use(ring); err != nil {
 		return fmt.Errorf("keep that a key is revoked: %w", err)
 	}

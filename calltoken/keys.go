@@ -48,9 +48,11 @@ type Keys struct {
 	now    func() time.Time
 	log    *slog.Logger
 
-	mu   sync.RWMutex
-	ring []key // by the time from which they sign
-	lost bool  // a revocation could not be kept: the file still has the key
+	turn sync.Mutex // of whoever changes the ring, also while the disk does not answer
+	lost bool       // with turn: a revocation could not be kept, and the file still has the key
+
+	mu   sync.RWMutex // never held while anything waits; who has turn may read without it
+	ring []key        // by the time from which they sign
 }
 
 // key is one signing key. It signs from From until the next one does.
@@ -86,8 +88,8 @@ func NewKeys(c KeysConfig) (*Keys, error) {
 // over. Run calls it; a test may. What cannot be kept is not used either, and is due
 // again.
 func (k *Keys) Rotate() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.turn.Lock()
+	defer k.turn.Unlock()
 	ring, err := k.turned(k.now())
 	if err != nil || !k.lost && len(ring) == len(k.ring) && slices.EqualFunc(ring, k.ring, same) {
 		return err
@@ -135,8 +137,16 @@ func (k *Keys) use(ring []key) error {
 	if err := k.save(ring); err != nil {
 		return err
 	}
-	k.ring, k.lost = ring, false
+	k.take(ring)
+	k.lost = false
 	return nil
+}
+
+// take has a ring be the one in use.
+func (k *Keys) take(ring []key) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ring = ring
 }
 
 func later(a, b time.Time) time.Time {

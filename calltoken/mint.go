@@ -1,6 +1,7 @@
 package calltoken
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/rand"
 	"crypto/sha256"
@@ -33,6 +34,9 @@ func (k *Keys) Mint(c Claims, typ string, until time.Time) (identity.Secret, err
 	payload, err := json.Marshal(c)
 	if err != nil {
 		return identity.Secret{}, fmt.Errorf("encode claims: %w", err)
+	}
+	if bytes.Contains(payload, []byte(`\ufffd`)) { // what the encoder writes for bytes that are no text: two names would be one
+		return identity.Secret{}, errors.New("a claim is not UTF-8")
 	}
 	return k.current().sign(typ, payload)
 }

@@ -251,3 +251,16 @@ func TestAQueryIsTakenOnlyWhereABackendSaysThatNobodyReadsIt(t *testing.T) {
 		}
 	}
 }
+
+func TestNoTokenHasANameThatIsNoText(t *testing.T) {
+	keys, err := calltoken.NewKeys(calltoken.KeysConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := claims()
+	c.Subject = "a\xff"
+
+	if _, err := keys.Mint(c, calltoken.TypeCall, time.Time{}); err == nil {
+		t.Error("a token was made, whose subject is that of others too")
+	}
+}
