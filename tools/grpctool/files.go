@@ -94,7 +94,7 @@ func (f *files) add(fd *descriptorpb.FileDescriptorProto) error {
 // ours is the file of that path which comes from us and never from a backend; nil if
 // there is none.
 func ours(path string) *descriptorpb.FileDescriptorProto {
-	if path != behalfv1.File_behalf_v1_tool_options_proto.Path() && !strings.HasPrefix(path, "google/protobuf/") {
+	if !ofOurs(path) {
 		return nil
 	}
 	fd, err := protoregistry.GlobalFiles.FindFileByPath(path)
@@ -102,6 +102,11 @@ func ours(path string) *descriptorpb.FileDescriptorProto {
 		return nil
 	}
 	return protodesc.ToFileDescriptorProto(fd)
+}
+
+// ofOurs reports whether a path is where our own files are.
+func ofOurs(path string) bool {
+	return path == behalfv1.File_behalf_v1_tool_options_proto.Path() || strings.HasPrefix(path, "google/protobuf/")
 }
 
 // missing are the imports that are not there yet. Ours are added.
@@ -146,7 +151,23 @@ func (f *files) link() (_ *protoregistry.Files, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("the descriptors do not fit together: %s", tools.Clean(err.Error(), maxIdentifier))
 	}
-	return linked, nil
+	return linked, own(linked)
+}
+
+// own reports a message that passes for one of the standard ones: a file may define in
+// the package google a message protobuf, and Timestamp in it.
+func own(linked *protoregistry.Files) (err error) {
+	for fd := range linked.RangeFiles {
+		if ofOurs(fd.Path()) {
+			continue
+		}
+		for i := range fd.Messages().Len() {
+			if name := string(fd.Messages().Get(i).FullName()) + "."; strings.HasPrefix("google.protobuf.", name) || strings.HasPrefix("behalf.v1.", name) {
+				return fmt.Errorf("%s defines what is not its own", tools.Clean(fd.Path(), maxIdentifier))
+			}
+		}
+	}
+	return nil
 }
 
 // offered is the end of a sentence about a service that is not there: the one that was

@@ -6,59 +6,71 @@ import (
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// less is the files without the fields whose class is not one of reveal: answers are
-// read by these, so that what is hidden becomes no value in this process. It is f itself
-// where nothing is hidden.
-func (f *files) less(reveal []string) *files {
-	out, hides := newFiles(), false
-	for path, fd := range f.byPath {
-		own := proto.CloneOf(fd)
-		for _, m := range own.GetMessageType() {
-			hides = strip(m, reveal) || hides
-		}
-		out.byPath[path] = own
-	}
-	if !hides {
-		return f
+// less is what a few messages need of the files, without the fields whose class is not
+// one of reveal: answers are read by these, so that what is hidden becomes no value in
+// this process.
+func (f *files) less(roots []protoreflect.MessageDescriptor, reveal []string) *files {
+	out := newFiles()
+	for _, md := range roots {
+		f.copyWith(out, md.ParentFile().Path(), reveal)
 	}
 	return out
 }
 
-// strip takes hidden fields out of a message and of those that are defined in it, and
-// tells whether there were any.
-func strip(m *descriptorpb.DescriptorProto, reveal []string) bool {
-	before := len(m.GetField())
+// copyWith adds a file and what it imports.
+func (f *files) copyWith(out *files, path string, reveal []string) {
+	if out.byPath[path] != nil || f.byPath[path] == nil {
+		return
+	}
+	own := proto.CloneOf(f.byPath[path])
+	out.byPath[path] = own
+	for _, m := range own.GetMessageType() {
+		strip(m, reveal)
+	}
+	for _, dep := range own.GetDependency() {
+		f.copyWith(out, dep, reveal)
+	}
+}
+
+// strip takes hidden fields out of a message and of those that are defined in it. The
+// entry of a map is no message of its own: the map's field is hidden, or it is not.
+func strip(m *descriptorpb.DescriptorProto, reveal []string) {
+	if m.GetOptions().GetMapEntry() {
+		return
+	}
 	m.Field = slices.DeleteFunc(m.GetField(), func(fd *descriptorpb.FieldDescriptorProto) bool {
 		return hidden(fd.GetOptions(), reveal)
 	})
-	hides := len(m.GetField()) < before
-	if hides {
-		fewer(m)
-	}
+	fewer(m)
 	for _, inner := range m.GetNestedType() {
-		hides = strip(inner, reveal) || hides
+		strip(inner, reveal)
 	}
-	return hides
 }
 
 // fewer removes the oneofs that no field is in any more: none may be empty.
 func fewer(m *descriptorpb.DescriptorProto) {
-	var kept []*descriptorpb.OneofDescriptorProto
-	for i, o := range m.GetOneofDecl() {
-		used := false
-		for _, fd := range m.GetField() {
-			if fd.OneofIndex != nil && fd.GetOneofIndex() == int32(i) {
-				fd.OneofIndex, used = proto.Int32(int32(len(kept))), true
-			}
+	used := make([]bool, len(m.GetOneofDecl()))
+	for _, fd := range m.GetField() {
+		if i := fd.GetOneofIndex(); fd.OneofIndex != nil && i >= 0 && int(i) < len(used) {
+			used[i] = true
 		}
-		if used {
+	}
+	moved, kept := make([]int32, len(used)), []*descriptorpb.OneofDescriptorProto(nil)
+	for i, o := range m.GetOneofDecl() {
+		if moved[i] = int32(len(kept)); used[i] {
 			kept = append(kept, o)
 		}
 	}
 	m.OneofDecl = kept
+	for _, fd := range m.GetField() {
+		if i := fd.GetOneofIndex(); fd.OneofIndex != nil && i >= 0 && int(i) < len(used) {
+			fd.OneofIndex = &moved[i]
+		}
+	}
 }
 
 // hidden reports whether a field with such options is of a class that is not revealed.

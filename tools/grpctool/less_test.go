@@ -28,7 +28,7 @@ const hiddenFile = `{"name":"hidden.proto","package":"everything.v1","syntax":"p
 				{"name":"value","number":2,"label":"LABEL_OPTIONAL","type":"TYPE_MESSAGE","typeName":".everything.v1.All","jsonName":"value"}]},
 			{"name":"PlainEntry","options":{"mapEntry":true},"field":[
 				{"name":"key","number":1,"label":"LABEL_OPTIONAL","type":"TYPE_STRING","jsonName":"key"},
-				{"name":"value","number":2,"label":"LABEL_OPTIONAL","type":"TYPE_MESSAGE","typeName":".everything.v1.All","jsonName":"value"}]}],
+				{"name":"value","number":2,"label":"LABEL_OPTIONAL","type":"TYPE_MESSAGE","typeName":".everything.v1.All","jsonName":"value","options":{"[behalf.v1.field]":{"redact":"no map entry has one"}}}]}],
 		"field":[
 			{"name":"one","number":1,"label":"LABEL_OPTIONAL","type":"TYPE_STRING","oneofIndex":0,"jsonName":"one","options":{"[behalf.v1.field]":{"redact":"secret"}}},
 			{"name":"left","number":2,"label":"LABEL_OPTIONAL","type":"TYPE_STRING","oneofIndex":1,"jsonName":"left","options":{"[behalf.v1.field]":{"redact":"secret"}}},
@@ -93,6 +93,36 @@ func TestWhatIsHiddenIsNoNews(t *testing.T) {
 		}
 		if got := grpctool.Unheard(m, whole); got != news {
 			t.Errorf("field %d: got %v, want %v", number, got, news)
+		}
+	}
+}
+
+// passing has a message that is named like a standard one, by nesting.
+const passing = `{"name":"pass.proto","package":"PKG","syntax":"proto3",
+	"messageType":[MESSAGES,{"name":"Ask"}],
+	"service":[{"name":"EverythingService","method":[{"name":"Echo","inputType":"ASK","outputType":"ASK"}]}]}`
+
+func TestAMessageCannotPassForAStandardOne(t *testing.T) {
+	for pkg, messages := range map[string]string{
+		"google": `{"name":"protobuf","nestedType":[{"name":"Timestamp"}]}`,
+		"":       `{"name":"google","nestedType":[{"name":"protobuf","nestedType":[{"name":"Struct"}]}]}`,
+		"behalf": `{"name":"v1","nestedType":[{"name":"FieldFacts"}]}`,
+	} {
+		ask := strings.TrimSuffix("."+pkg, ".") + ".Ask"
+		f := &descriptorpb.FileDescriptorProto{}
+		if err := protojson.Unmarshal([]byte(strings.NewReplacer("PKG", pkg, "MESSAGES", messages, "ASK", ask).Replace(passing)), f); err != nil {
+			t.Fatal(err)
+		}
+		raw, err := proto.Marshal(&descriptorpb.FileDescriptorSet{File: []*descriptorpb.FileDescriptorProto{f}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := newWorld(t)
+
+		_, err = grpctool.New(w.config(func(g *grpctool.Config) { g.Target, g.DescriptorSet = "127.0.0.1:1", raw }))
+
+		if err == nil || !strings.Contains(err.Error(), "not its own") {
+			t.Errorf("%q: got %v, want it refused", pkg, err)
 		}
 	}
 }

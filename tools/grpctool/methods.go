@@ -11,7 +11,6 @@ import (
 	"github.com/behalf-dev/behalf/internal/typo"
 	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
 // method is one that can be called as a tool.
@@ -45,14 +44,8 @@ func offer(c *Config, f *files) (*catalogue, error) {
 	if err != nil {
 		return nil, err
 	}
-	shown := linked
-	if less := f.less(c.Reveal); less != f {
-		if shown, err = less.link(); err != nil {
-			return nil, err
-		}
-	}
 	cat := &catalogue{methods: map[string]*method{}}
-	b := &builder{c: c, cat: cat, shown: shown, used: map[string]bool{}, prints: prints{}, left: maxWork}
+	b := &builder{c: c, cat: cat, used: map[string]bool{}, prints: prints{}, left: maxWork}
 	for _, name := range c.Services {
 		sd, err := service(linked, name)
 		if err != nil {
@@ -61,6 +54,9 @@ func offer(c *Config, f *files) (*catalogue, error) {
 			continue
 		}
 		b.service(sd)
+	}
+	if err := b.hide(f); err != nil {
+		return nil, err
 	}
 	b.check()
 	cat.err = b.problems.err()
@@ -71,9 +67,8 @@ func offer(c *Config, f *files) (*catalogue, error) {
 type builder struct {
 	c        *Config
 	cat      *catalogue
-	shown    *protoregistry.Files // what answers are read by
-	used     map[string]bool      // facts and waivers that mean something
-	lost     bool                 // a service is not there, and so nor are its methods
+	used     map[string]bool // facts and waivers that mean something
+	lost     bool            // a service is not there, and so nor are its methods
 	problems sayings
 	notes    sayings
 	prints   prints
@@ -158,9 +153,7 @@ func (b *builder) method(md protoreflect.MethodDescriptor, f Facts) (*method, er
 	if err = b.own(m, md, f); err != nil {
 		return wrong(err)
 	}
-	if err := b.answer(m, md.Output()); err != nil {
-		return wrong(err)
-	}
+	b.answer(m, md.Output())
 	m.Schema, n, err = argumentsOf(md.Input(), slices.Sorted(maps.Keys(m.Owners)))
 	if b.left -= n; err != nil {
 		return wrong(fmt.Errorf("what it takes: %w", err))
@@ -188,9 +181,10 @@ func (b *builder) descriptor(md protoreflect.MethodDescriptor, f Facts) tools.De
 	}
 }
 
-// answer is what the method gives, as it is read: without what is hidden.
-func (b *builder) answer(m *method, md protoreflect.MessageDescriptor) error {
-	m.answers = map[protoreflect.FullName]protoreflect.MessageDescriptor{}
+// answer looks at what the method gives. How it is read when something of it is hidden
+// is seen to when all methods are known.
+func (b *builder) answer(m *method, md protoreflect.MessageDescriptor) {
+	m.output, m.answers = md, map[protoreflect.FullName]protoreflect.MessageDescriptor{}
 	reach(md, m.answers)
 	for _, one := range m.answers {
 		for i := range one.Fields().Len() {
@@ -199,12 +193,34 @@ func (b *builder) answer(m *method, md protoreflect.MessageDescriptor) error {
 			m.requires = m.requires || fd.Cardinality() == protoreflect.Required
 		}
 	}
-	d, err := b.shown.FindDescriptorByName(md.FullName())
-	shown, ok := d.(protoreflect.MessageDescriptor)
-	if err != nil || !ok {
-		return errors.New("what it gives cannot be read")
+}
+
+// hide has the answers in which something is hidden read without it.
+func (b *builder) hide(f *files) error {
+	var roots []protoreflect.MessageDescriptor
+	for _, m := range b.cat.methods {
+		if m.hides {
+			roots = append(roots, m.output)
+		}
 	}
-	m.output = shown
+	if len(roots) == 0 {
+		return nil
+	}
+	shown, err := f.less(roots, b.c.Reveal).link()
+	if err != nil {
+		return err
+	}
+	for _, m := range b.cat.methods {
+		if !m.hides {
+			continue
+		}
+		d, err := shown.FindDescriptorByName(m.output.FullName())
+		md, ok := d.(protoreflect.MessageDescriptor)
+		if err != nil || !ok {
+			return fmt.Errorf("method %s: what it gives cannot be read", tools.Clean(m.path, maxIdentifier))
+		}
+		m.output = md
+	}
 	return nil
 }
 
