@@ -103,7 +103,8 @@ func (b *backends) retire(old []*running) {
 	})
 }
 
-// retireAfter is longer than a gate lets any call take.
+// retireAfter is longer than a gate lets any write take. A read that takes longer fails,
+// and can be made again.
 const retireAfter = 65 * time.Second
 
 // keep takes over the sources of a snapshot whose sections are the same.

@@ -86,11 +86,14 @@ func (d *Descriptor) Weaker(than *Descriptor) string {
 type Tool struct {
 	Descriptor
 	Call func(ctx context.Context, args json.RawMessage) (json.RawMessage, error)
-	// Timeout is how long a call may take. Zero: what the gate's limits say.
+	// Timeout is how long a call may take: if it only reads as long as this says, if it
+	// writes no longer than the gate's limit, for nothing ends a write before. Zero: what
+	// the gate's limits say.
 	Timeout time.Duration
 	// Inline says that Call ends as soon as its context does, whatever its backend does,
-	// and tells no progress. The gate then calls it on the goroutine of the call; any
-	// other tool gets one of its own, which can be given up, and that takes 20 to 50 µs.
+	// tells no progress and never calls runtime.Goexit. The gate then calls it on the
+	// goroutine of the call; any other tool gets one of its own, which can be given up,
+	// and that takes 20 to 50 µs.
 	Inline bool
 	// Sends is what a call of this tool is at its backend, for callers that make it
 	// themselves, see [Elsewhere]. Nil: nobody but the tool can know, or it takes

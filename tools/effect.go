@@ -107,11 +107,12 @@ func (a *attempt) act(ctx context.Context) ending {
 	if a.gate.registry.stuck.full(who) {
 		return failed(fault.New(codes.Unavailable, fault.ToolUnavailable, "too many calls do not stop; try again when they have"))
 	}
-	base, limit := ctx, a.gate.limits.ReadTimeout
-	if a.tool.Effect == Write {
-		base, limit = context.WithoutCancel(ctx), a.gate.limits.WriteTimeout
+	base, limit := ctx, cmp.Or(a.tool.Timeout, a.gate.limits.ReadTimeout)
+	if a.tool.Effect == Write { // its run waits for it, and so does a shutdown
+		most := a.gate.limits.WriteTimeout
+		base, limit = context.WithoutCancel(ctx), min(cmp.Or(a.tool.Timeout, most), most)
 	}
-	own, cancel := context.WithTimeout(base, cmp.Or(a.tool.Timeout, limit))
+	own, cancel := context.WithTimeout(base, limit)
 	defer cancel()
 	if a.quit = cancel; a.tool.Effect == Write {
 		a.quit = func() {}

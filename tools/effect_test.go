@@ -234,17 +234,26 @@ func TestCancellation(t *testing.T) {
 }
 
 func TestAToolMayHaveATimeoutOfItsOwn(t *testing.T) {
-	for timeout, want := range map[time.Duration]fault.Reason{time.Second: fault.DeadlineExceeded, time.Hour: ""} {
+	for _, c := range []struct {
+		effect        tools.Effect
+		timeout, took time.Duration
+		reason        fault.Reason
+	}{
+		{tools.Read, time.Second, time.Second, fault.DeadlineExceeded},
+		{tools.Read, time.Hour, 30 * time.Minute, ""},
+		{tools.Write, time.Second, time.Second, fault.OutcomeUnknown},
+		{tools.Write, time.Hour, 30 * time.Second, fault.OutcomeUnknown}, // nothing else ends it
+	} {
 		synctest.Test(t, func(t *testing.T) {
-			tool := raw("t", tools.Read, until(30*time.Minute)) // longer than any tool may without saying so
-			tool.Timeout = timeout
+			tool := raw("t", c.effect, until(30*time.Minute))
+			tool.Timeout = c.timeout
 			w := newWorld(t, options{tools: []tools.Tool{tool}})
 			start := time.Now()
 
 			fin := w.finished(w.bob(), call("t", "{}"))
 
-			if took := time.Since(start); fin.Reason != string(want) || took != min(timeout, 30*time.Minute) {
-				t.Errorf("%v: got reason %q after %v, want %q", timeout, fin.Reason, took, want)
+			if took := time.Since(start); fin.Reason != string(c.reason) || took != c.took {
+				t.Errorf("a %s of %v: got reason %q after %v, want %q after %v", c.effect, c.timeout, fin.Reason, took, c.reason, c.took)
 			}
 		})
 	}

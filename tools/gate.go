@@ -83,7 +83,7 @@ type GateConfig struct {
 // Limits bound one call. Zero values mean the defaults.
 type Limits struct {
 	ReadTimeout  time.Duration // of a tool that only reads and has none of its own, default 60 s
-	WriteTimeout time.Duration // of one that writes, counted from its start, default 30 s
+	WriteTimeout time.Duration // of any that writes, counted from its start, default 30 s
 	MaxResult    int           // bytes, default 256 KiB
 }
 
