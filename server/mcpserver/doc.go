@@ -11,5 +11,5 @@
 // What policy refuses is a result that a model can read, with its reason and how to
 // go on: a client lets a model choose a tool and arguments, so an approved call is
 // made with the tool call-approved. Nothing of a request but the token and the
-// arguments goes any further.
+// arguments goes any further. A request that goes away ends what it asked for.
 package mcpserver

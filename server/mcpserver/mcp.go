@@ -86,7 +86,7 @@ func (f *face) known(h http.Handler) http.Handler {
 		switch st := status.Convert(err); st.Code() {
 		case codes.OK:
 			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxWait)) // an agent takes longer than a page
-			h.ServeHTTP(w, r.WithContext(ctx))
+			h.ServeHTTP(w, r.WithContext(context.WithValue(ctx, requestKey{}, ctx)))
 		case codes.Unauthenticated, codes.InvalidArgument:
 			w.Header().Set("WWW-Authenticate", `Bearer resource_metadata="`+f.metadata+`"`)
 			http.Error(w, st.Message(), http.StatusUnauthorized)
@@ -98,6 +98,21 @@ func (f *face) known(h http.Handler) http.Handler {
 			http.Error(w, "try again later", http.StatusServiceUnavailable)
 		}
 	})
+}
+
+// requestKey is under what the library's contexts, which outlive the request, have the
+// request's own.
+type requestKey struct{}
+
+// within ends a context with its request: who goes away takes what they asked for along.
+func within(ctx context.Context) (context.Context, context.CancelFunc) {
+	request, ok := ctx.Value(requestKey{}).(context.Context)
+	ctx, cancel := context.WithCancel(ctx)
+	if !ok {
+		return ctx, cancel
+	}
+	stop := context.AfterFunc(request, cancel)
+	return ctx, func() { stop(); cancel() }
 }
 
 // carry puts the token of a request, and nothing else of it, on an RPC.
@@ -112,6 +127,8 @@ func (f *face) serve(next mcp.MethodHandler) mcp.MethodHandler {
 		if extra == nil {
 			return next(ctx, method, req)
 		}
+		ctx, leave := within(ctx)
+		defer leave()
 		switch p := req.GetParams().(type) {
 		case *mcp.ListToolsParams:
 			return f.list(carry(ctx, extra.Header), p)
