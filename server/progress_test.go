@@ -33,12 +33,15 @@ func digger(words <-chan string) tools.Tool {
 }
 
 // digs is a world in which each run calls the digger once, and a chat in which it may.
-func digs(t *testing.T, words <-chan string, policies map[string]string) (*world, *modeltest.Server) {
+func digs(t *testing.T, words <-chan string, policies map[string]string, edits ...func(*config.Config)) (*world, *modeltest.Server) {
 	t.Helper()
 	m := modeltest.NewServer(t)
 	peek := tools.Func("peek", "Looks.", func(context.Context, struct{}) (string, error) { return "nothing", nil })
 	w := newWorld(t, setup{model: m, spies: []tools.Tool{digger(words), peek}, bare: permitAll, policies: policies, edit: func(c *config.Config) {
 		c.GroupChats = map[string]config.GroupChat{"pit": {Kind: config.RoundRobin, Participants: []config.Participant{{Name: "support"}}, MaxTurns: 1}}
+		for _, edit := range edits {
+			edit(c)
+		}
 	}})
 	return w, m
 }

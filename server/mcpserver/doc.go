@@ -12,4 +12,7 @@
 // go on: a client lets a model choose a tool and arguments, so an approved call is
 // made with the tool call-approved. Nothing of a request but the token and the
 // arguments goes any further. A request that goes away ends what it asked for.
+//
+// Who asks an agent with a progress token hears of its turns and tool calls what the
+// run's events show. A client that reads slowly loses words and holds up nobody.
 package mcpserver

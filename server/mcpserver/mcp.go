@@ -45,11 +45,13 @@ func New(conn grpc.ClientConnInterface, c Config) http.Handler {
 		Capabilities: &mcp.ServerCapabilities{Tools: &mcp.ToolCapabilities{}},
 	})
 	m.AddReceivingMiddleware(f.serve)
-	h := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return m }, &mcp.StreamableHTTPOptions{
-		Stateless: true, JSONResponse: true, MaxRequestBodyBytes: maxBody,
-	})
+	answering := func(object bool) http.Handler {
+		return mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return m }, &mcp.StreamableHTTPOptions{
+			Stateless: true, JSONResponse: object, MaxRequestBodyBytes: maxBody,
+		})
+	}
 	mux := http.NewServeMux()
-	mux.Handle("/mcp", http.NewCrossOriginProtection().Handler(f.known(single(h))))
+	mux.Handle("/mcp", http.NewCrossOriginProtection().Handler(f.known(single(answering(true), answering(false)))))
 	about := protectedResource(c)
 	mux.HandleFunc("GET "+wellKnown, about)
 	mux.HandleFunc("GET "+wellKnown+"/mcp", about)
@@ -133,7 +135,7 @@ func (f *face) serve(next mcp.MethodHandler) mcp.MethodHandler {
 		case *mcp.ListToolsParams:
 			return f.list(carry(ctx, extra.Header), p)
 		case *mcp.CallToolParamsRaw:
-			return f.call(carry(ctx, extra.Header), p)
+			return f.call(carry(ctx, extra.Header), p, req.GetSession())
 		}
 		return next(ctx, method, req)
 	}
@@ -206,13 +208,13 @@ func (f *face) listAgents(ctx context.Context, token string, out *mcp.ListToolsR
 	return out, nil
 }
 
-func (f *face) call(ctx context.Context, p *mcp.CallToolParamsRaw) (mcp.Result, error) {
+func (f *face) call(ctx context.Context, p *mcp.CallToolParamsRaw, who mcp.Session) (mcp.Result, error) {
 	args := string(p.Arguments)
 	if args == "" {
 		args = "{}"
 	}
 	if agent, ok := strings.CutPrefix(p.Name, agentTool); ok {
-		return f.ask(ctx, agent, args)
+		return f.ask(ctx, agent, args, telling(ctx, p, who))
 	}
 	call := &behalfv1.CallToolRequest{Tool: p.Name, ArgumentsJson: args}
 	if p.Name == approved {
@@ -240,26 +242,6 @@ func strictly(args string, into any) bool {
 	d := json.NewDecoder(strings.NewReader(args))
 	d.DisallowUnknownFields()
 	return d.Decode(into) == nil
-}
-
-// ask runs an agent to its end.
-func (f *face) ask(ctx context.Context, agent, args string) (mcp.Result, error) {
-	var in struct {
-		Input     string `json:"input"`
-		SessionID string `json:"session_id"`
-	}
-	if !strictly(args, &in) {
-		return answered("the arguments are input and session_id, both text", nil, true), nil
-	}
-	r, err := f.agents.RunAgent(ctx, &behalfv1.RunAgentRequest{Agent: agent, Input: in.Input, SessionId: in.SessionID})
-	if err != nil {
-		return refused(err), nil
-	}
-	about, err := json.Marshal(map[string]string{"output": r.GetOutput(), "session_id": r.GetSessionId(), "run_id": r.GetRunId()})
-	if err != nil {
-		return nil, plain(err)
-	}
-	return answered(r.GetOutput(), about, false), nil
 }
 
 func answered(text string, structured json.RawMessage, failed bool) *mcp.CallToolResult {
