@@ -1,17 +1,16 @@
-//go:build unix
-
 package store
 
 import (
+	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"syscall"
+
+	"github.com/behalf-dev/behalf/internal/whole"
 )
 
 // lockFile keeps a second writer out. The lock has a file of its own beside the
 // database: SQLite's locks go when anybody in the process closes the database's.
-// The kernel releases it when the process dies, however it dies.
+// Where there are no such locks a second writer is noticed and ends both (see agree).
 func lockFile(path string) (unlock func(), err error) {
 	if path, err = filepath.EvalSymlinks(path); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
@@ -21,13 +20,12 @@ func lockFile(path string) (unlock func(), err error) {
 
 // lockName holds a file that is made for that.
 func lockName(path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	unlock, err = whole.TryLock(path, 0o600)
+	if errors.Is(err, whole.ErrHeld) {
+		return nil, fmt.Errorf("%w: %s", ErrInUse, path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("%w: %s: %w", ErrInUse, path, err)
-	}
-	return func() { f.Close() }, nil
+	return unlock, nil
 }

@@ -36,8 +36,8 @@ type Pins interface {
 
 // FilePins keeps pins in a JSON file that people read, review and keep with the
 // config. Nothing in it is secret: the service may run as somebody else than who
-// accepts, who then has the folder too, or is root. Of two processes that save at once one may lose what it saved, which is
-// then not accepted.
+// accepts, who then has the folder too, or is root. Processes that save at once wait
+// for each other, by a lock beside the file.
 type FilePins struct {
 	path string
 
@@ -52,6 +52,8 @@ func NewFilePins(path string) *FilePins { return &FilePins{path: path} }
 const (
 	maxPins = 64 << 20 // bytes of the file
 	maxOf   = 4 << 20  // of one server's tools in it: no server is to take the others' room
+
+	maxHeld = 5 * time.Second // that another process may take to save
 )
 
 // Load implements Pins. It reads the file each time: another process may have
@@ -74,6 +76,12 @@ func (f *FilePins) Load(server string) (map[string]Pin, error) {
 func (f *FilePins) Save(server string, accepted map[string]Pin) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	unlock, err := whole.Lock(f.real()+"-lock", 0o644, maxHeld) // all who may accept, may lock
+	if err != nil {
+		return fmt.Errorf("accepted tools: %w", err)
+	}
+	defer unlock()
+	f.all, f.last = nil, nil // what was read before the others had to wait is old
 	all, err := f.read()
 	if err != nil {
 		return err
