@@ -46,10 +46,11 @@ func (s *Server) serveHTTP(ctx context.Context) error {
 
 // serveOn serves with TLS where the config has files for it.
 func (s *Server) serveOn(h *http.Server) error {
+	l := s.grpc.Web(s.http)
 	if t := s.cfg.Server.HTTPTLS; t != nil {
-		return h.ServeTLS(s.http, t.Cert, t.Key)
+		return h.ServeTLS(l, t.Cert, t.Key)
 	}
-	return h.Serve(s.http)
+	return h.Serve(l)
 }
 
 // healthz is 200 while the server can identify and record, 503 otherwise.
