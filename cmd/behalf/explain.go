@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/behalf-dev/behalf/fault"
+	"github.com/behalf-dev/behalf/internal/whole"
+	"github.com/behalf-dev/behalf/store"
 	"github.com/spf13/cobra"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -192,7 +194,7 @@ func started(err error, listen, dir string) error {
 		return nil
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("%w\n  next      use the server that is there, or stop it, or start this one elsewhere with %s", err, listen)
-	case errors.Is(err, syscall.EAGAIN):
+	case errors.Is(err, store.ErrInUse), errors.Is(err, whole.ErrHeld):
 		return fmt.Errorf("%w\n  next      a server already runs in this folder: use it, or stop it (Ctrl-C in its terminal), or give %s", err, dir)
 	}
 	return wrongInput(err)
