@@ -190,26 +190,6 @@ func TestAJournalWhoseFileCameBackIsNotTakenTwice(t *testing.T) {
 	j.wantFile(false)
 }
 
-// A COMMIT that fails may have happened: the row is in the log and in the journal.
-func TestARowThatWasCommittedAfterAllIsNotTakenTwice(t *testing.T) {
-	j := newJournaling(t, t.TempDir(), 0)
-	for _, call := range []string{"run_abcdefghijklmnopqrstuvwxyz/1", "loose"} {
-		r := j.Append(audit.Entry{Record: storetest.Sample("acme", call), Journal: true})
-		err := j.Do(t.Context(), func(tx *store.Tx) error { _ = tx.Row("COMMIT", nil); return nil }) // in the same batch, before it
-		if err == nil {
-			t.Fatal("the commit did not fail")
-		}
-		j.must(r.Wait(t.Context()))
-	}
-	if j.journal.Stats().Kept != 2 {
-		t.Fatalf("got %+v, want both journaled", j.journal.Stats())
-	}
-
-	j.must(j.read("run_b/1"))
-
-	j.wantRows("run_abcdefghijklmnopqrstuvwxyz/1 decision, loose decision, run_b/1 decision")
-}
-
 func TestTheEndOfAJournalThatWasWrittenHalfIsCutOff(t *testing.T) {
 	j := newJournaling(t, t.TempDir(), 0)
 	back := j.away()
