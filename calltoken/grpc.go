@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"log/slog"
 	"slices"
 	"strings"
 
@@ -110,17 +109,18 @@ func (s *oneMessage) RecvMsg(m any) error {
 
 // verify asks about a call whose message had a digest.
 func (g *guard) verify(ctx context.Context, tool string, digest [sha256.Size]byte) (*Claims, error) {
+	r := received(ctx)
+	r.Tool, r.digest = tool, &digest
+	var c *Claims
 	token, err := bearer(metadata.ValueFromIncomingContext(ctx, Header))
 	if err == nil {
-		r := received(ctx)
-		r.Tool, r.digest = tool, &digest
-		var c *Claims
-		if c, err = g.v.Verify(ctx, token, r); err == nil {
-			return c, nil
-		}
+		c, err = g.v.verify(ctx, token, r)
 	}
-	g.v.c.Logger.WarnContext(ctx, "a call was refused", slog.String("tool", tool), slog.Any("why", err))
-	return nil, errRefused
+	if err != nil {
+		g.v.refused(ctx, r, c, err)
+		return nil, errRefused
+	}
+	return c, nil
 }
 
 // bearer is the token of exactly one value.

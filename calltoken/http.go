@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 )
 
@@ -26,9 +25,10 @@ func (v *Verifier) Middleware(h http.Handler, tool func(*http.Request) string) h
 			http.Error(w, "the request is too large", http.StatusRequestEntityTooLarge)
 			return
 		}
-		c, err := v.request(r, body, tool)
+		call := ofTLS(r.TLS)
+		c, err := v.request(r, body, tool, &call)
 		if err != nil {
-			v.c.Logger.WarnContext(r.Context(), "a call was refused", slog.Any("why", err))
+			v.refused(r.Context(), call, c, err)
 			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 			http.Error(w, "the call token was not accepted", http.StatusUnauthorized)
 			return
@@ -42,7 +42,7 @@ func (v *Verifier) Middleware(h http.Handler, tool func(*http.Request) string) h
 // again has the body read again.
 func again(r *http.Request, body []byte) { r.Body = io.NopCloser(bytes.NewReader(body)) }
 
-func (v *Verifier) request(r *http.Request, body []byte, tool func(*http.Request) string) (*Claims, error) {
+func (v *Verifier) request(r *http.Request, body []byte, tool func(*http.Request) string, call *Received) (*Claims, error) {
 	token, err := bearer(r.Header.Values(Header))
 	if err != nil {
 		return nil, err
@@ -50,7 +50,6 @@ func (v *Verifier) request(r *http.Request, body []byte, tool func(*http.Request
 	if (r.URL.RawQuery != "" || r.URL.ForceQuery) && !v.c.AllowQuery {
 		return nil, errors.New("the request has a query, which no token covers")
 	}
-	call := ofTLS(r.TLS)
 	call.Arguments = body
 	if tool != nil {
 		again(r, body)
@@ -58,7 +57,7 @@ func (v *Verifier) request(r *http.Request, body []byte, tool func(*http.Request
 			return nil, errors.New("the request is of no tool")
 		}
 	}
-	return v.Verify(r.Context(), token, call)
+	return v.verify(r.Context(), token, *call)
 }
 
 // ofTLS is what a connection says of the caller. Its certificate was verified by

@@ -115,15 +115,41 @@ func (r Received) digested() string {
 // used before. A token that verified is used. The error says what came and what is
 // expected: it is for the log of the backend and never for the caller.
 func (v *Verifier) Verify(ctx context.Context, token string, r Received) (*Claims, error) {
-	c, err := v.Read(ctx, token)
+	c, err := v.verify(ctx, token, r)
 	if err != nil {
 		return nil, err
 	}
+	return c, nil
+}
+
+// verify gives the claims of a token of behalf's also if it is not accepted.
+func (v *Verifier) verify(ctx context.Context, token string, r Received) (*Claims, error) {
+	c, err := v.Read(ctx, token)
+	if err != nil {
+		return c, err
+	}
 	if err := v.fits(c, r); err != nil {
-		return nil, err
+		return c, err
 	}
 	// Only a token that is good uses up its place.
 	return c, v.seen.first(c, v.c.Now)
+}
+
+// refused logs a call: who is connected, and of a token of behalf's what its audit log
+// can be searched for.
+func (v *Verifier) refused(ctx context.Context, r Received, c *Claims, err error) {
+	var about []slog.Attr
+	if r.Tool != "" {
+		about = append(about, slog.String("tool", r.Tool))
+	}
+	about = append(about, slog.Any("why", err))
+	if r.Client != "" {
+		about = append(about, slog.String("client", r.Client))
+	}
+	if c != nil {
+		about = append(about, slog.String("sub", c.Subject), slog.String("decision", c.Decision.ID))
+	}
+	v.c.Logger.LogAttrs(ctx, slog.LevelWarn, "a call was refused", about...)
 }
 
 // Read gives the claims of a token that is from behalf, for this backend, and in

@@ -1,8 +1,10 @@
 package calltoken_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -262,5 +264,39 @@ func TestNoTokenHasANameThatIsNoText(t *testing.T) {
 
 	if _, err := keys.Mint(c, calltoken.TypeCall, time.Time{}); err == nil {
 		t.Error("a token was made, whose subject is that of others too")
+	}
+}
+
+// What is logged can be found in behalf's audit log, if the token was behalf's.
+func TestARefusedCallIsLoggedWithWhatItCouldBeFoundBy(t *testing.T) {
+	ours, strange := newKeys(t, "", nil), newKeys(t, "", nil)
+	jwks, err := ours.JWKS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	v, err := calltoken.NewVerifier(calltoken.VerifierConfig{
+		Issuer: issuer, Audience: "crm", JWKS: jwks, Clients: []string{caller}, Unbound: true, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := v.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), func(*http.Request) string { return "another_tool" })
+	for keys, known := range map[*calltoken.Keys]bool{ours: true, strange: false} {
+		c := claims()
+		c.Confirmation = calltoken.Confirmation{}
+		token, err := keys.Mint(c, calltoken.TypeCall, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Reset()
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{"id":"7"}`))
+		r.Header.Set("Authorization", "Bearer "+token.Reveal())
+
+		h.ServeHTTP(httptest.NewRecorder(), r)
+
+		if got := log.String(); strings.Contains(got, "sub=alice decision=run_1/3") != known || !strings.Contains(got, "tool=another_tool why=") {
+			t.Errorf("of our own token: %v; got %s", known, got)
+		}
 	}
 }
