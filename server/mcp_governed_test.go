@@ -22,6 +22,9 @@ func TestAnMCPClientSeesAllOnOnePage(t *testing.T) {
 	names := map[string]*mcp.Tool{}
 	for _, tool := range page.Tools {
 		names[tool.Name] = tool
+		if tool.OutputSchema != nil { // a client would hold a redacted result to it
+			t.Errorf("%s promises results of the shape %v", tool.Name, tool.OutputSchema)
+		}
 	}
 	for _, want := range []string{"get_customer", "refund_order", "agent-triage", "call-approved"} {
 		if names[want] == nil {

@@ -172,16 +172,13 @@ func cursor(p *mcp.ListToolsParams) string {
 }
 
 // toolOf says nothing of destruction: a client then assumes the worst of what writes,
-// and a risk that is not high is no promise.
+// and a risk that is not high is no promise. Nor does it promise the shape of results,
+// to which clients hold them: policies take things out, and a list has no place there.
 func toolOf(t *behalfv1.Tool) *mcp.Tool {
-	out := &mcp.Tool{
+	return &mcp.Tool{
 		Name: t.GetName(), Description: t.GetDescription(), InputSchema: json.RawMessage(t.GetInputSchemaJson()),
 		Annotations: &mcp.ToolAnnotations{ReadOnlyHint: t.GetEffect() == behalfv1.ToolEffect_TOOL_EFFECT_READ, IdempotentHint: t.GetIdempotent()},
 	}
-	if s := t.GetOutputSchemaJson(); s != "" {
-		out.OutputSchema = json.RawMessage(s)
-	}
-	return out
 }
 
 // askSchema is the arguments of an agent as a tool.
