@@ -33,7 +33,8 @@ type Config struct {
 	Facts  map[string]Facts // by method, GetCustomer or crm.v1.Customers/GetCustomer
 	// Waived are parameters that look like a person's id and are not, or whose
 	// owner somebody else checks: GetOrder.filter.account. And those that can hold
-	// anything, which no policy looks into.
+	// anything, which no policy looks into. A waiver takes no owner away: with Owners
+	// it is an error, with the backend's own it does nothing, and Notes say so.
 	Waived []string
 	// Reveal are the redact classes (behalf.v1.field) that answers keep.
 	Reveal []string

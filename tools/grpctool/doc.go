@@ -27,7 +27,7 @@
 // A parameter whose name looks like a person's id ([Config.Waived]) must have an owner
 // or a waiver; with an owner it is required. This is an error and not a note, for
 // without it an agent could name anybody. One that can hold anything must have a
-// waiver; without it the method is left out.
+// waiver; without it the method is left out. An owner always wins over a waiver.
 //
 // # JSON
 //

@@ -31,7 +31,7 @@ type method struct {
 // catalogue is what a backend has to offer, as it was read once.
 type catalogue struct {
 	methods map[string]*method // by path
-	notes   []string           // what is no tool, and why; bounded
+	notes   []string           // what is no tool, and why, and waivers that do nothing; bounded
 	digest  string             // of all tools
 	err     error              // why none of it can be used
 }
@@ -229,26 +229,15 @@ var (
 	errLoose  = errors.New("can hold anything, a person's id too, and no policy looks inside")
 )
 
-// own finds whose data the parameters name. One that looks like a person's id must
-// have an owner, or a waiver: else anybody's agent could name anybody. So could it in
-// one that has no shape, which must have a waiver.
+// own finds whose data the parameters name.
 func (b *builder) own(m *method, md protoreflect.MethodDescriptor, f Facts) error {
 	var problems []error
 	known := map[string]bool{}
 	n, err := parameters(md.Input(), func(p parameter) {
 		at := strings.Join(p.path, ".")
 		known[at] = true
-		owner := cmp.Or(f.Owners[at], ownerOf(saidOf(p.fd).GetOwner()))
-		switch {
-		case b.waived(md, at):
-		case owner != "" && (len(p.path) > 1 || p.fd.Kind() != protoreflect.StringKind || p.fd.IsList()):
-			problems = append(problems, fmt.Errorf("parameter %s has an owner, and is not one text of the request itself", at))
-		case owner != "":
-			m.Owners[at] = owner
-		case p.loose():
-			problems = append(problems, fmt.Errorf("parameter %s %w: waive %q to allow it", at, errLoose, string(md.Name())+"."+at))
-		case p.names() && personal(string(md.Name()), p.path, p.fd.IsList()):
-			problems = append(problems, fmt.Errorf("parameter %s %w: say whose it must be (owners), or waive %q", at, errPerson, string(md.Name())+"."+at))
+		if err := b.parameter(m, md, f.Owners[at], p); err != nil {
+			problems = append(problems, fmt.Errorf("parameter %s %w", at, err))
 		}
 	})
 	if b.left -= n; err != nil {
@@ -260,6 +249,44 @@ func (b *builder) own(m *method, md protoreflect.MethodDescriptor, f Facts) erro
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// parameter says what is wrong with one. One that looks like a person's id must have an
+// owner, or a waiver: else anybody's agent could name anybody. So could it in one that
+// has no shape, which must have a waiver. No waiver takes an owner away: a release of
+// the backend may say whose a parameter is that was waived before.
+func (b *builder) parameter(m *method, md protoreflect.MethodDescriptor, own tools.Owner, p parameter) error {
+	at := strings.Join(p.path, ".")
+	waiver := string(md.Name()) + "." + at
+	owner, waived := cmp.Or(own, ownerOf(saidOf(p.fd).GetOwner())), b.waived(md, at)
+	switch {
+	case waived && own != "":
+		return fmt.Errorf("has an owner (owners) and a waiver (waive %q): take one of them away", waiver)
+	case waived && owner != "":
+		b.idle(md, at, "the backend says whose it must be (behalf.v1.field), and that holds")
+	}
+	switch {
+	case owner != "" && (len(p.path) > 1 || p.fd.Kind() != protoreflect.StringKind || p.fd.IsList()):
+		return errors.New("has an owner, and is not one text of the request itself")
+	case owner != "":
+		m.Owners[at] = owner
+	case p.loose() && !waived:
+		return fmt.Errorf("%w: waive %q to allow it", errLoose, waiver)
+	case p.loose():
+	case p.names() && personal(string(md.Name()), p.path, p.fd.IsList()):
+		if !waived {
+			return fmt.Errorf("%w: say whose it must be (owners), or waive %q", errPerson, waiver)
+		}
+	case waived:
+		b.idle(md, at, "it needs none")
+	}
+	return nil
+}
+
+// idle notes a waiver that does nothing. It is no problem, for the next release of a
+// backend would take all its tools away.
+func (b *builder) idle(md protoreflect.MethodDescriptor, at, why string) {
+	b.notes.add(fmt.Sprintf("method %s: the waiver of parameter %s waives nothing: %s", tools.Clean(string(md.FullName()), maxIdentifier), at, why))
 }
 
 func (b *builder) waived(md protoreflect.MethodDescriptor, at string) bool {

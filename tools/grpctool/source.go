@@ -89,7 +89,7 @@ func (s *Source) Tools() ([]tools.Tool, error) {
 	return out, nil
 }
 
-// Notes say which methods are no tools, and why.
+// Notes say which methods are no tools, and why, and which waivers do nothing.
 func (s *Source) Notes() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -257,7 +257,7 @@ func (s *Source) use(l *link) {
 		return
 	}
 	for _, n := range l.catalogue.notes {
-		s.c.Logger.Info("a method is no tool", slog.String("toolset", s.c.Toolset), slog.String("why", n))
+		s.c.Logger.Info("a note about a tool backend", slog.String("toolset", s.c.Toolset), slog.String("note", n))
 	}
 	select {
 	case s.changed <- struct{}{}:
