@@ -63,6 +63,19 @@ func TestAMethodThatTheConfigNamesMustHaveItsWaivers(t *testing.T) {
 	}
 }
 
+func TestWaiversThatAreMissingAreSaidApart(t *testing.T) {
+	src, err := fixed(t, func(g *grpctool.Config) { g.Waived = shapeless[2:] })
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	notes := strings.Join(src.Notes(), "\n")
+
+	if !strings.Contains(notes, `waive "TakeStruct.fields" to allow it; parameter value can hold anything`) {
+		t.Errorf("got %q, want a separator between the two", notes)
+	}
+}
+
 func TestARequestThatIsItselfWithoutAShapeIsLeftOut(t *testing.T) {
 	for _, name := range []string{"Struct", "Value", "ListValue"} {
 		set := parse(t, everything)

@@ -3,6 +3,7 @@ package grpctool
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/behalf-dev/behalf/tools"
 )
@@ -25,7 +26,13 @@ func (s *sayings) add(text string) {
 		s.more++
 		return
 	}
-	s.kept = append(s.kept, tools.Clean(text, maxSaying))
+	s.kept = append(s.kept, oneLine(text, maxSaying))
+}
+
+// oneLine is a text of at most n bytes made fit for a log. What errors.Join put below
+// each other stays apart.
+func oneLine(text string, n int) string {
+	return tools.Clean(strings.ReplaceAll(text, "\n", "; "), n)
 }
 
 func (s *sayings) list() []string {

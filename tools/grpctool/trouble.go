@@ -81,7 +81,7 @@ func unreachable(ctx context.Context, conn *grpc.ClientConn) trouble {
 			text = plain
 		}
 	}
-	text = tools.Clean(strings.TrimPrefix(text, "transport: "), 512)
+	text = oneLine(strings.TrimPrefix(text, "transport: "), 512)
 	return trouble{text, mend(text)}
 }
 
@@ -104,7 +104,7 @@ func mend(text string) string {
 
 // undescribed is why the backend's descriptors are not known, though it is there.
 func undescribed(err error) trouble {
-	t := trouble{why: tools.Clean(err.Error(), 512), next: "mend services, or say descriptor_set"}
+	t := trouble{why: oneLine(err.Error(), 512), next: "mend services, or say descriptor_set"}
 	said, ok := errors.AsType[*saidError](err)
 	if !ok {
 		return t
