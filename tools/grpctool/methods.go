@@ -68,6 +68,7 @@ type builder struct {
 	c        *Config
 	cat      *catalogue
 	used     map[string]bool // facts and waivers that mean something
+	open     []string        // parameters that lack a waiver, for mistakes in waivers; not all
 	lost     bool            // a service is not there, and so nor are its methods
 	problems sayings
 	notes    sayings
@@ -271,10 +272,12 @@ func (b *builder) parameter(m *method, md protoreflect.MethodDescriptor, own too
 	case owner != "":
 		m.Owners[at] = owner
 	case p.loose() && !waived:
+		b.lacks(md, at)
 		return fmt.Errorf("%w: waive %q to allow it", errLoose, waiver)
 	case p.loose():
 	case p.names() && personal(string(md.Name()), p.path, p.fd.IsList()):
 		if !waived {
+			b.lacks(md, at)
 			return fmt.Errorf("%w: say whose it must be (owners), or waive %q", errPerson, waiver)
 		}
 	case waived:
@@ -287,6 +290,47 @@ func (b *builder) parameter(m *method, md protoreflect.MethodDescriptor, own too
 // backend would take all its tools away.
 func (b *builder) idle(md protoreflect.MethodDescriptor, at, why string) {
 	b.notes.add(fmt.Sprintf("method %s: the waiver of parameter %s waives nothing: %s", tools.Clean(string(md.FullName()), maxIdentifier), at, why))
+}
+
+// lacks keeps the name of a parameter that needs a waiver, as one would be written.
+func (b *builder) lacks(md protoreflect.MethodDescriptor, at string) {
+	name := string(md.Parent().FullName()) + "/" + string(md.Name()) + "." + at
+	if len(b.open) < maxOpen && len(name) <= maxIdentifier {
+		b.open = append(b.open, name)
+	}
+}
+
+// maxOpen is as many as package typo compares.
+const maxOpen = 1000
+
+// unwaived is the end of a sentence about a waiver of what is not there: method and
+// parameter must each be near, for what it names is likely to be waived. Who writes the
+// tool's name for the method's is understood.
+func (b *builder) unwaived(waiver string) string {
+	method, param := halves(strings.TrimPrefix(waiver, b.c.Prefix))
+	names := map[string]map[string]string{} // as they are written, by halves
+	for _, name := range b.open {
+		if !strings.Contains(waiver, "/") {
+			name = name[strings.IndexByte(name, '/')+1:]
+		}
+		m, p := halves(name)
+		if names[m] == nil {
+			names[m] = map[string]string{}
+		}
+		names[m][p] = tools.Clean(name, maxIdentifier)
+	}
+	params := names[typo.Meant(method, slices.Collect(maps.Keys(names)))]
+	if meant := typo.Meant(param, slices.Collect(maps.Keys(params))); meant != "" {
+		return "; did you mean " + params[meant] + "?"
+	}
+	return ""
+}
+
+// halves are the method and the parameter of a waiver, in snake case.
+func halves(waiver string) (method, param string) {
+	at := strings.LastIndexByte(waiver, '/') + 1
+	name, param, _ := strings.Cut(waiver[at:], ".")
+	return snake(waiver[:at] + name), snake(param)
 }
 
 func (b *builder) waived(md protoreflect.MethodDescriptor, at string) bool {
@@ -312,7 +356,7 @@ func (b *builder) check() {
 	}
 	for _, w := range b.c.Waived {
 		if !b.used[w] && !b.lost {
-			b.problem(fmt.Errorf("there is no parameter %s to waive", w))
+			b.problem(fmt.Errorf("there is no parameter %s to waive%s", w, b.unwaived(w)))
 		}
 	}
 }

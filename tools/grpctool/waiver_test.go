@@ -135,3 +135,31 @@ func TestAWaiverThatWaivesNothingIsNoted(t *testing.T) {
 		t.Errorf("got %q, want no note about waivers that waive something", notes)
 	}
 }
+
+func TestAMisspeltWaiverNamesTheParameterThatNeedsOne(t *testing.T) {
+	const service = "everything.v1.EverythingService/"
+	for waiver, want := range map[string]string{
+		"TakeStruct.feilds":              "; did you mean TakeStruct.fields?",
+		"take_struct.fields":             "; did you mean TakeStruct.fields?",
+		"ev_take_struct.inner.data":      "; did you mean TakeStruct.inner.data?",
+		"takeStruct.thisWay":             "; did you mean TakeStruct.this_way?",
+		service + "TakeStruct.valeu":     "; did you mean " + service + "TakeStruct.value?",
+		"take_struct.label":              "", // it is there, and needs none
+		"Elsewhere.fields":               "",
+		strings.Repeat("x", 100) + ".id": "",
+	} {
+		_, err := fixed(t, func(g *grpctool.Config) { g.Waived, g.Prefix = []string{waiver}, "ev_" })
+
+		if err == nil || err.Error() != "there is no parameter "+waiver+" to waive"+want {
+			t.Errorf("got %v, want %q at its end", err, want)
+		}
+	}
+}
+
+func TestAMisspeltWaiverIsNotTakenForOneThatIsThere(t *testing.T) {
+	_, err := fixed(t, func(g *grpctool.Config) { g.Waived = append([]string{"TakeStruct.feilds"}, shapeless...) })
+
+	if err == nil || strings.Contains(err.Error(), "did you mean") {
+		t.Errorf("got %v, want no parameter that has its waiver", err)
+	}
+}
