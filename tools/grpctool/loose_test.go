@@ -76,6 +76,14 @@ func TestWaiversThatAreMissingAreSaidApart(t *testing.T) {
 	}
 }
 
+func TestTheSchemaOfWhatHasNoShapeSaysHowNumbersAreWritten(t *testing.T) {
+	list := toolsOf(t, waived)
+
+	if got := string(list["take_struct"].Schema); !strings.Contains(got, "others have at most 15 digits; all are written out, without an exponent.") {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestARequestThatIsItselfWithoutAShapeIsLeftOut(t *testing.T) {
 	for _, name := range []string{"Struct", "Value", "ListValue"} {
 		set := parse(t, everything)

@@ -55,7 +55,7 @@ func loose(s *shape, md protoreflect.MessageDescriptor) (object, error) {
 		return clone(form.answer), nil
 	}
 	s.defs[valueName] = object{
-		"description": fmt.Sprintf("Any JSON. Whole numbers are between %d and %d, others have at most 15 digits.", -maxWhole, maxWhole),
+		"description": fmt.Sprintf("Any JSON. Whole numbers are between %d and %d, others have at most 15 digits; all are written out, without an exponent.", -maxWhole, maxWhole),
 		"minimum":     -maxWhole, "maximum": maxWhole, "format": tools.FormatDouble,
 		"items": anything(), "additionalProperties": anything(),
 	}
