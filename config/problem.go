@@ -55,6 +55,21 @@ func (p *Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// In are those that are about one of the sections, such as "identity.workload", or
+// about the file as a whole.
+func (p *Problems) In(sections ...string) (found []Problem) {
+	for _, one := range p.List {
+		within := func(section string) bool {
+			rest, in := strings.CutPrefix(one.Message, section)
+			return in && rest != "" && strings.ContainsRune(":.[", rune(rest[0]))
+		}
+		if one.Line == 0 || slices.ContainsFunc(sections, within) {
+			found = append(found, one)
+		}
+	}
+	return found
+}
+
 // mostProblems are reported at once: more are no help, and cost time to find and
 // to read.
 const mostProblems = 100

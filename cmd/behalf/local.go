@@ -50,6 +50,14 @@ const (
 // newLocal prepares dir. The desk's files are copied there once, so that its
 // policies and agents can be edited; credentials are made anew when they expire.
 func newLocal(dir, example string) (*local, error) {
+	return localOf(dir, example, func(file string, more func(*config.Config) []config.Problem) (*config.Config, error) {
+		cfg, _, err := load(file, more)
+		return cfg, err
+	})
+}
+
+// localOf is newLocal with another way to read the config.
+func localOf(dir, example string, read func(string, func(*config.Config) []config.Problem) (*config.Config, error)) (*local, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -60,7 +68,7 @@ func newLocal(dir, example string) (*local, error) {
 	}
 	l := &local{dir: dir, log: slog.Default()}
 	l.beside.l, l.beside.out = l, io.Discard
-	if l.cfg, _, err = load(filepath.Join(desk, "behalf.yaml"), stateIn(dir)); err != nil {
+	if l.cfg, err = read(filepath.Join(desk, "behalf.yaml"), stateIn(dir)); err != nil {
 		return nil, err
 	}
 	if l.ca, err = identity.NewDevCA(identity.DevCAConfig{Dir: dir, TrustDomain: localDomain}); err != nil {

@@ -87,6 +87,25 @@ func load(file string, more func(*config.Config) []config.Problem, extra ...beha
 	return cfg, options, nil
 }
 
+// loadServers reads what a config file says of MCP servers, and of who we are to
+// them. Whatever else is wrong is no concern of who wants to read and accept tools:
+// it may be wrong because they wait.
+func loadServers(file string, more func(*config.Config) []config.Problem) (*config.Config, error) {
+	found := &problems{file: near(file)}
+	cfg, err := config.Load(file, os.LookupEnv)
+	if list, ok := errors.AsType[*config.Problems](err); ok {
+		cfg = list.Rest
+		found.add(list.In("tools", "identity.workload")...)
+		if cfg == nil || len(mcpServers(cfg)) == 0 { // or they are in what is wrong
+			found.add(list.List...)
+		}
+	}
+	if cfg != nil && more != nil {
+		found.add(more(cfg)...)
+	}
+	return cfg, found.err()
+}
+
 // position finds a config path such as "tools.desk" in its file; 0 if it cannot.
 type position func(path string) (line, column int)
 

@@ -106,11 +106,11 @@ func (of *configOrDev) reviewer() (*reviewer, error) {
 	if of.dir != "" {
 		return devReviewer(of.dir)
 	}
-	cfg, options, err := load(of.file, nil)
+	cfg, err := loadServers(of.file, nil)
 	if err != nil {
 		return nil, err
 	}
-	return &reviewer{of.file, "-c " + quoted(near(of.file)), cfg, silent(options)}, nil
+	return &reviewer{of.file, "-c " + quoted(near(of.file)), cfg, silent(nil)}, nil
 }
 
 func silent(options []behalf.Option) []behalf.Option {
@@ -128,7 +128,7 @@ func devReviewer(dir string) (*reviewer, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := newLocal(dir, "supportdesk")
+	l, err := localOf(dir, "supportdesk", loadServers)
 	if err != nil {
 		return nil, err
 	}
@@ -166,9 +166,11 @@ func (r *reviewer) mute(toolset string) bool {
 	return strings.HasPrefix(r.again, "-c") && r.cfg.Tools[toolset].MCP.ServerID != "" && r.cfg.Identity.Workload.Source == ""
 }
 
-func (r *reviewer) toolsets() (names []string) {
-	for _, name := range slices.Sorted(maps.Keys(r.cfg.Tools)) {
-		if r.cfg.Tools[name].MCP != nil {
+func (r *reviewer) toolsets() []string { return mcpServers(r.cfg) }
+
+func mcpServers(cfg *config.Config) (names []string) {
+	for _, name := range slices.Sorted(maps.Keys(cfg.Tools)) {
+		if cfg.Tools[name].MCP != nil {
 			names = append(names, name)
 		}
 	}
