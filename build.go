@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/behalf-dev/behalf/agents"
 	"github.com/behalf-dev/behalf/config"
@@ -146,6 +147,19 @@ func Check(cfg *config.Config, opts ...Option) (known map[string][]string, facts
 	}, nil
 }
 
+// Notes are what Check lets pass and an operator should know: cases of policies about tools of which nobody could be asked.
+func Notes(cfg *config.Config, opts ...Option) (notes []config.Problem, err error) {
+	s := &Server{cfg: cfg, opt: defaults(opts)}
+	if err := s.look(); err != nil {
+		return nil, err
+	}
+	sn := s.current()
+	if tools := slices.Compact(slices.Sorted(slices.Values(sn.resting))); len(tools) > 0 {
+		notes = append(notes, cfg.Problem("policy.dir", "the cases about "+strings.Join(tools, ", ")+" do not hold yet: nothing is known of what they are about", "they must hold when its backend is reached"))
+	}
+	return notes, nil
+}
+
 // said is what the file says of a tool whose backend was not asked. Where two are called
 // the same, what only one says is not known.
 func (s *snapshot) said(name string) (facts config.ToolFacts) {
@@ -196,10 +210,15 @@ func (s *snapshot) loadPolicies() (*policy.Set, error) {
 	if s.opt.untested {
 		load = policy.Load
 	}
-	return load(policy.Config{
+	c := policy.Config{
 		Dir: s.cfg.Policy.Dir, FS: s.policies, Covered: s.cfg.Policy.RequireCoverage, Tools: s.schemas(), Absent: s.absent, Actions: slices.Sorted(maps.Keys(actions)), Resources: actions,
 		Agents: namesOf(s.cfg, "agents", s.cfg.Agents), GroupChats: namesOf(s.cfg, "group_chats", s.cfg.GroupChats),
-	})
+	}
+	set, err := load(c)
+	if err != nil && s.unasked() {
+		return s.provisional(c, err)
+	}
+	return set, err
 }
 
 // namesOf gives nil, which is any name, for a section that lost some.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/behalf-dev/behalf/policy"
+	"github.com/behalf-dev/behalf/policy/lifecycle"
 )
 
 // complete reports whether it is known which tools a section has.
@@ -53,6 +54,41 @@ func (s *snapshot) schemas() []policy.ToolSchema {
 		}
 	}
 	return out
+}
+
+// unasked reports that there are backends which could say more of their tools, and
+// that nobody asked them yet. Before anything is in force they are, see begin.
+func (s *snapshot) unasked() bool {
+	return slices.ContainsFunc(s.absent, func(set string) bool {
+		t, r := s.cfg.Tools[set], s.sources[set]
+		return (t.GRPC != nil || t.MCP != nil) && (r == nil || r.cancel == nil)
+	})
+}
+
+// provisional are policies of which no more is wrong than that cases speak of tools
+// that backends may have which were not asked. It is to go on looking with, and to ask
+// them; nothing with such cases is put in force.
+func (s *snapshot) provisional(c policy.Config, wrong error) (*policy.Set, error) {
+	c.Covered = false
+	set, err := policy.Load(c)
+	if err != nil {
+		return nil, wrong
+	}
+	results, err := lifecycle.RunTests(set, c.Files())
+	if err != nil {
+		return nil, wrong
+	}
+	s.resting = nil
+	for _, r := range results {
+		switch tool := r.Case.Tool; {
+		case len(r.Failures) == 0:
+		case tool == "" || slices.ContainsFunc(c.Tools, func(t policy.ToolSchema) bool { return t.Name == tool }):
+			return nil, wrong
+		default:
+			s.resting = append(s.resting, tool)
+		}
+	}
+	return set, nil
 }
 
 // nameable are the tools that agents may name, by section, without the sections of

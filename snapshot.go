@@ -25,6 +25,7 @@ type snapshot struct {
 	left     []tools.Left // tools of backends that nobody can call, as what they are called is another's
 	models   map[string]agents.Model
 	set      *policy.Set
+	resting  []string // tools that cases of policies speak of, and that nobody could be asked about yet
 	agents   map[string]agents.Agent
 	chats    map[string]agents.Agent
 	gates    map[string]*tools.Gate  // for direct calls, see directGates

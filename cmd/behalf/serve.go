@@ -94,7 +94,11 @@ func checkConfig(out io.Writer, file string) error {
 	if names := unread(ceilings, known); len(names) > 0 {
 		notes = append(notes, "note: what "+strings.Join(names, ", ")+" do is known when their backend is reached; here they count as writes, whatever the file says of them. A descriptor_set or tools.lock tells before")
 	}
-	for _, n := range cfg.Notes() {
+	more, err := behalf.Notes(cfg, options...)
+	if err != nil {
+		return wrongInput(err)
+	}
+	for _, n := range append(cfg.Notes(), more...) {
 		notes = append(notes, "note: "+n.String())
 	}
 	for _, n := range cfg.CheckServe() {
