@@ -117,7 +117,7 @@ func (s *snapshot) known() map[string][]string {
 
 // checkTools finds agents that name tools which nobody offers.
 func (s *snapshot) checkTools() error {
-	if list := s.cfg.CheckTools(s.nameable()); len(list) > 0 {
+	if list := s.cfg.CheckTools(s.nameable(), s.leftOut()); len(list) > 0 {
 		return &config.Problems{List: list}
 	}
 	return nil
@@ -147,13 +147,19 @@ func Check(cfg *config.Config, opts ...Option) (known map[string][]string, facts
 	}, nil
 }
 
-// Notes are what Check lets pass and an operator should know: cases of policies about tools of which nobody could be asked.
+// Notes are what Check lets pass and an operator should know: what of backends is no
+// tool, and cases of policies about tools of which nobody could be asked.
 func Notes(cfg *config.Config, opts ...Option) (notes []config.Problem, err error) {
 	s := &Server{cfg: cfg, opt: defaults(opts)}
 	if err := s.look(); err != nil {
 		return nil, err
 	}
 	sn := s.current()
+	for _, name := range slices.Sorted(maps.Keys(sn.sources)) {
+		for _, n := range sn.sources[name].Notes() {
+			notes = append(notes, cfg.Problem("tools."+name, n, ""))
+		}
+	}
 	if tools := slices.Compact(slices.Sorted(slices.Values(sn.resting))); len(tools) > 0 {
 		notes = append(notes, cfg.Problem("policy.dir", "the cases about "+strings.Join(tools, ", ")+" do not hold yet: nothing is known of what they are about", "they must hold when its backend is reached"))
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/behalf-dev/behalf/policy"
 	"github.com/behalf-dev/behalf/policy/lifecycle"
+	"github.com/behalf-dev/behalf/tools/grpctool"
 )
 
 // complete reports whether it is known which tools a section has.
@@ -89,6 +90,25 @@ func (s *snapshot) provisional(c policy.Config, wrong error) (*policy.Set, error
 		}
 	}
 	return set, nil
+}
+
+// leftOut says why methods of backends are no tools, by the name that the tool would
+// have. One that another backend is expected to have is not among them.
+func (s *snapshot) leftOut() map[string]string {
+	out := map[string]string{}
+	for set, r := range s.sources {
+		for _, note := range r.Notes() {
+			said, left := strings.CutPrefix(note, "left out: method ")
+			method, why, _ := strings.Cut(said, ": ")
+			if left && why != "" {
+				out[grpctool.NameOf(s.cfg.Tools[set].Prefix, method[strings.LastIndexByte(method, '.')+1:])] = why
+			}
+		}
+	}
+	for name := range s.expected() {
+		delete(out, name)
+	}
+	return out
 }
 
 // nameable are the tools that agents may name, by section, without the sections of

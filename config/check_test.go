@@ -23,7 +23,7 @@ policy: { dir: policies }
 func TestToolNamesAreCheckedOnceTheyAreKnown(t *testing.T) {
 	c := parse(t, strings.Replace(desk, ", gone/*", "", 1))
 
-	got := text(c.CheckTools(map[string][]string{"desk": {"look", "refund"}, "shop": {"buy", "look"}}))
+	got := text(c.CheckTools(map[string][]string{"desk": {"look", "refund"}, "shop": {"buy", "look"}}, nil))
 
 	want := []string{
 		`behalf.yaml:3:42: tools.shop: its tool "look" has the name of one in desk; names of tools are global: give one of the sets a prefix`,
@@ -37,7 +37,7 @@ func TestToolNamesAreCheckedOnceTheyAreKnown(t *testing.T) {
 func TestANameMayBelongToAToolsetThatIsNotThereYet(t *testing.T) {
 	c := parse(t, strings.Replace(desk, ", gone/*", "", 1))
 
-	if got := c.CheckTools(map[string][]string{"desk": {"look"}}); len(got) != 0 {
+	if got := c.CheckTools(map[string][]string{"desk": {"look"}}, nil); len(got) != 0 {
 		t.Errorf("got %v, want none", got)
 	}
 }

@@ -27,7 +27,7 @@
 //	if err != nil {
 //		return err // prints one problem per line
 //	}
-//	for _, p := range append(c.CheckServe(), c.CheckTools(known)...) {
+//	for _, p := range append(c.CheckServe(), c.CheckTools(known, left)...) {
 //		fmt.Fprintln(w, p)
 //	}
 //

@@ -46,7 +46,7 @@ func FuzzParse(f *testing.F) {
 // lookAtTheRest asks all that a command asks: what is half there must not panic.
 func lookAtTheRest(err error) {
 	if list, ok := errors.AsType[*Problems](err); ok && list.Rest != nil {
-		_, _ = list.Rest.CheckServe(), list.Rest.CheckTools(map[string][]string{"desk": {"look"}})
+		_, _ = list.Rest.CheckServe(), list.Rest.CheckTools(map[string][]string{"desk": {"look"}}, nil)
 		_, _ = list.Rest.Ceilings(nil, nil), list.Rest.Notes()
 	}
 }

@@ -108,7 +108,7 @@ func rest(t *testing.T, text string) *Config {
 func TestTheRestOfABadFileCanBeLookedAt(t *testing.T) {
 	c := rest(t, strings.Replace(desk, "tools: [refnd, gone/*]", "max_trns: 8, tools: [refnd]", 1))
 
-	got := text(c.CheckTools(map[string][]string{"desk": {"look", "refund"}, "shop": {"buy"}}))
+	got := text(c.CheckTools(map[string][]string{"desk": {"look", "refund"}, "shop": {"buy"}}, nil))
 
 	want := []string{`behalf.yaml:8:60: agents.shut.tools[0]: there is no tool "refnd"; did you mean refund?`}
 	if d := cmp.Diff(want, got); d != "" {
@@ -134,7 +134,7 @@ func TestOneMistakeHasNoFollowers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := rest(t, strings.Replace(good, row.old, row.new, 1))
 
-			if got := text(c.CheckTools(row.known)); len(got) != 0 {
+			if got := text(c.CheckTools(row.known, nil)); len(got) != 0 {
 				t.Errorf("got %v, want none: the file's own problem says it", got)
 			}
 		})

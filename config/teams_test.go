@@ -145,7 +145,7 @@ func TestAHandOffIsOfferedWhereItLeadsSomewhere(t *testing.T) {
 func TestNamesOfToolsInChatsAreCheckedOnceTheyAreKnown(t *testing.T) {
 	c := parse(t, chats)
 
-	got := text(c.CheckTools(map[string][]string{"ask": {"ask"}, "desk": {"boss_please", "looks"}}))
+	got := text(c.CheckTools(map[string][]string{"ask": {"ask"}, "desk": {"boss_please", "looks"}}, nil))
 
 	want := []string{
 		`behalf.yaml:5:76: agents.alone.handoffs[1].name: is the name of a tool too; choose another one`,

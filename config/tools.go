@@ -241,8 +241,9 @@ func (c *checker) toolNames(p place, t Toolset) {
 // CheckTools reports references that no tool answers to and names that two
 // toolsets have, once names are known. known is toolset (its key under `tools`)
 // to the names of its tools; a toolset that is absent is not there yet, and then
-// a plain name may be one of its.
-func (c *Config) CheckTools(known map[string][]string) []Problem {
+// a plain name may be one of its. left says of what a backend has and is no tool why,
+// by the name that the tool would have: it is nobody's.
+func (c *Config) CheckTools(known map[string][]string, left map[string]string) []Problem {
 	owners, found := map[string]string{}, []Problem(nil)
 	for _, set := range names(c.Tools) {
 		for _, tool := range known[set] {
@@ -254,7 +255,11 @@ func (c *Config) CheckTools(known map[string][]string) []Problem {
 	}
 	complete := !c.Lost("tools") && !slices.ContainsFunc(names(c.Tools), func(set string) bool { return known[set] == nil })
 	look := func(p place, ref string) {
-		if message, fix := wrongTool(ref, known, owners, complete); message != "" && !c.places.isSpoilt(p) {
+		message, fix := wrongTool(ref, known, owners, complete)
+		if why := left[ref]; why != "" && owners[ref] == "" {
+			message, fix = ref+" is left out: "+why, ""
+		}
+		if message != "" && !c.places.isSpoilt(p) {
 			found = append(found, c.places.problem(p, message, fix))
 		}
 	}

@@ -25,6 +25,10 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	everything, err := filepath.Abs("../../tools/grpctool/testdata/everything.binpb")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -35,6 +39,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("NO_COLOR", "1")
 			e.Setenv("DESCRIPTORS", descriptors)
+			e.Setenv("EVERYTHING", everything)
 			if plain != "" && !strings.HasSuffix(e.WorkDir, "script-demo") {
 				e.Setenv("PATH", plain+string(os.PathListSeparator)+e.Getenv("PATH"))
 			}

@@ -92,7 +92,7 @@ func checkConfig(out io.Writer, file string) error {
 		}
 	}
 	if names := unread(ceilings, known); len(names) > 0 {
-		notes = append(notes, "note: what "+strings.Join(names, ", ")+" do is known when their backend is reached; here they count as writes, whatever the file says of them. A descriptor_set or tools.lock tells before")
+		notes = append(notes, "note: nothing is known yet of "+strings.Join(names, ", ")+": until the backend is reached each counts as a write, whatever the file says of it. A descriptor_set or tools.lock tells before")
 	}
 	more, err := behalf.Notes(cfg, options...)
 	if err != nil {
