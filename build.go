@@ -204,7 +204,9 @@ func Policies(cfg *config.Config, opts ...Option) (*policy.Set, error) {
 	return s.current().set, nil
 }
 
-func (s *snapshot) loadPolicies() (*policy.Set, error) {
+// loadPolicies takes cases about tools that are not known as they are if the config is
+// doomed: they may be those of what is wrong with it.
+func (s *snapshot) loadPolicies(doomed bool) (*policy.Set, error) {
 	switch {
 	case s.cfg.Spoilt("policy.dir"):
 		return nil, nil // the file's own problem
@@ -221,7 +223,7 @@ func (s *snapshot) loadPolicies() (*policy.Set, error) {
 		Agents: namesOf(s.cfg, "agents", s.cfg.Agents), GroupChats: namesOf(s.cfg, "group_chats", s.cfg.GroupChats),
 	}
 	set, err := load(c)
-	if err != nil && s.unasked() {
+	if err != nil && (doomed && len(s.absent) > 0 || s.unasked()) {
 		return s.provisional(c, err)
 	}
 	return set, err

@@ -1,6 +1,8 @@
 package behalf
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -66,30 +68,36 @@ func (s *snapshot) unasked() bool {
 	})
 }
 
-// provisional are policies of which no more is wrong than that cases speak of tools
-// that backends may have which were not asked. It is to go on looking with, and to ask
-// them; nothing with such cases is put in force.
+// provisional are policies to go on looking with, where not all tools are known: no
+// case about one of the others is told of. Nothing with such cases is put in force.
 func (s *snapshot) provisional(c policy.Config, wrong error) (*policy.Set, error) {
-	c.Covered = false
 	set, err := policy.Load(c)
 	if err != nil {
 		return nil, wrong
 	}
-	results, err := lifecycle.RunTests(set, c.Files())
-	if err != nil {
-		return nil, wrong
-	}
+	results, _ := lifecycle.RunTests(set, c.Files()) // what is wrong with the files is told already
+	resting := map[string]bool{}
 	s.resting = nil
 	for _, r := range results {
-		switch tool := r.Case.Tool; {
-		case len(r.Failures) == 0:
-		case tool == "" || slices.ContainsFunc(c.Tools, func(t policy.ToolSchema) bool { return t.Name == tool }):
-			return nil, wrong
-		default:
+		tool := r.Case.Tool
+		known := slices.ContainsFunc(c.Tools, func(t policy.ToolSchema) bool { return t.Name == tool })
+		if len(r.Failures) > 0 && tool != "" && !known {
+			resting[r.At] = true
 			s.resting = append(s.resting, tool)
 		}
 	}
+	if err := without(wrong, resting); len(resting) == 0 || err != nil {
+		return nil, err
+	}
 	return set, nil
+}
+
+// without leaves out the problems of cases, and what they would cover.
+func without(wrong error, cases map[string]bool) error {
+	return errors.Join(slices.DeleteFunc(flat(wrong), func(err error) bool {
+		p, ok := errors.AsType[*policy.Problem](err)
+		return ok && len(cases) > 0 && (cases[fmt.Sprintf("%s:%d", p.Inside, p.Line)] || strings.HasSuffix(p.Inside, ".cedar"))
+	})...)
 }
 
 // leftOut says why methods of backends are no tools, by the name that the tool would

@@ -41,6 +41,7 @@ func (s *Server) current() *snapshot { return s.inForce.Load() }
 // reported together, and nothing is opened.
 func (sn *snapshot) read() error {
 	list, problems := sn.builtins()
+	doomed := sn.cfg.Flawed() || errors.Join(problems...) != nil
 	registry, err := tools.NewRegistry(sn.free(list)...)
 	if sn.models == nil {
 		problems = append(problems, sn.buildModels())
@@ -56,7 +57,7 @@ func (sn *snapshot) read() error {
 	sn.registry = registry
 	sn.leaveOut(registry.Left())
 	sn.registry = registry.After(before, sn.awaited())
-	sn.set, err = sn.loadPolicies()
+	sn.set, err = sn.loadPolicies(doomed)
 	return errors.Join(append(problems, err, sn.checkTools())...)
 }
 
