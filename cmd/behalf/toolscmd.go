@@ -192,6 +192,10 @@ func (r *reviewer) waiting(ctx context.Context, named []string) (out []waitingTo
 			problems = append(problems, err)
 			continue
 		}
+		if names := s.Listed(); one && !slices.Contains(names, tool) {
+			problems = append(problems, wrongInput(fmt.Errorf("%s: the server has no such tool now%s", clean(name), typo.DidYouMean(tool, names))))
+			continue
+		}
 		for _, o := range s.Offers() {
 			if !one || tool == o.Tool || tool == o.Own {
 				out = append(out, waitingTool{set, o})
@@ -208,7 +212,7 @@ func (r *reviewer) accept(ctx context.Context, out io.Writer, name, hash string)
 		return err
 	}
 	if err := s.Accept(tool, hash); status.Code(err) == codes.NotFound {
-		return wrongInput(fmt.Errorf("%s: %s", clean(name), clean(status.Convert(err).Message()))) // no list of the service has it
+		return wrongInput(fmt.Errorf("%s: %s%s", clean(name), clean(status.Convert(err).Message()), typo.DidYouMean(tool, s.Listed()))) // no list of the service has it
 	} else if err != nil {
 		return err
 	}

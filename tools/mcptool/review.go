@@ -44,6 +44,21 @@ func (s *Source) Offers() []Offer {
 	return out
 }
 
+// Listed are the names of all that the server lists now, in use or not: those that the
+// tools have here, and the server's own. They are fit for a terminal.
+func (s *Source) Listed() (names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for own := range s.listed {
+		names = append(names, visible(tools.Clean(own, 4*maxName)))
+		if here := s.c.named(own).Name; here != "" {
+			names = append(names, here)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // offered is an offer and what its parts are made of.
 type offered struct {
 	Offer
@@ -130,7 +145,7 @@ func (s *Source) Accept(tool, hash string) error {
 	tool, d := s.find(tool)
 	switch {
 	case d == nil:
-		return fault.New(codes.NotFound, fault.NotFound, "the server has no such tool now, or two of that name; see `behalf tools review`")
+		return fault.New(codes.NotFound, fault.NotFound, "the server has no such tool now, or two of that name")
 	case hash != "" && (len(hash) < 32 || !strings.HasPrefix(d.hash, hash)):
 		return fault.New(codes.Aborted, fault.ToolUnavailable, "the tool is not what you have read; read it again")
 	case d.flaw != "":
