@@ -50,7 +50,7 @@ func (s *Server) mcpConfig(name string, t config.Toolset) mcptool.Config {
 		}
 	}
 	return mcptool.Config{
-		Name: name, Prefix: t.Prefix, File: s.cfg.Problem("tools", "", "").File, URL: m.URL, Headers: secrets(m.Headers), Command: m.Command, Env: secrets(m.Env), Dir: m.Dir,
+		Name: name, Prefix: t.Prefix, File: s.cfg.Problem("tools", "", "").File, Review: s.opt.review, URL: m.URL, Headers: secrets(m.Headers), Command: m.Command, Env: secrets(m.Env), Dir: m.Dir,
 		Backend: tools.Backend{Audience: m.Audience, Type: calltoken.TypeCall, Chain: m.Chain},
 		Tools:   known, Pins: s.pins(m.Pins), Limits: mcptool.Limits{Call: m.Timeout}, Logger: s.opt.log, Now: s.opt.now,
 	}

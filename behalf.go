@@ -74,6 +74,7 @@ type options struct {
 	signer   crypto.Signer
 	reread   func() (*config.Config, error)
 	pace     time.Duration
+	review   string
 }
 
 // Option adds what a config file cannot hold.
@@ -92,6 +93,11 @@ func WithModel(name string, m agents.Model) Option {
 
 // WithPace is how long offline models wait between two words, for whoever watches.
 func WithPace(d time.Duration) Option { return func(o *options) { o.pace = d } }
+
+// WithReview is what an operator types to read the tools that wait, but for their
+// names: `behalf tools review` with other flags than the config's file, which mean its
+// servers. Whoever calls such a tool is told it too.
+func WithReview(command string) Option { return func(o *options) { o.review = command } }
 
 // WithLogger sends log lines to l instead of the default logger.
 func WithLogger(l *slog.Logger) Option { return func(o *options) { o.log = l } }

@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -234,7 +236,7 @@ func (b *backends) say(out io.Writer) {
 }
 
 // try tells what to type to use them: through behalf, and past it, which they refuse.
-func (b *backends) try(out io.Writer, p paint, port string) {
+func (b *backends) try(out io.Writer, p paint, port, dir string) {
 	call := func(tool, args string) {
 		fmt.Fprintf(out, `  rpc -d '{"tool":"%s","arguments_json":"%s"}' localhost:%s behalf.v1.ToolService/CallTool`+"\n", tool, args, port)
 	}
@@ -250,5 +252,25 @@ func (b *backends) try(out io.Writer, p paint, port string) {
 		_, own, _ := net.SplitHostPort(b.crm.Addr().String())
 		fmt.Fprintf(out, "  rpc -d '%s' localhost:%s crm.v1.CustomersService/GetCustomer || echo refused\n", `{"customer_id":"C-1001"}`, own)
 	}
-	fmt.Fprintf(out, "\n%s\n", p.dim("As programs of their own: "+self()+" dev --backends=false, and beside it go run ./examples/crm/cmd and ./examples/handbook/cmd."))
+	fmt.Fprintf(out, "\n%s\n", p.dim("As programs of their own: `"+self()+" dev --backends=false"+inDir(dir)+"`, and beside it "+b.alone(dir)))
+}
+
+// alone is what to type to run the backends as programs of their own.
+func (b *backends) alone(dir string) string {
+	program := func(name string) string {
+		text := "go run ./examples/" + name + "/cmd"
+		if in := filepath.Clean(dir); in != defaultDir {
+			file := func(of string) string { return quoted(filepath.Join(in, of)) }
+			text += " -cert " + file("svid-"+name+".pem") + " -key " + file("svid-"+name+".key") + " -ca " + file("ca.pem")
+		}
+		return "`" + text + "`"
+	}
+	var all []string
+	if b.crm != nil {
+		all = append(all, program("crm"))
+	}
+	if b.handbook != nil {
+		all = append(all, program("handbook"))
+	}
+	return strings.Join(all, " and ")
 }

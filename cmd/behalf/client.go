@@ -63,7 +63,7 @@ func (f *clientFlags) profile() (profile, error) {
 	switch {
 	case err == nil:
 		if err := json.Unmarshal(b, &p); err != nil {
-			return p, wrongInput(fmt.Errorf("%s is damaged: %w; start `%s dev` again", filepath.Join(f.dir, profileName), err, self()))
+			return p, wrongInput(fmt.Errorf("%s is damaged: %w; start `%s dev%s` again", filepath.Join(f.dir, profileName), err, self(), f.where()))
 		}
 	case !errors.Is(err, os.ErrNotExist):
 		return p, wrongInput(err)

@@ -55,7 +55,7 @@ Delete the folder to begin anew. The authority and the issuer exist only here: n
 				return nil
 			})
 			if err == nil {
-				fmt.Fprintf(c.OutOrStdout(), "\nstopped; the next `%s dev` goes on where this one ended\n", self())
+				fmt.Fprintf(c.OutOrStdout(), "\nstopped; the next `%s dev%s` goes on where this one ended\n", self(), inDir(dir))
 			}
 			return started(err, "--listen 127.0.0.1:0 (any free port) and --http ''", "another --dir")
 		},
@@ -150,10 +150,7 @@ func (l *local) serveAlone(ctx context.Context, options []behalf.Option, up func
 func (l *local) greet(out io.Writer, s *behalf.Server, dir string) {
 	p := paintFor(out)
 	_, port, _ := net.SplitHostPort(s.Addr())
-	in, at := "", filepath.Clean(dir)
-	if at != ".behalf" {
-		in = " --dir " + quoted(at)
-	}
+	in, at := inDir(dir), filepath.Clean(dir)
 	me, files, first := self(), quoted(at), l.first()
 	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
 	say("%s gRPC with mutual TLS on %s\n", p.bold("behalf dev is up:"), s.Addr())
@@ -184,8 +181,16 @@ func (l *local) greet(out io.Writer, s *behalf.Server, dir string) {
 	if first.name != "" {
 		say("  rpc -d '%s' localhost:%s %s", l.request(first), port, first.method())
 	}
-	l.beside.try(out, p, port)
+	l.beside.try(out, p, port, dir)
 	say("\n%s", p.dim("Ctrl-C stops it. Denied and failed calls are logged here; all calls with --verbose."))
+}
+
+// inDir is the flag of commands that mean a folder.
+func inDir(dir string) string {
+	if dir = filepath.Clean(dir); dir != defaultDir {
+		return " --dir " + quoted(dir)
+	}
+	return ""
 }
 
 // targets are what the banner tells to talk with: every group chat, else the

@@ -165,6 +165,7 @@ func (l *local) options() ([]behalf.Option, error) {
 		behalf.WithVersion(version()),
 		behalf.WithPace(l.pace),
 		behalf.WithReload(l.reread),
+		behalf.WithReview(self()+" tools review --dir "+quoted(near(l.dir))),
 		behalf.WithLogger(l.log),
 		behalf.WithIdentity(behalf.Identity{
 			Source:  l.ca,

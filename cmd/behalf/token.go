@@ -142,7 +142,7 @@ func mint(dir string, p profile, subject string) (string, error) {
 	}
 	key := filepath.Join(dir, issuerKeyName)
 	if _, err := os.Stat(key); err != nil {
-		return "", wrongInput(fmt.Errorf("the dev issuer's key is gone; start `%s dev` again", self()))
+		return "", wrongInput(fmt.Errorf("the dev issuer's key is gone; start `%s dev%s` again", self(), inDir(dir)))
 	}
 	issuer, err := identity.NewDevIssuer(identity.DevIssuerConfig{URL: p.Issuer, KeyFile: key})
 	if err != nil {

@@ -84,7 +84,7 @@ type configOrDev struct{ file, dir string }
 
 func (of *configOrDev) bind(c *cobra.Command) {
 	configFlag(c, &of.file)
-	c.Flags().StringVar(&of.dir, "dir", "", "folder of `behalf dev`, instead of a config file: its config, as its server")
+	c.Flags().StringVar(&of.dir, "dir", "", "folder of behalf dev, instead of a config file: its config, as its server")
 	c.MarkFlagsMutuallyExclusive("config", "dir")
 }
 
@@ -147,7 +147,7 @@ func (r *reviewer) server(ctx context.Context, toolset string) (*mcptool.Source,
 		return nil, wrongInput(fmt.Errorf("%s has no MCP server %q under tools%s", near(r.file), toolset, typo.DidYouMean(toolset, r.toolsets())))
 	}
 	if r.mute(toolset) {
-		return nil, wrongInput(fmt.Errorf("tools.%s names a server_id, and %s has no identity.workload to show it who asks\n  next      for a config of `%[3]s dev` name its folder instead: %[3]s tools review --dir DIR", toolset, near(r.file), self()))
+		return nil, wrongInput(fmt.Errorf("tools.%s names a server_id, and %s has no identity.workload to show it who asks\n  next      for a config of `%[3]s dev` name its folder instead: %[3]s tools review --dir %[4]s", toolset, near(r.file), self(), devFolder(r.file)))
 	}
 	s, err := behalf.ToolServer(ctx, r.cfg, toolset, r.options...)
 	if err != nil {
@@ -159,6 +159,16 @@ func (r *reviewer) server(ctx context.Context, toolset string) (*mcptool.Source,
 		return nil, fmt.Errorf("the MCP server %s does not say what tools it has: %s", toolset, clean(err.Error()))
 	}
 	return s, nil
+}
+
+// devFolder is the folder of dev that a config is in; DIR: in none.
+func devFolder(file string) string {
+	desk := filepath.Dir(file)
+	dir := filepath.Dir(desk)
+	if _, err := os.Stat(filepath.Join(dir, profileName)); err != nil || filepath.Base(desk) != "desk" {
+		return "DIR"
+	}
+	return quoted(near(dir))
 }
 
 // mute reports that a server wants to know who asks, and the config has no identity.

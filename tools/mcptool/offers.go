@@ -230,16 +230,13 @@ func (s *Source) trust(ctx context.Context, pins map[string]Pin, found map[strin
 	maps.Copy(pins, fresh)
 }
 
-// review is what an operator types to see what waits.
-const review = "behalf tools review "
-
 // usable is why a tool cannot be called now: what is behind it must be what was
 // accepted, and what the model was shown. The texts are ours alone.
 func (s *Source) usable(own, hash, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d, accepted := s.listed[own], s.pins[own].Hash
-	order := review + s.c.Name + "/" + name
+	order := s.c.order() + s.c.Name + "/" + name
 	switch {
 	case s.listed == nil:
 		return unavailable("the tool's server cannot be reached now").Because(s.trouble.Err())

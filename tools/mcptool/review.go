@@ -2,6 +2,7 @@ package mcptool
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -271,17 +272,20 @@ func (o Offer) why() string {
 	return "it is new, and nobody has accepted it"
 }
 
+// order is what an operator types to see what waits, as callers may read it.
+func (c *Config) order() string { return cmp.Or(c.Review, "behalf tools review") + " " }
+
 // review is what the operator of this config types. It is for the log: callers are
 // told no paths.
 func (c *Config) review() string {
-	if c.File == "" {
-		return review + c.Name
+	if c.File == "" || c.Review != "" {
+		return c.order() + c.Name
 	}
 	file := c.File
 	if strings.ContainsFunc(file, func(r rune) bool { return !plain(r) }) {
 		file = "'" + strings.ReplaceAll(file, "'", `'\''`) + "'"
 	}
-	return review + "-c " + file + " " + c.Name
+	return c.order() + "-c " + file + " " + c.Name
 }
 
 // plain reports whether a shell leaves a character as it is.

@@ -22,6 +22,7 @@ type Config struct {
 	Name   string // of the toolset; required
 	Prefix string // put in front of the tools' names
 	File   string // of the config, for what the log tells an operator to type
+	Review string // what to type instead, but for the tool: callers are told it too
 
 	URL     string                     // of a streamable HTTP server
 	Headers map[string]identity.Secret // of every request; not Authorization where calls carry tokens
