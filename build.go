@@ -161,7 +161,7 @@ func Notes(cfg *config.Config, opts ...Option) (notes []config.Problem, err erro
 		}
 	}
 	if tools := slices.Compact(slices.Sorted(slices.Values(sn.resting))); len(tools) > 0 {
-		notes = append(notes, cfg.Problem("policy.dir", "the cases about "+strings.Join(tools, ", ")+" do not hold yet: nothing is known of what they are about", "they must hold when its backend is reached"))
+		notes = append(notes, cfg.Problem("policy.dir", "the cases about "+strings.Join(tools, ", ")+" do not hold yet: nothing is known of what they are about", "a start asks the backends first, and is refused unless they hold then"))
 	}
 	return notes, nil
 }
