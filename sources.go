@@ -28,7 +28,7 @@ type source interface {
 	Read() bool                          // it has said which tools it has
 	Problem() error                      // why it cannot be used now, for the operator; nil: it can
 	Changed() <-chan struct{}            // Tools gives something else
-	Notes() []string                     // for the operator: what is no tool, and why
+	Notes() []string                     // for the operator: what is no tool and why, and what of the config does nothing
 	Waiting() map[string]json.RawMessage // tools that nobody accepted yet, by name, with their schemas; nil: it is not known
 }
 
@@ -199,10 +199,10 @@ func (sn *snapshot) external() bool {
 	return false
 }
 
-// tellBackend tells the operator what of a backend is no tool, and if it is away.
+// tellBackend tells the operator what there is to know of a backend, and if it is away.
 func (s *Server) tellBackend(ctx context.Context, name string, src source) {
 	for _, n := range src.Notes() {
-		s.opt.log.InfoContext(ctx, "not a tool", slog.String("toolset", name), slog.String("note", n))
+		s.opt.log.InfoContext(ctx, "a note about a tool backend", slog.String("toolset", name), slog.String("note", n))
 	}
 	if !src.Read() {
 		s.opt.log.WarnContext(ctx, "a backend did not say what tools it has; they are unavailable until it does", slog.String("toolset", name), slog.String("why", oneLine(src.Problem())))
