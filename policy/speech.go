@@ -53,12 +53,10 @@ func (g *Guard) Speech(query *Query) (pii.Set, error) {
 		return 0, nil
 	}
 	q.Time = g.config.Clock()
-	set, err := g.speechTo(e, &q)
-	if by, lent := q.Grant.Speaker(); lent && err == nil { // who hears it
-		var more pii.Set
+	set, err := g.speechTo(e, &q) // for whoever hears it too
+	if by, lent := q.Grant.Speaker(); lent && err == nil {
 		q.Grant = by
-		more, err = g.speechTo(e, &q)
-		set |= more
+		_, err = g.speechTo(e, &q)
 	}
 	return set, err
 }

@@ -273,3 +273,16 @@ func TestWhatIsHiddenFromWhoHearsIsTakenOutOfALentCall(t *testing.T) {
 		}
 	}
 }
+
+func TestNothingIsSaidToASpeakerWhoMayNotRunTheAgent(t *testing.T) {
+	g, _, _ := counted(t, permitAll+`
+		@id("stream") @redact("stream:pii:card") forbid (principal, action == Action::"run_agent", resource);
+		@id("not-bob") forbid (principal == User::"acme/bob", action == Action::"run_agent", resource);`)
+	alice, bob := grantOf(person("acme", "alice")), grantOf(person("acme", "bob"))
+	for want, grant := range map[bool]identity.Grant{true: alice, false: alice.LentTo(bob)} {
+		_, err := g.Speech(&Query{Grant: grant, Action: "run_agent", Resource: Entity{Type: "Agent", ID: "support"}})
+		if (err == nil) != want {
+			t.Errorf("got %v, want allowed: %t", err, want)
+		}
+	}
+}
