@@ -49,6 +49,9 @@ func TestAnMCPClientIsToldWhichArgumentIsWrong(t *testing.T) {
 	if !failed || !strings.Contains(text, "ARGUMENT_INVALID") || !strings.Contains(text, "amount_cents") {
 		t.Errorf("got %s, %v, want the argument by name", text, failed)
 	}
+	if text, failed := use(t, ide, "refund_order", map[string]any{"order": "o-5002"}); !failed || strings.Contains(text, "; :") {
+		t.Errorf("got %s, %v, want what is wrong with the whole said without a name", text, failed)
+	}
 }
 
 // TestAnMCPClientGoesOnAfterAnApproval with nothing but what it was told.

@@ -258,7 +258,7 @@ func refused(err error) *mcp.CallToolResult {
 		switch d := d.(type) {
 		case *errdetails.BadRequest:
 			for _, v := range d.GetFieldViolations() {
-				text += "; " + v.GetField() + ": " + v.GetDescription()
+				text += "; " + strings.TrimPrefix(v.GetField()+": ", ": ") + v.GetDescription()
 			}
 		case *errdetails.ErrorInfo:
 			reason = " (" + said(d) + ")" + next(d)
