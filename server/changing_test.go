@@ -18,9 +18,6 @@ import (
 
 // Tools that change while the server runs.
 
-// again listens where somebody listened before.
-// shut is an address at which nobody is.
-// modelThatCalls is a model that calls a tool and then tells what came back.
 const aliceHerself = `{"customer_id":"alice"}`
 
 // TestABackendThatWasDownAtTheStartIsUsedOnceItIsThere: its tools are unavailable, not
@@ -66,8 +63,6 @@ func TestABackendThatWasDownAtTheStartIsUsedOnceItIsThere(t *testing.T) {
 	}
 }
 
-// release is a backend as it was deployed: its descriptors say what it has.
-// deploy serves a release at a target until stop.
 // TestABackendWithANewReleaseIsTakenIfItFits has a backend gain a method, and then
 // rename a parameter that policies speak of.
 func TestABackendWithANewReleaseIsTakenIfItFits(t *testing.T) {
@@ -165,7 +160,6 @@ func TestABackendCannotHoldUpAReload(t *testing.T) {
 	}
 }
 
-// visitors counts who comes, and who is still there.
 // TestAReloadBringsBackendsAndTakesThemAway and asks nobody while the file has
 // mistakes.
 func TestAReloadBringsBackendsAndTakesThemAway(t *testing.T) {

@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
+// again listens where somebody listened before.
 func again(t *testing.T, target string) net.Listener {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", target)
@@ -33,6 +34,7 @@ func again(t *testing.T, target string) net.Listener {
 	return l
 }
 
+// shut is an address at which nobody is.
 func shut(t *testing.T) (target string) {
 	t.Helper()
 	l := listen(t)
@@ -48,6 +50,7 @@ func (c *client) callTool(t *testing.T, name, args string) (*behalfv1.CallToolRe
 	return c.tools().CallTool(c.ctx(t), &behalfv1.CallToolRequest{Tool: name, ArgumentsJson: args})
 }
 
+// modelThatCalls is a model that calls a tool and then tells what came back.
 func modelThatCalls(t *testing.T, tool, args string) *modeltest.Server {
 	t.Helper()
 	m := modeltest.NewServer(t)
@@ -60,6 +63,7 @@ func modelThatCalls(t *testing.T, tool, args string) *modeltest.Server {
 	return m
 }
 
+// release is a backend as it was deployed: its descriptors say what it has.
 type release struct {
 	crmv1.UnimplementedCustomersServiceServer
 	calls atomic.Int64
@@ -75,6 +79,7 @@ func (r *release) GetCustomer(context.Context, *crmv1.GetCustomerRequest) (*crmv
 	return &crmv1.GetCustomerResponse{}, nil
 }
 
+// deploy serves a release at a target until stop.
 func (r *release) deploy(w *world, target string, edit func(*descriptorpb.FileDescriptorProto)) (stop func()) {
 	w.t.Helper()
 	var set descriptorpb.FileDescriptorSet
@@ -110,6 +115,7 @@ func (r *release) deploy(w *world, target string, edit func(*descriptorpb.FileDe
 	return stop
 }
 
+// visitors counts who comes, and who is still there.
 type visitors struct {
 	net.Listener
 	n, here *atomic.Int64

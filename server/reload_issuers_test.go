@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
+// identities are the issuers of the tests, and who may bring their people, for the file.
 func (w *world) identities(issuers ...*identity.DevIssuer) string {
 	w.t.Helper()
 	var list, names []string

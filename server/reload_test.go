@@ -285,7 +285,6 @@ func TestWhatARunsAgentLosesIsLostToTheRun(t *testing.T) {
 	}
 }
 
-// identities are the issuers of the tests, and who may bring their people, for the file.
 // TestReloadsDisturbNoRuns changes agents, models and policies while people work.
 func TestReloadsDisturbNoRuns(t *testing.T) {
 	t.Parallel()

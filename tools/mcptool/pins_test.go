@@ -238,7 +238,6 @@ func TestAToolThatTheConfigMisspellsIsNotUsedWithoutWhatItSays(t *testing.T) {
 	}
 }
 
-// giants are pages of ten tools that have a schema of so many bytes.
 func TestAServerCannotTakeAToolAwayByASecondOneOfItsName(t *testing.T) {
 	for name, trust := range map[string]bool{"trusted": true, "accepted": false} {
 		t.Run(name, func(t *testing.T) {

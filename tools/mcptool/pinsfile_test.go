@@ -128,6 +128,7 @@ func TestOneServerCannotFillTheFileOfAll(t *testing.T) {
 	}
 }
 
+// giants are pages of ten tools that have a schema of so many bytes.
 func giants(size, most int) func(cursor string) string {
 	return func(cursor string) string {
 		from, _ := strconv.Atoi(cursor)
