@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/config"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/model/modeltest"
 	"github.com/behalf-dev/behalf/tools"
@@ -201,10 +202,16 @@ func TestAReloadTellsAllMistakesAndTakesNothing(t *testing.T) {
 	}
 }
 
+// withBoss has an agent be a tool, for the agent boss of a file.
+func withBoss(c *config.Config) {
+	c.Tools["ask_support"] = config.Toolset{Agent: "support", Description: "Asks support."}
+}
+
 // TestWhatARunsAgentLosesIsLostToTheRun narrows an agent while one of its tools works.
 func TestWhatARunsAgentLosesIsLostToTheRun(t *testing.T) {
 	t.Parallel()
 	const chat = "group_chats:\n  room: { kind: round_robin, max_turns: 1, scopes: [crm.read], participants: [{ name: support, scopes: [crm.read] }] }\npolicy: {"
+	const boss = "agents:\n  boss: { model: default, instructions: asks, description: Asks., tools: [ask_support] }\n"
 	for name, c := range map[string]struct{ was, is, why string }{
 		"in a chat, nothing":           {chat, chat, ""},
 		"in a chat, its scopes":        {"scopes: [crm.read], participants", "scopes: [], participants", "DELEGATION_SCOPE"},
@@ -218,7 +225,10 @@ func TestWhatARunsAgentLosesIsLostToTheRun(t *testing.T) {
 		"a scope above it":   {"{ to: support, scopes: [crm.read, orders.read] }", "{ to: support, scopes: [orders.read] }", "DELEGATION_SCOPE"},
 		"all that is above":  {"- { to: support, scopes: [crm.read, orders.read] }\n", "\n", "TOOL_UNAVAILABLE"},
 		"the agent above it": {"scopes: [crm.read, orders.read, orders.refund]\n    handoffs", "scopes: []\n    handoffs", "DELEGATION_SCOPE"},
-		"all of that agent":  {"agents:\n  triage:", "agents:\n  reception:", "TOOL_UNAVAILABLE"},
+		"all of that agent":  {"  triage:\n    description", "  reception:\n    description", "TOOL_UNAVAILABLE"},
+
+		"as a tool, nothing":       {boss, boss, ""},
+		"as a tool, who called it": {boss, strings.ReplaceAll(boss, "boss:", "head:"), "TOOL_UNAVAILABLE"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -236,16 +246,22 @@ func TestWhatARunsAgentLosesIsLostToTheRun(t *testing.T) {
 			calls := func(name, args string) modeltest.Reply {
 				return modeltest.Reply{Calls: []agents.CallRequest{{ID: "call_" + name, Tool: name, Arguments: args}}}
 			}
-			inChat := strings.HasPrefix(name, "in a chat")
-			if !inChat {
+			inChat, first := strings.HasPrefix(name, "in a chat"), "triage"
+			switch {
+			case strings.HasPrefix(name, "as a tool"):
+				first = "boss"
+				m.Queue("scripted", calls("ask_support", `{"task":"look"}`))
+			case !inChat:
 				m.Queue("scripted", calls("transfer_to_support", `{}`))
 			}
-			m.Queue("scripted", calls("wait", `{}`), calls("get_customer", `{"customer_id":"C-1001"}`), modeltest.Reply{Text: "That is all."})
-			w := newWorld(t, setup{reread: true, model: m, spies: []tools.Tool{spy}, policies: map[string]string{
+			m.Queue("scripted", calls("wait", `{}`), calls("get_customer", `{"customer_id":"C-1001"}`), modeltest.Reply{Text: "That is all."}, modeltest.Reply{Text: "So it is."})
+			w := newWorld(t, setup{reread: true, model: m, spies: []tools.Tool{spy}, edit: withBoss, policies: map[string]string{
 				"chat.cedar": `@id("staff-may-chat") permit (principal in Role::"support", action == Action::"run_group_chat", resource);`,
+				"ask.cedar":  `@id("staff-may-ask") permit (principal in Role::"support", action == Action::"call_tool", resource == Tool::"ask_support");`,
 			}})
 			a, b := w.as(alice), w.as(bob)
 			w.rewrite("policy: {", chat)
+			w.rewrite("agents:\n", boss)
 			b.reload(t)
 			ended := make(chan []*behalfv1.ToolCallSummary, 1)
 			go func() { // ends with the run
@@ -257,7 +273,7 @@ func TestWhatARunsAgentLosesIsLostToTheRun(t *testing.T) {
 					}
 					return
 				}
-				r, err := a.agents().RunAgent(a.ctx(t), &behalfv1.RunAgentRequest{Agent: "triage", Input: "hello"})
+				r, err := a.agents().RunAgent(a.ctx(t), &behalfv1.RunAgentRequest{Agent: first, Input: "hello"})
 				ended <- r.GetToolCalls()
 				if err != nil {
 					t.Error(err)
