@@ -9,7 +9,6 @@ import (
 
 	"github.com/behalf-dev/behalf/policy"
 	"github.com/behalf-dev/behalf/policy/lifecycle"
-	"github.com/behalf-dev/behalf/tools/grpctool"
 )
 
 // complete reports whether it is known which tools a section has.
@@ -104,13 +103,9 @@ func without(wrong error, cases map[string]bool) error {
 // have. One that another backend is expected to have is not among them.
 func (s *snapshot) leftOut() map[string]string {
 	out := map[string]string{}
-	for set, r := range s.sources {
-		for _, note := range r.Notes() {
-			said, left := strings.CutPrefix(note, "left out: method ")
-			method, why, _ := strings.Cut(said, ": ")
-			if left && why != "" {
-				out[grpctool.NameOf(s.cfg.Tools[set].Prefix, method[strings.LastIndexByte(method, '.')+1:])] = why
-			}
+	for _, r := range s.sources {
+		if g, ok := r.source.(interface{ LeftOut() map[string]string }); ok {
+			maps.Copy(out, g.LeftOut())
 		}
 	}
 	for name := range s.expected() {

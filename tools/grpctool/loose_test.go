@@ -287,3 +287,16 @@ func TestARedactionLeavesWhatHasNoShapeAsItIs(t *testing.T) {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
+
+func TestWhatIsLeftOutIsKnownByTheNameOfItsTool(t *testing.T) {
+	w := started(t, func(g *grpctool.Config) { readOnly(g); g.Prefix = "all_" })
+
+	left := w.source.LeftOut()
+
+	if why := left["all_take_struct"]; !strings.HasPrefix(why, "parameter ") || !strings.Contains(why, "waive") {
+		t.Errorf("got %q of %v, want the parameter that lacks a waiver", why, left)
+	}
+	if _, is := left["all_echo"]; is {
+		t.Errorf("got %v, want nothing of what is a tool", left)
+	}
+}

@@ -32,6 +32,7 @@ type method struct {
 type catalogue struct {
 	methods map[string]*method // by path
 	notes   []string           // what is no tool, and why, and waivers that do nothing; bounded
+	left    map[string]string  // why a method is no tool, by the name that the tool would have; bounded
 	digest  string             // of all tools
 	err     error              // why none of it can be used
 }
@@ -44,7 +45,7 @@ func offer(c *Config, f *files) (*catalogue, error) {
 	if err != nil {
 		return nil, err
 	}
-	cat := &catalogue{methods: map[string]*method{}}
+	cat := &catalogue{methods: map[string]*method{}, left: map[string]string{}}
 	b := &builder{c: c, cat: cat, used: map[string]bool{}, prints: prints{}, left: maxWork}
 	for _, name := range c.Services {
 		sd, err := service(linked, name)
@@ -103,8 +104,16 @@ func (b *builder) service(sd protoreflect.ServiceDescriptor) {
 		case named || errors.Is(err, errPerson):
 			b.problem(err)
 		default:
-			b.notes.add("left out: " + err.Error())
+			b.leaveOut(md, facts, err)
 		}
+	}
+}
+
+// leaveOut notes why a method is no tool, also for whoever looks for the tool.
+func (b *builder) leaveOut(md protoreflect.MethodDescriptor, f Facts, why error) {
+	b.notes.add("left out: " + why.Error())
+	if name := b.descriptor(md, f).Name; len(b.cat.left) < maxMethods {
+		b.cat.left[name] = oneLine(errors.Unwrap(why).Error(), maxSaying) // without the method's own name
 	}
 }
 

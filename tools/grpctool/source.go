@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -97,6 +98,16 @@ func (s *Source) Notes() []string {
 		return nil
 	}
 	return slices.Clone(s.known.notes)
+}
+
+// LeftOut says why methods are no tools, by the names that the tools would have.
+func (s *Source) LeftOut() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known == nil {
+		return nil
+	}
+	return maps.Clone(s.known.left)
 }
 
 // Awaited are the names of tools that the config speaks of, sorted: what agents may
