@@ -228,7 +228,7 @@ func TestAServerThatComesBackIsUsedAgain(t *testing.T) {
 	c.Tools = map[string]mcptool.Known{"sayHello": {}}
 	down.set(true)
 	w := newWorld(t, c)
-	w.until("it was tried", func() bool { return strings.Contains(w.logs.String(), "an MCP server is not there") })
+	w.told("an MCP server is not there")
 	if waiting, known := w.source.Waiting()["say_hello"]; w.has("say_hello") || !known || waiting != nil || w.source.Read() {
 		t.Errorf("got %s, want a name of which nothing is known", waiting)
 	}
@@ -243,8 +243,9 @@ func TestAServerThatComesBackIsUsedAgain(t *testing.T) {
 
 	down.set(false)
 	w.open("get_order")
-	if !strings.Contains(w.logs.String(), "is there again") || w.source.Problem() != nil {
-		t.Errorf("got %v and the log %s", w.source.Problem(), w.logs)
+	w.told("is there again")
+	if err := w.source.Problem(); err != nil {
+		t.Errorf("got %v", err)
 	}
 
 	w.bob("say_hello", `{"name":"x"}`)
@@ -293,7 +294,7 @@ func TestAKeyInTheURLIsForTheServerAlone(t *testing.T) {
 
 	c.URL = "https://127.0.0.1:1/mcp?key=canary"
 	w := newWorld(t, c)
-	w.until("it is said that the server is away", func() bool { return strings.Contains(w.logs.String(), "not there") })
+	w.told("not there")
 
 	without(t, w.logs.String(), "canary")
 }

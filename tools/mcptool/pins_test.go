@@ -23,8 +23,8 @@ func TestAToolThatWasNeverSeenWaitsUntilItIsAccepted(t *testing.T) {
 	c := serve(t, newBackend().handler(nil))
 	c.TrustOnFirstUse, c.Tools, c.File = false, map[string]mcptool.Known{"sayHello": {}}, "my desk/behalf.yaml"
 	w := newWorld(t, c)
-	w.until("it is told", func() bool { return strings.Contains(w.logs.String(), "is not in use") })
-	want(t, w.logs.String(), `why="it is new, and nobody has accepted it" type="behalf tools review -c 'my desk/behalf.yaml' ext"`)
+	w.told("is not in use")
+	w.told(`why="it is new, and nobody has accepted it" type="behalf tools review -c 'my desk/behalf.yaml' ext"`)
 
 	if got := w.all(); len(got) > 0 {
 		t.Errorf("got %v, want nothing that nobody accepted, not even by its name", got)
@@ -75,7 +75,7 @@ func TestAChangedToolIsRefusedUntilItIsAccepted(t *testing.T) {
 				t.Errorf("got %s", reason)
 			}
 			want(t, got, "`behalf tools review ext/it`")
-			want(t, w.logs.String(), `why="it is not what was accepted"`)
+			w.told(`why="it is not what was accepted"`)
 			without(t, got, "assword")
 			if after := jsonOf(w.tool("it").Descriptor); after != before {
 				t.Errorf("got %s, want what was accepted: %s", after, before)
@@ -227,11 +227,11 @@ func TestAToolThatTheConfigMisspellsIsNotUsedWithoutWhatItSays(t *testing.T) {
 		if reason != fault.ToolUnavailable || w.source.Misnamed()[misspelt] != "get_page" {
 			t.Errorf("%s: got %s, %v", misspelt, got, w.source.Misnamed())
 		}
-		want(t, w.logs.String(), "did you mean get_page?")
+		w.told("did you mean get_page?")
 		if err := w.source.Accept("get_page", ""); err == nil {
 			t.Errorf("%s: it was accepted", misspelt)
 		}
-		c.Tools["get_page"] = mcptool.Known{}
+		c.Tools = map[string]mcptool.Known{misspelt: c.Tools[misspelt], "get_page": {}}
 		w = newWorld(t, c).open("get_page")
 		w.until("it is read", w.source.Read)
 		w.bob("get_page", `{}`)
@@ -267,7 +267,7 @@ func TestAServerCannotTakeAToolAwayByASecondOneOfItsName(t *testing.T) {
 			}
 			w.bob("good", `{}`)
 			want(t, w.source.Offers()[0].Own+w.source.Offers()[0].Flaw, "Goodanother tool in use has its name")
-			w.until("the operator is told", func() bool { return strings.Contains(w.logs.String(), "another tool in use has its name") })
+			w.told("another tool in use has its name")
 			if err := w.source.Accept("Good", ""); err == nil {
 				t.Error("accepted what cannot be used")
 			}

@@ -122,7 +122,7 @@ func TestOneServerCannotFillTheFileOfAll(t *testing.T) {
 	if got := len(w.source.Offers()); got != 20 {
 		t.Errorf("got %d offers, want all to wait", got)
 	}
-	want(t, w.logs.String(), "cannot be kept")
+	w.told("cannot be kept")
 	if got, err := mcptool.NewFilePins(path).Load("honest"); err != nil || len(got) != 2 {
 		t.Errorf("got %d tools of the honest server, and %v", len(got), err)
 	}

@@ -1,7 +1,6 @@
 package mcptool_test
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -15,9 +14,9 @@ func TestWhatToTypeIsWhatTheProgramSays(t *testing.T) {
 	w := newWorld(t, c).open("it")
 
 	b.AddTool(&mcp.Tool{Name: "it", Description: "Is.", InputSchema: map[string]any{"type": "object"}}, ok)
-	w.until("the change is told", func() bool { return strings.Contains(w.logs.String(), "is not in use") })
+	w.told("is not in use")
 
-	want(t, w.logs.String(), `type="go run . tools review --dir my ext"`)
+	w.told(`type="go run . tools review --dir my ext"`)
 	_, got := w.fails("it", `{}`)
 	want(t, got, "`go run . tools review --dir my ext/it`")
 }

@@ -87,7 +87,7 @@ func TestAProgramGetsWhatTheConfigSaysAndNoMore(t *testing.T) {
 	got := w.bob("env", `{}`)
 
 	want(t, got, `"MCPTOOL_TEST_ROLE=server in `+c.Dir+`"`)
-	w.until("it was heard", func() bool { return strings.Contains(w.logs.String(), "starting[31m") })
+	w.told("starting[31m")
 	without(t, w.logs.String(), "\x1b")
 }
 
@@ -265,7 +265,7 @@ func TestAProgramThatWritesSomethingElseIsNoServer(t *testing.T) {
 			l.Connect, l.Backoff = 300*time.Millisecond, time.Hour
 			c := mcptool.Config{Name: "local", Command: []string{"/bin/sh", "-c", script}, Env: map[string]identity.Secret{"PATH": identity.NewSecret("/usr/bin:/bin")}, Limits: l}
 			w := newWorld(t, c)
-			w.until("it is given up", func() bool { return strings.Contains(w.logs.String(), "an MCP server is not there") })
+			w.told("an MCP server is not there")
 		})
 	}
 }
@@ -285,7 +285,7 @@ func TestAProgramThatStopsReadingHoldsUpNobody(t *testing.T) {
 		}
 	}
 
-	w.until("it is given up", func() bool { return strings.Contains(w.logs.String(), "an MCP server is not there") })
+	w.told("an MCP server is not there")
 }
 
 // plain is a program that reads a line, does what it says and reads the next. A call

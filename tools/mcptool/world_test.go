@@ -121,6 +121,12 @@ func (w *world) until(what string, ok func() bool) {
 	}
 }
 
+// told waits for a line of the log: what it tells of is seen before it is written.
+func (w *world) told(part string) {
+	w.t.Helper()
+	w.until("the log has "+part, func() bool { return strings.Contains(w.logs.String(), part) })
+}
+
 // open waits for a tool and puts a gate in front of all.
 func (w *world) open(own string) *world {
 	w.t.Helper()
