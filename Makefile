@@ -4,12 +4,17 @@ TOOLS  := $(GO) tool -modfile=tools.mod
 LINT   := $(GO) tool -modfile=lint.mod
 TESTS  := $(GO) test -race -shuffle=on ./...
 
-.PHONY: check test generate drift proto format vet lint tidy vuln bench mutants fuzz demo
+.PHONY: check test peers generate drift proto format vet lint tidy vuln bench mutants fuzz demo
 
 check: format vet proto drift tidy lint test vuln
 
 test:
 	$(TESTS)
+
+# Programs of others that some tests talk to: an MCP server from npm, an authorization
+# server. Without them those tests are skipped.
+peers:
+	./build/peers.sh
 
 generate:
 	./build/proto.sh generate

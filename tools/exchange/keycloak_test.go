@@ -37,12 +37,15 @@ type keycloak struct {
 // keycloakStart is how long it may take: it builds itself at its first start.
 const keycloakStart = 9 * time.Minute
 
-// newKeycloak starts the one in the folder that BEHALF_TEST_KEYCLOAK names.
+// newKeycloak starts the one that build/peers.sh fetches.
 func newKeycloak(t *testing.T, ca *identity.DevCA) *keycloak {
 	t.Helper()
-	home := os.Getenv("BEHALF_TEST_KEYCLOAK")
-	if home == "" {
-		t.Skip("BEHALF_TEST_KEYCLOAK names no unpacked Keycloak of 26.2 or later (org.keycloak:keycloak-quarkus-dist from Maven Central, and Java 17)")
+	program, err := filepath.Abs(filepath.Join("..", "..", ".peers", "keycloak", "bin", "kc.sh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(program); err != nil {
+		t.Skip("Keycloak is not here: make peers (it wants Java 17 and mvn)")
 	}
 	k := &keycloak{t: t, roots: x509.NewCertPool()}
 	dir, plain, secure := t.TempDir(), port(t), port(t)
@@ -58,7 +61,7 @@ func newKeycloak(t *testing.T, ca *identity.DevCA) *keycloak {
 	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), ca.AuthorityPEM(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command(filepath.Join(home, "bin", "kc.sh"), "start-dev", "--db=dev-mem", "--cache=local", "--http-host=127.0.0.1", "--http-port="+plain, //nolint:gosec,noctx // the operator named it; it ends below
+	c := exec.Command(program, "start-dev", "--db=dev-mem", "--cache=local", "--http-host=127.0.0.1", "--http-port="+plain, //nolint:gosec,noctx // it ends below
 		"--https-port="+secure, "--https-certificate-file="+filepath.Join(dir, "tls.crt"), "--https-certificate-key-file="+filepath.Join(dir, "tls.key"),
 		"--https-client-auth=request", "--truststore-paths="+filepath.Join(dir, "ca.pem"), "--hostname-strict=false")
 	c.Env = append(os.Environ(), "KC_BOOTSTRAP_ADMIN_USERNAME=admin", "KC_BOOTSTRAP_ADMIN_PASSWORD=admin", "JAVA_OPTS_KC_HEAP=-Xms64m -Xmx512m")
@@ -218,11 +221,8 @@ func (k *keycloak) verifier(base, name string) *identity.Verifier {
 
 func TestKeycloakIssuesWhatABackendGets(t *testing.T) {
 	ca := identitytest.NewCA(t)
-	if os.Getenv("BEHALF_TEST_KEYCLOAK") == "" {
-		newKeycloak(t, ca) // which says why not
-	}
-	w := newWorld(t, nil)
 	k := newKeycloak(t, ca)
+	w := newWorld(t, nil)
 	w.key = newKey(t, time.Now) // the world's clock stood still meanwhile
 	jwks, err := w.key.JWKS()
 	if err != nil {

@@ -19,9 +19,9 @@ func TestTheReferenceServer(t *testing.T) {
 	if err != nil {
 		t.Skip("node is not here")
 	}
-	main := filepath.Join(os.Getenv("BEHALF_TEST_NODE_MODULES"), "@modelcontextprotocol", "server-everything", "dist", "index.js")
+	main := filepath.Join("..", "..", ".peers", "node", "node_modules", "@modelcontextprotocol", "server-everything", "dist", "index.js")
 	if _, err := os.Stat(main); err != nil {
-		t.Skip("the package is not here: npm install @modelcontextprotocol/server-everything, and set BEHALF_TEST_NODE_MODULES to its node_modules")
+		t.Skip("the server is not here: make peers (it wants npm)")
 	}
 	w := newWorld(t, mcptool.Config{
 		Command: []string{node, main, "stdio"}, Env: map[string]identity.Secret{"PATH": identity.NewSecret("/usr/bin:/bin")},
