@@ -6,17 +6,23 @@ import (
 	"github.com/behalf-dev/behalf/interceptors"
 )
 
+// crowded is how many addresses can have all of their connections at once: whoever has
+// many addresses has no more of our files and memory than that.
+const crowded = 16
+
 // Web lets connections of our own http listener in: of one address as many as this
 // server lets in of a peer, who may have a certificate here and has none there. They are
 // counted apart, so that pages take no call's place.
 func (s *Server) Web(l net.Listener) net.Listener {
-	return &webListener{l, s.door, interceptors.NewCounts(s.door.limits.Connections)}
+	each := s.door.limits.Connections
+	return &webListener{l, s.door, interceptors.NewCounts(each), interceptors.NewCounts(crowded * each)}
 }
 
 type webListener struct {
 	net.Listener
 	door *door
-	open *interceptors.Counts
+	open *interceptors.Counts // by address
+	all  *interceptors.Counts
 }
 
 // Accept closes what is too much at once: to let it wait would hold up other addresses.
@@ -27,10 +33,21 @@ func (l *webListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		who := source(c)
-		if l.open.Enter(who) {
-			return &socket{Conn: c, left: func() { l.open.Leave(who) }}, nil
+		if l.enter(who) {
+			return &socket{Conn: c, left: func() { l.open.Leave(who); l.all.Leave("") }}, nil
 		}
 		l.door.refused.WithLabelValues("connections").Inc()
 		_ = c.Close()
 	}
+}
+
+func (l *webListener) enter(who string) bool {
+	if !l.all.Enter("") {
+		return false
+	}
+	if l.open.Enter(who) {
+		return true
+	}
+	l.all.Leave("")
+	return false
 }

@@ -62,3 +62,23 @@ func TestOneAddressHasOnlySoManyWebConnections(t *testing.T) {
 		}
 	}
 }
+
+func TestAllAddressesHaveOnlySoManyWebConnections(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{edit: func(c *config.Config) { withHTTP(c); c.Server.Limits.ConnectionsPerPeer = 1 }})
+	dial := func(last byte) net.Conn {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, last)}}
+		c := ok(d.DialContext(t.Context(), "tcp", w.http))(t)
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	for i := range byte(16) {
+		if got := page(t, dial(i+1)); got != http.StatusOK {
+			t.Fatalf("got %d for address %d, want the page", got, i+1)
+		}
+	}
+
+	if got := page(t, dial(17)); got != 0 {
+		t.Errorf("got %d, want it closed: all addresses together have as many as they may", got)
+	}
+}
