@@ -145,7 +145,7 @@ func startDev(t *testing.T, program string, args ...string) *output {
 			t.Errorf("dev did not stop cleanly: %v\n%s%s", err, out.String(), log.String())
 		}
 	})
-	tick, late := time.NewTicker(20*time.Millisecond), time.After(30*time.Second)
+	tick, late := time.NewTicker(20*time.Millisecond), time.After(2*time.Minute)
 	defer tick.Stop()
 	for !strings.Contains(out.String(), "Ctrl-C stops it") {
 		select {

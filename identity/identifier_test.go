@@ -251,7 +251,7 @@ func watch(t *testing.T, address string, src identity.Source, token string) heal
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(context.Background(), "authorization", "Bearer "+token), 20*time.Second)
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(context.Background(), "authorization", "Bearer "+token), time.Minute)
 	t.Cleanup(func() {
 		cancel()
 		_ = conn.Close()

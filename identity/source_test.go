@@ -32,7 +32,7 @@ func (l logged) Handle(_ context.Context, r slog.Record) error {
 
 func (l logged) wait(t *testing.T, message string) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		select {
 		case got := <-l:

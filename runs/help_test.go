@@ -92,7 +92,7 @@ func (d *desk) state(t testing.TB, run *runs.Run) string {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(10 * time.Second); ; <-tick.C {
+	for end := time.Now().Add(time.Minute); ; <-tick.C {
 		rec, err := d.Find(t.Context(), "acme", run.ID)
 		if err != nil {
 			t.Fatal(err)

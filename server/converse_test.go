@@ -134,7 +134,7 @@ func TestAConversationWithoutRefreshEndsWithItsCredential(t *testing.T) {
 func TestAConversationOutlivesOnlyACredentialThatWasRefreshed(t *testing.T) {
 	r := newRoom(t, plan{})
 	soon := func() *client {
-		return &client{r.dial(r.workload(r.acme, "/app")), bearer(r.token(r.idp, alice, map[string]any{"exp": time.Now().Add(2 * time.Second).Unix()}))}
+		return &client{r.dial(r.workload(r.acme, "/app")), bearer(r.token(r.idp, alice, map[string]any{"exp": time.Now().Add(5 * time.Second).Unix()}))}
 	}
 	r.model.Queue("m-ada", modeltest.Reply{Text: "Let me think", Fault: modeltest.Hang, FaultAfter: 2}, modeltest.Reply{Text: "Yes."}, modeltest.Reply{Text: "I am."})
 	kept, lost := soon().converse(t).open("", ""), soon().converse(t).open("", "")

@@ -291,7 +291,7 @@ func TestTheEndOfACredentialIsOnRecord(t *testing.T) {
 	t.Parallel()
 	w, _ := hanging(t, setup{})
 	s := newStreams(t)
-	short := &client{w.dial(w.workload(w.acme, "/app")), bearer(w.token(w.idp, alice, map[string]any{"exp": time.Now().Add(3 * time.Second).Unix()}))}
+	short := &client{w.dial(w.workload(w.acme, "/app")), bearer(w.token(w.idp, alice, map[string]any{"exp": time.Now().Add(5 * time.Second).Unix()}))}
 	s.agent("alice", short, "support")
 	s.agent("dave", w.as(dave), "support")
 

@@ -224,7 +224,7 @@ func (r *room) rows(action string) (out []string) {
 // eventually waits until an outcome that nobody waits for has been written.
 func (w *world) eventually(met func() bool) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
 	for tick := time.NewTicker(time.Millisecond); !met(); {
 		select {

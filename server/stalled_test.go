@@ -61,7 +61,7 @@ func (b *babbler) stalled(t *testing.T) {
 
 // soon is far less than what a blocked send may take (10 s), and far more than
 // the 100 ms of DESIGN 9, for a loaded machine.
-const soon = 3 * time.Second
+const soon = 7 * time.Second
 
 // wantSoon fails unless the run that nobody reads was cut and is over since begun.
 func (b *babbler) wantSoon(t *testing.T, begun time.Time) {

@@ -128,7 +128,7 @@ func TestAWitnessThatHangsHoldsUpNobody(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if took := time.Since(began); took > 4*time.Second {
+	if took := time.Since(began); took > 15*time.Second {
 		t.Errorf("twenty rows took %v", took)
 	}
 
@@ -137,11 +137,12 @@ func TestAWitnessThatHangsHoldsUpNobody(t *testing.T) {
 		text, _ := io.ReadAll(r)
 		heard <- string(text)
 	}()
+	again := time.Now()
 	for i := 0; ; i++ { // the first line is through some time after it reads again
 		if err := one(t, s, fmt.Sprint("run/again/", i)); err != nil {
 			t.Fatal(err)
 		}
-		if time.Since(began) > 6*time.Second || i > 200 {
+		if time.Since(again) > 4*time.Second || i > 200 {
 			break
 		}
 	}

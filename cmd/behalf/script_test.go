@@ -72,7 +72,7 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 2 {
 		pattern = regexp.MustCompile(args[1])
 	}
-	tick, late := time.NewTicker(10*time.Millisecond), time.After(30*time.Second)
+	tick, late := time.NewTicker(10*time.Millisecond), time.After(2*time.Minute)
 	defer tick.Stop()
 	for {
 		if b, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && len(b) > 0 && pattern.Match(b) {
@@ -92,7 +92,7 @@ func poll(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: poll PATTERN COMMAND…")
 	}
 	pattern := regexp.MustCompile(args[0])
-	for late := time.Now().Add(30 * time.Second); time.Now().Before(late); {
+	for late := time.Now().Add(2 * time.Minute); time.Now().Before(late); {
 		ts.Check(ts.Exec(args[1], args[2:]...))
 		if pattern.MatchString(ts.ReadFile("stdout")) {
 			return
@@ -177,7 +177,7 @@ func answers(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: answers ADDR")
 	}
-	tick, late := time.NewTicker(10*time.Millisecond), time.After(30*time.Second)
+	tick, late := time.NewTicker(10*time.Millisecond), time.After(2*time.Minute)
 	defer tick.Stop()
 	for {
 		if c, err := net.Dial("tcp", args[0]); err == nil {

@@ -124,7 +124,7 @@ func (w *world) source(pins mcptool.Pins, trust bool) *mcptool.Source {
 	w.t.Cleanup(func() { cancel(); <-done })
 	select {
 	case <-src.Changed():
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		w.t.Fatal("the tools were not read")
 	}
 	return src

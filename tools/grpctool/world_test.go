@@ -315,7 +315,7 @@ func (w *world) reading(policies string) *world {
 	w.t.Helper()
 	select {
 	case <-w.source.Changed():
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		w.t.Fatal("the descriptors were not read")
 	}
 	w.govern(policies)

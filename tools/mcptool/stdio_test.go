@@ -200,7 +200,7 @@ func numbers(t *testing.T, result string) (out []int) {
 // gone waits until a process has ended. A zombie that nobody reaps has.
 func gone(t *testing.T, pid int) {
 	t.Helper()
-	limit := time.After(10 * time.Second)
+	limit := time.After(time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {

@@ -98,7 +98,7 @@ func newWorld(t testing.TB, c mcptool.Config) *world {
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("Run does not end")
 		}
 	})
@@ -108,7 +108,7 @@ func newWorld(t testing.TB, c mcptool.Config) *world {
 // until waits for a change of the tools after which ok is true.
 func (w *world) until(what string, ok func() bool) {
 	w.t.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {

@@ -115,7 +115,7 @@ func (w *world) wrote() string {
 	select {
 	case line := <-w.lines:
 		return line
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		w.t.Fatal("the program wrote nothing")
 		return ""
 	}
@@ -249,7 +249,7 @@ func (w *world) refuses(name string, err error, why string) {
 
 func call(t *testing.T, conn *grpc.ClientConn, authorization string, q *crmv1.GetCustomerRequest) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if authorization != "" {
 		ctx = metadata.AppendToOutgoingContext(ctx, calltoken.Header, authorization)
