@@ -2,6 +2,8 @@ package interceptors
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math"
 	"sync"
 	"time"
@@ -121,7 +123,7 @@ func (s *Counts) unary(ctx context.Context, c *call, who string, rest next) erro
 		}
 	}()
 	if err := rest(ctx); err != nil {
-		return err
+		return whose(ctx, err)
 	}
 	answered = true
 	c.answer = held(c.answer, leave)
@@ -152,8 +154,27 @@ func deadline(ctx context.Context, c *call, l Limits) (context.Context, context.
 		ctx, cancel := context.WithCancel(ctx)
 		return ctx, cancel, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, own)
+	if own < l.UnaryDeadline || c.stream || c.runs() {
+		ctx, cancel := context.WithTimeout(ctx, own)
+		return ctx, cancel, nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, own, ended(own))
 	return ctx, cancel, nil
+}
+
+// ended is why a call ends that may be longer neither by its client nor here. Without
+// it the client looks for a deadline of its own.
+func ended(after time.Duration) error {
+	return fault.New(codes.DeadlineExceeded, fault.DeadlineExceeded,
+		fmt.Sprintf("this server ends a call after %v; ask for less, or let a run do it", after)).Because(context.DeadlineExceeded)
+}
+
+// whose is a missed deadline with whose it was, where it was this server's.
+func whose(ctx context.Context, err error) error {
+	if ours, ok := errors.AsType[*fault.Error](context.Cause(ctx)); ok && fault.From(err).Reason == fault.DeadlineExceeded {
+		return ours.Because(err)
+	}
+	return err
 }
 
 // endless is the life of a conversation, which has no end of its own.
@@ -165,8 +186,13 @@ func life(c *call, l Limits) time.Duration {
 		return endless
 	case c.stream:
 		return l.StreamLife
-	case c.rule != nil && (c.rule.Action == "run_agent" || c.rule.Action == "run_group_chat"):
+	case c.runs():
 		return l.RunDeadline
 	}
 	return l.UnaryDeadline
+}
+
+// runs reports whether the call is as long as a run.
+func (c *call) runs() bool {
+	return c.rule != nil && (c.rule.Action == "run_agent" || c.rule.Action == "run_group_chat")
 }

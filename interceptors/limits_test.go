@@ -57,6 +57,40 @@ func TestTheSmallerDeadlineHolds(t *testing.T) {
 	}
 }
 
+// A client that sees only that time ran out looks for a deadline of its own.
+func TestAMissedDeadlineSaysWhoseItWas(t *testing.T) {
+	const ours = "this server ends a call after 1m0s; ask for less, or let a run do it"
+	for name, c := range map[string]struct {
+		call
+		client time.Duration // 0: none
+		want   string
+	}{
+		"this server's":       {call{}, 0, ours},
+		"a later one is ours": {call{}, time.Hour, ours},
+		"the client's":        {call{}, time.Second, "the call ran out of time; ask for less or allow more"},
+		"of a run":            {call{rule: &Rule{Action: "run_agent"}}, 0, "the call ran out of time; ask for less or allow more"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithValue(t.Context(), principalKey{}, identity.Principal{User: &identity.User{Subject: "alice"}}), context.CancelFunc(func() {})
+				if c.client > 0 {
+					ctx, cancel = context.WithTimeout(ctx, c.client)
+				}
+				defer cancel()
+
+				err := limit(Limits{})(ctx, &c.call, func(ctx context.Context) error {
+					<-ctx.Done()
+					return ctx.Err()
+				})
+
+				if e := fault.From(err); e.Reason != fault.DeadlineExceeded || e.Message != c.want || !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("got %v, want %s", err, c.want)
+				}
+			})
+		})
+	}
+}
+
 func TestACallThatHasNoTimeIsNotBegun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 99*time.Millisecond)

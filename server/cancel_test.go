@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/behalf-dev/behalf/agents"
+	"github.com/behalf-dev/behalf/config"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/model/modeltest"
+	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -209,5 +211,23 @@ func TestAStreamEndsWithItsCredentialAndGoesOnWithAFreshOne(t *testing.T) {
 	m.Always("scripted", modeltest.Reply{Text: "welcome back"})
 	if e := a.finished(t, first.GetRunId()); e.GetRunFinished().GetOutput() != "welcome back" {
 		t.Errorf("got %v, want the run to go on under the fresh credential", e)
+	}
+}
+
+// A direct call ends with the server's own deadline, whatever its tool's is, and says so.
+func TestADirectCallThatIsTooLongIsToldWhoseDeadlineItMissed(t *testing.T) {
+	t.Parallel()
+	begun := make(chan string, 1)
+	w := newWorld(t, setup{
+		edit:  func(c *config.Config) { c.Server.Limits.UnaryDeadline = time.Second },
+		spies: []tools.Tool{holdTool("slow_read", tools.ReadOnly(), begun, nil)},
+	})
+	a := w.as(alice)
+
+	_, err := a.tools().CallTool(a.ctx(t), &behalfv1.CallToolRequest{Tool: "slow_read", ArgumentsJson: "{}"})
+
+	wantError(t, err, codes.DeadlineExceeded, "DEADLINE_EXCEEDED")
+	if text := status.Convert(err).Message(); text != "this server ends a call after 1s; ask for less, or let a run do it" {
+		t.Errorf("got %q", text)
 	}
 }
