@@ -52,12 +52,24 @@ func (a *approvals) DecideApproval(ctx context.Context, id string, yes bool, com
 	if f := policy.Approver(g, &found); f != nil {
 		return found, f
 	}
-	u := g.Principal().User
-	decided, err := a.s.store.DecideApproval(ctx, g.Tenant(), id, yes, audit.User{Issuer: u.Issuer, Subject: u.Subject, Email: u.Email}, u.Name, comment)
+	decided, err := a.s.store.DecideApproval(ctx, g.Tenant(), id, yes, answer(g.Principal(), comment))
 	if err == nil {
 		a.tellSoon()
 	}
 	return decided, err
+}
+
+// answer is what a person says, by their token and through their client.
+func answer(p identity.Principal, comment string) audit.Answer {
+	u := p.User
+	out := audit.Answer{
+		Approver: audit.User{Issuer: u.Issuer, Subject: u.Subject, Email: u.Email}, ApproverName: u.Name, Comment: comment,
+		ApproverToken: u.TokenID, ApproverThumbprint: u.Thumbprint,
+	}
+	if p.Workload != nil {
+		out.ApproverWorkload = p.Workload.ID
+	}
+	return out
 }
 
 func (a *approvals) tellSoon() {

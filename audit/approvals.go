@@ -13,29 +13,38 @@ import (
 // plain values. What is asked never changes; a sink keeps it with the row that
 // says that the call waits.
 type Approval struct {
-	ID, Tenant   string
-	Requester    User   // whose authority the call uses; empty for a workload that calls alone
-	Parties      []User // who must be allowed it too, and in whose turn it is another's authority; none of them decides
-	Workload     string // SPIFFE ID, empty without a client certificate
-	Chain        []string
-	Tool         string
-	Arguments    string // JSON text as it will be sent: what a policy takes out is not in it
-	Digest       string // what the approval is bound to; see policy.Guard
-	SentDigest   string // arguments_digest of the rows
-	Approvers    []string
-	PolicyIDs    []string
-	Revision     string // of the policies that asked
-	RunID        string // the run that waits; empty for a direct call
-	SessionID    string
-	CallID       string
-	Created      int64 // nanoseconds
-	Expires      int64
-	State        string // as stored; see At
-	Approver     User   // who decided
-	ApproverName string // to show
-	Comment      string
-	Decided      int64
-	UsedBy       string // the call that took it
+	ID, Tenant string
+	Requester  User   // whose authority the call uses; empty for a workload that calls alone
+	Parties    []User // who must be allowed it too, and in whose turn it is another's authority; none of them decides
+	Workload   string // SPIFFE ID, empty without a client certificate
+	Chain      []string
+	Tool       string
+	Arguments  string // JSON text as it will be sent: what a policy takes out is not in it
+	Digest     string // what the approval is bound to; see policy.Guard
+	SentDigest string // arguments_digest of the rows
+	Approvers  []string
+	PolicyIDs  []string
+	Revision   string // of the policies that asked
+	RunID      string // the run that waits; empty for a direct call
+	SessionID  string
+	CallID     string
+	Created    int64 // nanoseconds
+	Expires    int64
+	State      string // as stored; see At
+	Answer
+	Decided int64
+	UsedBy  string // the call that took it
+}
+
+// Answer is what a person says to an approval, and by what they said it: if one of
+// these is locked later, it may not have been them.
+type Answer struct {
+	Approver           User   // who decided
+	ApproverName       string // to show
+	Comment            string
+	ApproverToken      string // its `jti`, empty when it has none
+	ApproverThumbprint string // of the token
+	ApproverWorkload   string // the SPIFFE ID of their client, empty without a certificate
 }
 
 // States of an approval.
@@ -194,7 +203,7 @@ func (e Entry) checkApproval() error {
 
 // Decide gives the approval as a person's answer leaves it, or why the
 // answer comes too late. A sink calls it inside its transaction.
-func (a Approval) Decide(yes bool, by User, name, comment string, now time.Time) (Approval, fault.Reason) {
+func (a Approval) Decide(yes bool, by Answer, now time.Time) (Approval, fault.Reason) {
 	switch a.At(now) {
 	case Pending:
 	case Lapsed:
@@ -206,6 +215,6 @@ func (a Approval) Decide(yes bool, by User, name, comment string, now time.Time)
 	if yes {
 		a.State = Approved
 	}
-	a.Approver, a.ApproverName, a.Comment, a.Decided = by, name, comment, now.UnixNano()
+	a.Answer, a.Decided = by, now.UnixNano()
 	return a, ""
 }

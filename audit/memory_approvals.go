@@ -32,14 +32,14 @@ func (m *Memory) find(so func(*Approval) bool) (Approval, error) {
 }
 
 // DecideApproval stores a person's answer, once.
-func (m *Memory) DecideApproval(_ context.Context, tenant, id string, yes bool, by User, name, comment string, now time.Time) (Approval, fault.Reason) {
+func (m *Memory) DecideApproval(_ context.Context, tenant, id string, yes bool, by Answer, now time.Time) (Approval, fault.Reason) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	i := slices.IndexFunc(m.asked, func(a Approval) bool { return a.Tenant == tenant && a.ID == id })
 	if i < 0 {
 		return Approval{}, fault.NotFound
 	}
-	a, reason := m.asked[i].Decide(yes, by, name, comment, now)
+	a, reason := m.asked[i].Decide(yes, by, now)
 	m.asked[i] = a
 	return a, reason
 }

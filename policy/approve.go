@@ -101,11 +101,15 @@ func (g *Guard) weigh(ctx context.Context, p *Permit, a *audit.Approval, who []s
 	return nil
 }
 
-// disowned reports whether whoever gave an approval is locked by now, or not vouched
-// for any more: what was agreed in their name may not have been agreed by them.
+// disowned reports whether whoever gave an approval, or what they gave it by, is locked
+// by now, or not vouched for any more: what was agreed in their name may not have been
+// agreed by them.
 func (g *Guard) disowned(a *audit.Approval) bool {
-	by := identity.Principal{User: &identity.User{Tenant: a.Tenant, Issuer: a.Approver.Issuer, Subject: a.Approver.Subject}}
-	return g.locks.Load().findPerson(by, g.config.Clock()) != nil || g.distrust(by) != nil
+	who := identity.User{
+		Tenant: a.Tenant, Issuer: a.Approver.Issuer, Subject: a.Approver.Subject, TokenID: a.ApproverToken, Thumbprint: a.ApproverThumbprint,
+	}
+	by := identity.Principal{User: &who, Workload: &identity.Workload{ID: a.ApproverWorkload}}
+	return g.locks.Load().findPerson(by, g.config.Clock()) != nil || g.distrust(identity.Principal{User: &who}) != nil
 }
 
 // agreedStill reports whether the approval that the call has needed still holds.

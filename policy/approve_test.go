@@ -89,10 +89,26 @@ func TestAnApprovalIsBoundToAllThatItIsGivenFor(t *testing.T) {
 	}
 }
 
-// TestAnApprovalMustHoldUntilTheEffect locks whoever gave it before the call is decided,
-// and between the decision and the effect.
+// TestAnApprovalMustHoldUntilTheEffect locks whoever gave it, or what they gave it by,
+// before the call is decided, and between the decision and the effect.
 func TestAnApprovalMustHoldUntilTheEffect(t *testing.T) {
+	for name, target := range map[string]LockTarget{
+		"the person":           {Kind: LockUser, Tenant: "acme", ID: "bob"},
+		"their token":          {Kind: LockToken, ID: "jti-bob"},
+		"it by its thumbprint": {Kind: LockToken, ID: "sha256-bob"},
+		"their client":         {Kind: LockWorkload, ID: "spiffe://acme.example/desk"},
+	} {
+		t.Run(name, func(t *testing.T) { approvalUntilTheEffect(t, target) })
+	}
+}
+
+func approvalUntilTheEffect(t *testing.T, target LockTarget) {
+	t.Helper()
 	g, log, now := counted(t, permitAll+`@id("ask") @approve("Role::\"manager\"") forbid (principal, action == Action::"call_tool", resource);`)
+	by := audit.Answer{
+		Approver: audit.User{Issuer: "https://idp.example", Subject: "bob"}, ApproverName: "Bob",
+		ApproverToken: "jti-bob", ApproverThumbprint: "sha256-bob", ApproverWorkload: "spiffe://acme.example/desk",
+	}
 	approved := func(name string) *Query {
 		q := call("get_customer", `{"id":"c"}`)
 		q.Call = name
@@ -101,12 +117,11 @@ func TestAnApprovalMustHoldUntilTheEffect(t *testing.T) {
 		if !ok {
 			t.Fatalf("got %v, want it to wait", err)
 		}
-		if _, why := log.DecideApproval(t.Context(), "acme", asked.Approval.ID, true, audit.User{Issuer: "https://idp.example", Subject: "bob"}, "Bob", "", *now); why != "" {
+		if _, why := log.DecideApproval(t.Context(), "acme", asked.Approval.ID, true, by, *now); why != "" {
 			t.Fatal(why)
 		}
 		return q
 	}
-	bob := LockTarget{Kind: LockUser, Tenant: "acme", ID: "bob"}
 	begun, err := g.Begin(t.Context(), approved("run_1/4"))
 	if err == nil {
 		err = errors.Join(begun.Wait(t.Context()), begun.Recheck(t.Context()))
@@ -116,7 +131,7 @@ func TestAnApprovalMustHoldUntilTheEffect(t *testing.T) {
 	}
 	later := approved("run_1/5")
 
-	if _, err := g.Lock(t.Context(), Lock{Target: bob, ByTenant: "acme"}); err != nil {
+	if _, err := g.Lock(t.Context(), Lock{Target: target, ByTenant: "acme"}); err != nil {
 		t.Fatal(err)
 	}
 

@@ -159,7 +159,7 @@ func approved(t *testing.T, g *policy.Guard, s *storetest.Running, q *policy.Que
 		t.Fatalf("got %v, want APPROVAL_REQUIRED", err)
 	}
 	id := fault.From(err).Meta("approval_id")
-	if _, err := s.DecideApproval(t.Context(), q.Grant.Tenant(), id, true, audit.User{Issuer: "https://idp.example", Subject: "bob"}, "Bob", ""); err != nil {
+	if _, err := s.DecideApproval(t.Context(), q.Grant.Tenant(), id, true, audit.Answer{Approver: audit.User{Issuer: "https://idp.example", Subject: "bob"}, ApproverName: "Bob"}); err != nil {
 		t.Fatal(err)
 	}
 	return id

@@ -189,7 +189,7 @@ func TestAnApprovalOfACallForSeveralIsForExactlyThem(t *testing.T) {
 	if f := Approver(grantOf(person("acme", "dora", "manager", "auditor")), &asked.Approval); f != nil {
 		t.Errorf("dora may not decide it: %v", f)
 	}
-	if _, why := log.DecideApproval(t.Context(), "acme", asked.Approval.ID, true, dora, "Dora", "", *now); why != "" {
+	if _, why := log.DecideApproval(t.Context(), "acme", asked.Approval.ID, true, audit.Answer{Approver: dora, ApproverName: "Dora"}, *now); why != "" {
 		t.Fatal(why)
 	}
 

@@ -240,6 +240,7 @@ func (e *Engine) recover(ctx context.Context) error {
 			return fmt.Errorf("run %s: %w", rec.RunID, err)
 		}
 	}
+	e.cfg.Logger.DebugContext(ctx, "runs of before are settled", slog.Int("open", len(open)))
 	return nil
 }
 

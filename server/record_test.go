@@ -26,9 +26,10 @@ func refund(effects *atomic.Int64) tools.Tool {
 }
 
 // breakAudit takes the database's file away, which the writer notices before it
-// writes; mend puts it back.
+// writes; mend puts it back. A server that begins reads it, and ends without it.
 func (w *world) breakAudit() (mend func()) {
 	w.t.Helper()
+	w.eventually(func() bool { return strings.Contains(w.log.String(), "runs of before are settled") })
 	away := w.db() + ".away"
 	if err := os.Rename(w.db(), away); err != nil {
 		w.t.Fatal(err)

@@ -19,13 +19,6 @@ const kept = 30 * 24 * time.Hour
 
 const approvalColumns = "body, state, decided, answer, used_by"
 
-// answered is the part of an approval that its approver gives.
-type answered struct {
-	By      audit.User
-	Name    string
-	Comment string
-}
-
 func scanApproval(s scanner) (audit.Approval, error) {
 	var a audit.Approval
 	var body, answer, state, usedBy string
@@ -33,12 +26,10 @@ func scanApproval(s scanner) (audit.Approval, error) {
 	if err := s.Scan(&body, &state, &decided, &answer, &usedBy); err != nil {
 		return a, err
 	}
-	var by answered
-	if err := errors.Join(json.Unmarshal([]byte(body), &a), json.Unmarshal([]byte(answer), &by)); err != nil {
+	if err := errors.Join(json.Unmarshal([]byte(body), &a), json.Unmarshal([]byte(answer), &a.Answer)); err != nil {
 		return a, fmt.Errorf("store: approval: %w", err)
 	}
 	a.State, a.Decided, a.UsedBy = state, decided, usedBy
-	a.Approver, a.ApproverName, a.Comment = by.By, by.Name, by.Comment
 	return a, nil
 }
 
@@ -87,18 +78,18 @@ func (r *Reader) approvals(ctx context.Context, query string, args ...any) (out 
 // DecideApproval stores a person's answer, once. The caller has checked that it is
 // theirs to give. Faults: NOT_FOUND, APPROVAL_CONSUMED (decided before),
 // APPROVAL_EXPIRED.
-func (s *Store) DecideApproval(ctx context.Context, tenant, id string, yes bool, by audit.User, name, comment string) (audit.Approval, error) {
+func (s *Store) DecideApproval(ctx context.Context, tenant, id string, yes bool, by audit.Answer) (audit.Approval, error) {
 	var after audit.Approval
 	err := s.Do(ctx, func(tx *Tx) error {
 		before, err := scanApproval(tx.one("SELECT "+approvalColumns+" FROM approvals WHERE tenant = ? AND id = ?", tenant, id))
 		if err != nil {
 			return missing("approval", err)
 		}
-		a, reason := before.Decide(yes, by, name, comment, s.cfg.Clock())
+		a, reason := before.Decide(yes, by, s.cfg.Clock())
 		if reason != "" {
 			return tooLate(reason)
 		}
-		answer, err := json.Marshal(answered{a.Approver, a.ApproverName, a.Comment})
+		answer, err := json.Marshal(a.Answer)
 		if err != nil {
 			return fmt.Errorf("store: approval: %w", err)
 		}

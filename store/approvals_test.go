@@ -57,13 +57,13 @@ func TestAnApprovalIsTakenOnceAndSurvivesARestart(t *testing.T) {
 		t.Errorf("nobody decided: got %q", got)
 	}
 	by := audit.User{Issuer: "idp", Subject: "bob"}
-	if _, err := s.DecideApproval(t.Context(), "globex", "apr_1", true, by, "Bob", ""); !errors.Is(err, fault.NotFound) {
+	if _, err := s.DecideApproval(t.Context(), "globex", "apr_1", true, audit.Answer{Approver: by, ApproverName: "Bob", Comment: ""}); !errors.Is(err, fault.NotFound) {
 		t.Errorf("another tenant: got %v", err)
 	}
-	if a, err := s.DecideApproval(t.Context(), "acme", "apr_1", true, by, "Bob", "fine"); err != nil || a.State != audit.Approved {
+	if a, err := s.DecideApproval(t.Context(), "acme", "apr_1", true, audit.Answer{Approver: by, ApproverName: "Bob", Comment: "fine"}); err != nil || a.State != audit.Approved {
 		t.Fatalf("got %+v, %v", a, err)
 	}
-	if _, err := s.DecideApproval(t.Context(), "acme", "apr_1", false, by, "Bob", ""); !errors.Is(err, fault.ApprovalConsumed) {
+	if _, err := s.DecideApproval(t.Context(), "acme", "apr_1", false, audit.Answer{Approver: by, ApproverName: "Bob", Comment: ""}); !errors.Is(err, fault.ApprovalConsumed) {
 		t.Errorf("decided twice: got %v", err)
 	}
 	if got := take(t, s, "apr_1", "d-other"); got != fault.ApprovalDigestMismatch {

@@ -168,7 +168,7 @@ func TestATokenEndsWithTheApprovalOfItsCall(t *testing.T) {
 	if !errors.Is(err, fault.ApprovalRequired) || id == "" {
 		t.Fatalf("got %v, want it to wait for a manager", err)
 	}
-	a, reason := o.log.DecideApproval(t.Context(), "acme", id, true, audit.User{Issuer: "https://idp.example", Subject: "eve"}, "Eve", "", o.now)
+	a, reason := o.log.DecideApproval(t.Context(), "acme", id, true, audit.Answer{Approver: audit.User{Issuer: "https://idp.example", Subject: "eve"}, ApproverName: "Eve"}, o.now)
 	if reason != "" {
 		t.Fatal(reason)
 	}
