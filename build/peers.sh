@@ -1,7 +1,7 @@
 #!/bin/sh
 # peers.sh fetches what other people wrote and our tests talk to, into .peers/:
 #
-#   node       the MCP reference server, from the npm registry (needs node and npm)
+#   node       the MCP reference server and client, from the npm registry (needs node and npm)
 #   keycloak   an authorization server with token exchange, from Maven Central (needs Java 17 and mvn)
 #
 # Nothing of the product needs them. A test whose peer is not here is skipped, so what
@@ -9,7 +9,7 @@
 set -u
 cd "$(dirname "$0")/.."
 
-everything=@modelcontextprotocol/server-everything@2026.8.31
+node="@modelcontextprotocol/server-everything@2026.8.31 @modelcontextprotocol/client@2.4.0"
 keycloak=26.4.5
 
 mkdir -p .peers
@@ -31,12 +31,12 @@ fetch() {
 	fi
 }
 
-node() { npm install --prefix "$work/node" --ignore-scripts --no-package-lock --no-audit --no-fund "$everything"; }
+node() { npm install --prefix "$work/node" --ignore-scripts --no-package-lock --no-audit --no-fund $node; }
 
 keycloak() {
 	mvn -q -B dependency:unpack -Dartifact=org.keycloak:keycloak-quarkus-dist:$keycloak:zip -DoutputDirectory="$work/unpacked" &&
 		mv "$work/unpacked/keycloak-$keycloak" "$work/keycloak"
 }
 
-fetch node "$everything" node
+fetch node "$node" node
 fetch keycloak "keycloak $keycloak" keycloak

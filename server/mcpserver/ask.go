@@ -14,25 +14,25 @@ import (
 
 // ask runs an agent to its end, or until the run waits for a person. It then goes on
 // without us: to leave a stream at a pause does not cancel the run.
-func (f *face) ask(ctx context.Context, agent, args string, t *teller) (mcp.Result, error) {
+func (f *face) ask(ctx context.Context, agent, args string, t *teller) *mcp.CallToolResult {
 	defer t.close()
 	var in struct {
 		Input     string `json:"input"`
 		SessionID string `json:"session_id"`
 	}
 	if !strictly(args, &in) {
-		return answered("the arguments are input and session_id, both text", nil, true), nil
+		return answered("the arguments are input and session_id, both text", nil, true)
 	}
 	end, err := f.follow(ctx, &behalfv1.StreamAgentRequest{Agent: agent, Input: in.Input, SessionId: in.SessionID}, t)
 	if err != nil {
-		return refused(err), nil
+		return refused(err)
 	}
 	output := end.GetRunFinished().GetOutput()
 	about, err := json.Marshal(map[string]string{"output": output, "session_id": end.GetSessionId(), "run_id": end.GetRunId()})
 	if err != nil {
-		return nil, plain(err)
+		return refused(err)
 	}
-	return answered(output, about, false), nil
+	return answered(output, about, false)
 }
 
 // follow gives the run's last event. The stream's place is free again when it returns.
@@ -48,6 +48,8 @@ func (f *face) follow(ctx context.Context, r *behalfv1.StreamAgentRequest, t *te
 		switch {
 		case errors.Is(err, io.EOF) && end != nil:
 			return end, nil
+		case errors.Is(err, io.EOF):
+			return nil, errNoEnd
 		case err != nil:
 			return nil, err
 		}
@@ -60,6 +62,8 @@ func (f *face) follow(ctx context.Context, r *behalfv1.StreamAgentRequest, t *te
 		}
 	}
 }
+
+var errNoEnd = fault.New(codes.Unavailable, fault.Internal, "the run's events ended before it did; ask again")
 
 // waits is the refusal of a run that waits for a person.
 func waits(e *behalfv1.Event) error {

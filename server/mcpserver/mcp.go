@@ -135,7 +135,7 @@ func (f *face) serve(next mcp.MethodHandler) mcp.MethodHandler {
 		case *mcp.ListToolsParams:
 			return f.list(carry(ctx, extra.Header), p)
 		case *mcp.CallToolParamsRaw:
-			return f.call(carry(ctx, extra.Header), p, req.GetSession())
+			return marked(f.call(carry(ctx, extra.Header), p, req.GetSession()), req.GetSession()), nil
 		}
 		return next(ctx, method, req)
 	}
@@ -144,7 +144,7 @@ func (f *face) serve(next mcp.MethodHandler) mcp.MethodHandler {
 // list is one page: first the tools, then the agents. A list that ends within one
 // page is one page, because many clients ask for no other.
 func (f *face) list(ctx context.Context, p *mcp.ListToolsParams) (mcp.Result, error) {
-	out := &mcp.ListToolsResult{Tools: []*mcp.Tool{}}
+	out := &mcp.ListToolsResult{Tools: []*mcp.Tool{}, Cacheable: private}
 	if token, agents := strings.CutPrefix(cursor(p), agentTool); agents {
 		return f.listAgents(ctx, token, out)
 	}
@@ -205,7 +205,7 @@ func (f *face) listAgents(ctx context.Context, token string, out *mcp.ListToolsR
 	return out, nil
 }
 
-func (f *face) call(ctx context.Context, p *mcp.CallToolParamsRaw, who mcp.Session) (mcp.Result, error) {
+func (f *face) call(ctx context.Context, p *mcp.CallToolParamsRaw, who mcp.Session) *mcp.CallToolResult {
 	args := string(p.Arguments)
 	if args == "" {
 		args = "{}"
@@ -217,15 +217,15 @@ func (f *face) call(ctx context.Context, p *mcp.CallToolParamsRaw, who mcp.Sessi
 	if p.Name == approved {
 		var in approvedCall
 		if !strictly(args, &in) {
-			return answered("the arguments are approval_id and tool, both text, and arguments, an object", nil, true), nil
+			return answered("the arguments are approval_id and tool, both text, and arguments, an object", nil, true)
 		}
 		call = &behalfv1.CallToolRequest{Tool: in.Tool, ArgumentsJson: string(in.Arguments), ApprovalId: in.ApprovalID}
 	}
 	r, err := f.tools.CallTool(ctx, call)
 	if err != nil {
-		return refused(err), nil
+		return refused(err)
 	}
-	return answered(r.GetResultJson(), json.RawMessage(r.GetResultJson()), r.GetFailed()), nil
+	return answered(r.GetResultJson(), json.RawMessage(r.GetResultJson()), r.GetFailed())
 }
 
 type approvedCall struct {
