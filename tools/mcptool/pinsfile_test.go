@@ -1,7 +1,9 @@
 package mcptool_test
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -78,8 +80,37 @@ func TestWhatIsAcceptedElsewhereIsTakenWithoutARestart(t *testing.T) {
 	}
 }
 
+// TestAFileOfPinsMayBeAGroupsIfItsFolderIs, as all is that somebody makes whose umask is
+// 002: their clone of a repository, and what demo and dev write.
+func TestAFileOfPinsMayBeAGroupsIfItsFolderIs(t *testing.T) {
+	for name, c := range map[string]struct {
+		file, dir fs.FileMode
+		want      bool
+	}{
+		"as by umask 022":              {0o644, 0o755, true},
+		"as by umask 002":              {0o664, 0o775, true},
+		"only the file":                {0o664, 0o755, false},
+		"a folder whose files stay":    {0o664, 0o775 | fs.ModeSticky, false},
+		"all may":                      {0o646, 0o777, false},
+		"all may, and a group may not": {0o606, 0o707, false},
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "tools.lock")
+		if err := errors.Join(os.WriteFile(path, []byte(`{}`), 0o600), os.Chmod(path, c.file), os.Chmod(dir, c.dir)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := mcptool.NewFilePins(path).Load("ext"); (err == nil) != c.want {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
 func TestAFileOfPinsThatOthersChangedIsRefused(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "pins.json")
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "pins.json")
 	pins := mcptool.NewFilePins(path)
 	for name, change := range map[string]func() error{
 		"mode, for a group": func() error { return os.Chmod(path, 0o664) },
