@@ -185,7 +185,7 @@ func TestLeavingAtAProgressStopsAReadAndNoWrite(t *testing.T) {
 				select {
 				case <-ctx.Done():
 					return "", ctx.Err()
-				case <-time.After(time.Minute):
+				case <-time.After(20 * time.Second):
 				}
 				tell(tools.Progress{Done: 2})
 				return "done", nil
