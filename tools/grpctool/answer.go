@@ -27,16 +27,19 @@ var (
 )
 
 // noTypes knows no extension, of which no schema tells, and so no policy: what an
-// answer has of them is left out. Nothing that is let through holds an Any.
+// answer has of them is left out.
 var noTypes = new(protoregistry.Types)
 
 // encode is the message of a call's arguments: protobuf's JSON read strictly, in the
 // bytes that are sent and digested.
 func (m *method) encode(args json.RawMessage) ([]byte, error) {
 	msg := dynamicpb.NewMessage(m.input)
-	o := protojson.UnmarshalOptions{AllowPartial: true, Resolver: noTypes, RecursionLimit: maxRead} // the schema knows what is required
+	o := protojson.UnmarshalOptions{AllowPartial: true, Resolver: m.takes, RecursionLimit: maxRead} // the schema knows what is required
 	if err := o.Unmarshal(args, msg); err != nil {
 		return nil, err
+	}
+	if !m.takes.fits(msg) {
+		return nil, errShut
 	}
 	return proto.MarshalOptions{AllowPartial: true, Deterministic: true}.Marshal(msg)
 }
@@ -49,12 +52,12 @@ func (m *method) decode(c *Config, raw []byte) (_ json.RawMessage, newer bool, e
 	if err := (proto.UnmarshalOptions{AllowPartial: !m.requires, Resolver: noTypes, RecursionLimit: maxWire}).Unmarshal(raw, msg); err != nil {
 		return nil, false, errUnreadable
 	}
-	e := &estimate{left: 4 * c.MaxResult, known: m.answers}
+	e := &estimate{left: 4 * c.MaxResult, known: m.answers, types: m.gives}
 	e.message(msg)
 	if e.left < 0 {
 		return nil, e.newer, errTooLarge
 	}
-	out, err := (protojson.MarshalOptions{AllowPartial: true, UseProtoNames: true, EmitDefaultValues: true, Resolver: noTypes}).Marshal(msg)
+	out, err := m.gives.json(msg)
 	if err != nil {
 		return nil, e.newer, errUnreadable
 	}
@@ -71,13 +74,20 @@ func (m *method) decode(c *Config, raw []byte) (_ json.RawMessage, newer bool, e
 // estimate is how large an answer becomes as JSON: two bytes can stand for a message
 // whose fields all have long names.
 type estimate struct {
-	left  int
-	newer bool
-	known map[protoreflect.FullName]protoreflect.MessageDescriptor // with what is hidden
+	left   int
+	newer  bool
+	known  map[protoreflect.FullName]protoreflect.MessageDescriptor // with what is hidden
+	types  *kinds                                                   // of Anys
+	inside int                                                      // of so many Anys
+	shut   bool                                                     // an Any was emptied
 }
 
 func (e *estimate) message(m protoreflect.Message) {
-	e.newer = e.newer || unheard(m, e.known[m.Descriptor().FullName()])
+	e.newer = e.newer || len(m.GetUnknown()) > 0 && unheard(m, e.whole(m.Descriptor().FullName()))
+	if m.Descriptor().FullName() == anyName {
+		e.any(m)
+		return
+	}
 	fields := m.Descriptor().Fields()
 	for i := 0; i < fields.Len() && e.left >= 0; i++ {
 		fd := fields.Get(i)
@@ -101,6 +111,14 @@ func (e *estimate) message(m protoreflect.Message) {
 		}
 	}
 	e.left -= 2
+}
+
+// whole is the backend's descriptor of a message, with what is hidden.
+func (e *estimate) whole(name protoreflect.FullName) protoreflect.MessageDescriptor {
+	if md := e.known[name]; md != nil {
+		return md
+	}
+	return messageIn(e.types.whole, name)
 }
 
 // unheard reports whether there is a field in m that the backend's descriptor of it does

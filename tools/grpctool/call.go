@@ -30,6 +30,7 @@ var (
 	errLost     = fault.New(codes.Unavailable, fault.ToolUnavailable, "the tool's backend was lost while it was asked")
 	errOutcome  = fault.New(codes.Aborted, fault.OutcomeUnknown, "the tool's backend was lost or failed after it was asked; the call may have happened")
 	errUnread   = fault.New(codes.Aborted, fault.OutcomeUnknown, "the call was made, and its answer cannot be shown; do not repeat it")
+	errBadAny   = fault.New(codes.InvalidArgument, fault.ArgumentInvalid, `the arguments are not what the tool takes: an "@type" may name no message of the backend, or one that says whose data it is about, or what is beside it may not fit; or a number may be out of range, or a time, duration or field mask misspelt`)
 	errBadInput = fault.New(codes.InvalidArgument, fault.ArgumentInvalid, "the arguments are not what the tool takes: a number may be out of range, or a time, duration or field mask misspelt")
 )
 
@@ -74,8 +75,11 @@ func (s *Source) call(ctx context.Context, m *method, args json.RawMessage) (jso
 // payload is the message of a call, in the bytes that are sent.
 func (m *method) payload(args json.RawMessage) ([]byte, error) {
 	sent, err := m.encode(args)
-	if err != nil || len(sent) > maxSent {
-		return nil, errBadInput // the library's text has values in it
+	switch { // the library's text has values in it
+	case err != nil && m.takes != none:
+		return nil, errBadAny
+	case err != nil || len(sent) > maxSent:
+		return nil, errBadInput
 	}
 	return sent, nil
 }

@@ -42,9 +42,14 @@
 //   - Maps are objects, to policies invisible. Bytes are base64, the standard one.
 //   - Timestamp, Duration, FieldMask and the wrappers are what protobuf's JSON makes
 //     of them; paths in a mask are lowerCamelCase.
-//   - Struct, Value and ListValue need a waiver in arguments, where no policy sees into
-//     them; numbers that they would round are refused. Results may have them. Any is
-//     refused everywhere.
+//   - Struct, Value, ListValue and Any need a waiver in arguments, where no policy sees
+//     into them; numbers that they would round are refused. Results may have them.
+//   - An Any is of a message of the backend's files, or of a standard one, and its "@type"
+//     is a URL whose end names it; nothing is fetched. Four may be in each other. In an
+//     argument all else is refused, and messages that have an owner, at any depth; in a
+//     result all else is {}, and hidden fields are left out as everywhere. No schema says
+//     which messages; those files are part of the tool's Revision, so that a change of any
+//     of them makes another tool of a method with an Any.
 //   - A message that has itself in it is followed by policies to the second level, and
 //     nests as deeply as all arguments may. What is larger than 2,000 fields is refused.
 //   - Of proto2 and of editions: required fields are, enums are closed where they say

@@ -2,6 +2,7 @@ package grpctool
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/grpc/credentials"
@@ -24,4 +25,27 @@ func TicketOff(ctx context.Context, tokens tools.Issuing) (map[string]string, er
 // Unheard reports whether a message has a field that a descriptor does not know.
 func Unheard(m protoreflect.Message, known protoreflect.MessageDescriptor) bool {
 	return unheard(m, known)
+}
+
+// Decode is an answer of a tool as it is shown.
+func (s *Source) Decode(tool string, raw []byte) (json.RawMessage, error) {
+	out, _, err := s.named(tool).decode(s.c, raw)
+	return out, err
+}
+
+// News reports whether an answer of a tool has what the descriptors do not.
+func (s *Source) News(tool string, raw []byte) bool {
+	_, newer, _ := s.named(tool).decode(s.c, raw)
+	return newer
+}
+
+func (s *Source) named(tool string) *method {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.known.methods {
+		if m.Name == tool {
+			return m
+		}
+	}
+	return nil
 }

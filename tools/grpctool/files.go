@@ -1,8 +1,11 @@
 package grpctool
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -134,6 +137,25 @@ func (f *files) complete() error {
 		return fmt.Errorf("the descriptors lack %s, which they import; make the set with its imports", tools.Clean(strings.Join(lost, ", "), maxIdentifier))
 	}
 	return nil
+}
+
+// paths are all files', sorted.
+func (f *files) paths() []string { return slices.Sorted(maps.Keys(f.byPath)) }
+
+// sum is a digest of all files, less their comments.
+func (f *files) sum() (string, error) {
+	h := sha256.New()
+	for _, path := range f.paths() {
+		own := proto.CloneOf(f.byPath[path])
+		own.SourceCodeInfo = nil
+		b, err := proto.MarshalOptions{Deterministic: true}.Marshal(own)
+		if err != nil {
+			return "", errors.New("a descriptor cannot be encoded")
+		}
+		sum := sha256.Sum256(b)
+		h.Write(sum[:])
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // link resolves the files. The library is not made for hostile ones.

@@ -6,17 +6,16 @@ import (
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// less is what a few messages need of the files, without the fields whose class is not
-// one of reveal: answers are read by these, so that what is hidden becomes no value in
-// this process.
-func (f *files) less(roots []protoreflect.MessageDescriptor, reveal []string) *files {
+// less is what a few of the files need, without the fields whose class is not one of
+// reveal: answers are read by these, so that what is hidden becomes no value in this
+// process.
+func (f *files) less(paths []string, reveal []string) *files {
 	out := newFiles()
-	for _, md := range roots {
-		f.copyWith(out, md.ParentFile().Path(), reveal)
+	for _, path := range paths {
+		f.copyWith(out, path, reveal)
 	}
 	return out
 }

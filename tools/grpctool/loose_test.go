@@ -85,7 +85,7 @@ func TestTheSchemaOfWhatHasNoShapeSaysHowNumbersAreWritten(t *testing.T) {
 }
 
 func TestARequestThatIsItselfWithoutAShapeIsLeftOut(t *testing.T) {
-	for _, name := range []string{"Struct", "Value", "ListValue"} {
+	for _, name := range []string{"Struct", "Value", "ListValue", "Any"} {
 		set := parse(t, everything)
 		fileOf(set).Service[0].Method[0].InputType = proto.String(".google.protobuf." + name)
 		raw, err := proto.Marshal(set)

@@ -21,10 +21,13 @@ type method struct {
 	input       protoreflect.MessageDescriptor
 	output      protoreflect.MessageDescriptor                           // without what is hidden
 	answers     map[protoreflect.FullName]protoreflect.MessageDescriptor // all of it, and the messages in it
+	gives       *kinds                                                   // of Anys in answers
+	takes       *kinds                                                   // of those in arguments
 	streams     bool
 	fingerprint string
 	hides       bool // fields of answers have classes that are not revealed
 	requires    bool // answers have fields that must be there
+	opens       bool // there are Anys in what it takes
 	offered     bool // its name is the backend's choice
 }
 
@@ -55,6 +58,9 @@ func offer(c *Config, f *files) (*catalogue, error) {
 			continue
 		}
 		b.service(sd)
+	}
+	if err := b.unpack(f, linked); err != nil {
+		return nil, err
 	}
 	if err := b.hide(f); err != nil {
 		return nil, err
@@ -152,7 +158,7 @@ func (b *builder) method(md protoreflect.MethodDescriptor, f Facts) (*method, er
 	}
 	m := &method{
 		offered: f.Name == "", Descriptor: b.descriptor(md, f), path: "/" + string(md.Parent().FullName()) + "/" + string(md.Name()),
-		input: md.Input(), streams: md.IsStreamingServer(),
+		input: md.Input(), streams: md.IsStreamingServer(), gives: none, takes: none,
 	}
 	var err error
 	var n int
@@ -196,6 +202,9 @@ func (b *builder) descriptor(md protoreflect.MethodDescriptor, f Facts) tools.De
 func (b *builder) answer(m *method, md protoreflect.MessageDescriptor) {
 	m.output, m.answers = md, map[protoreflect.FullName]protoreflect.MessageDescriptor{}
 	reach(md, m.answers)
+	inputs := map[protoreflect.FullName]protoreflect.MessageDescriptor{}
+	reach(m.input, inputs)
+	m.opens = inputs[anyName] != nil
 	for _, one := range m.answers {
 		for i := range one.Fields().Len() {
 			fd := one.Fields().Get(i)
@@ -207,16 +216,16 @@ func (b *builder) answer(m *method, md protoreflect.MessageDescriptor) {
 
 // hide has the answers in which something is hidden read without it.
 func (b *builder) hide(f *files) error {
-	var roots []protoreflect.MessageDescriptor
+	var paths []string
 	for _, m := range b.cat.methods {
 		if m.hides {
-			roots = append(roots, m.output)
+			paths = append(paths, m.output.ParentFile().Path())
 		}
 	}
-	if len(roots) == 0 {
+	if len(paths) == 0 {
 		return nil
 	}
-	shown, err := f.less(roots, b.c.Reveal).link()
+	shown, err := f.less(paths, b.c.Reveal).link()
 	if err != nil {
 		return err
 	}

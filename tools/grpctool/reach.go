@@ -4,12 +4,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"iter"
 	"maps"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
@@ -44,6 +46,51 @@ func within(md protoreflect.MessageDescriptor) func(func(protoreflect.MessageDes
 			}
 		}
 	}
+}
+
+// holding are the messages that have a field of which is is true, in themselves or in
+// what they are made of.
+func holding(linked *protoregistry.Files, is func(protoreflect.FieldDescriptor) bool) map[protoreflect.FullName]bool {
+	out, around, todo := map[protoreflect.FullName]bool{}, map[protoreflect.FullName][]protoreflect.FullName{}, []protoreflect.FullName(nil)
+	for md := range messages(linked) {
+		for i := range md.Fields().Len() {
+			fd := md.Fields().Get(i)
+			if is(fd) {
+				todo = append(todo, md.FullName())
+			}
+			if in := fd.Message(); in != nil {
+				around[in.FullName()] = append(around[in.FullName()], md.FullName())
+			}
+		}
+	}
+	for len(todo) > 0 {
+		name := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if !out[name] {
+			out[name] = true
+			todo = append(todo, around[name]...)
+		}
+	}
+	return out
+}
+
+// grouped reports whether a field is a group, or is written like one.
+func grouped(fd protoreflect.FieldDescriptor) bool { return fd.Kind() == protoreflect.GroupKind }
+
+// messages are all that files define, the entries of maps too.
+func messages(linked *protoregistry.Files) iter.Seq[protoreflect.MessageDescriptor] {
+	return func(yield func(protoreflect.MessageDescriptor) bool) {
+		linked.RangeFiles(func(fd protoreflect.FileDescriptor) bool { return nested(fd.Messages(), yield) })
+	}
+}
+
+func nested(all protoreflect.MessageDescriptors, yield func(protoreflect.MessageDescriptor) bool) bool {
+	for i := range all.Len() {
+		if !yield(all.Get(i)) || !nested(all.Get(i).Messages(), yield) {
+			return false
+		}
+	}
+	return true
 }
 
 // looked counts what was looked at of the messages.

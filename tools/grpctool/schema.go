@@ -19,7 +19,6 @@ const (
 )
 
 var (
-	errAny   = errors.New("google.protobuf.Any can be anything, which no policy can decide about")
 	errLarge = errors.New("the message has too many fields, or is nested too deeply")
 	errGroup = errors.New("a group, or a field that is written like one, has no name of its own in JSON")
 	errNames = errors.New("a name in the message is too long")
@@ -67,7 +66,7 @@ func schemaOf(md protoreflect.MessageDescriptor, answer bool, finish func(object
 	if err != nil {
 		return nil, s.nodes, err
 	}
-	if !answer && root["properties"] == nil {
+	if _, bare := shapeless[md.FullName()]; !answer && (bare || root["properties"] == nil) {
 		return nil, s.nodes, fmt.Errorf("the request is a %s, which has no parameters", md.FullName())
 	}
 	root = finish(root)

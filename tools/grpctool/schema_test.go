@@ -136,11 +136,11 @@ func TestWhatCannotBeGovernedIsLeftOutWithItsReason(t *testing.T) {
 	for _, tool := range list {
 		names = append(names, tool.Name)
 	}
-	if want := []string{"echo", "give_struct", "repeat"}; !slices.Equal(names, want) {
+	if want := []string{"be_any", "echo", "give_any", "give_anys", "give_struct", "repeat"}; !slices.Equal(names, want) {
 		t.Errorf("got %q, want %q", names, want)
 	}
 	notes := strings.Join(src.Notes(), "\n")
-	for _, want := range []string{"Collect: a tool takes one message", "Chat: a tool takes one message", `TakeStruct: parameter fields can hold anything, a person's id too, and no policy looks inside: waive "TakeStruct.fields" to allow it`, "GiveAny: what it gives: any: google.protobuf.Any"} {
+	for _, want := range []string{"Collect: a tool takes one message", "Chat: a tool takes one message", `TakeStruct: parameter fields can hold anything, a person's id too, and no policy looks inside: waive "TakeStruct.fields" to allow it`, `TakeAny: parameter any can hold anything, a person's id too, and no policy looks inside: waive "TakeAny.any" to allow it`} {
 		if !strings.Contains(notes, want) {
 			t.Errorf("got %q, want %q", notes, want)
 		}
@@ -153,7 +153,7 @@ func TestFactsNameAndDescribeTools(t *testing.T) {
 		g.Facts = map[string]grpctool.Facts{
 			"Echo":           {Name: "shout", Description: "Shouts.", Scopes: []string{"a"}, Effect: tools.Read, Risk: "high", Idempotent: true},
 			echo + "/Repeat": {},
-			"GiveStruct":     {Skip: true},
+			"GiveStruct":     {Skip: true}, "GiveAny": {Skip: true}, "GiveAnys": {Skip: true}, "BeAny": {Skip: true},
 		}
 	})
 	if len(tools) != 2 {

@@ -9,7 +9,7 @@ import (
 
 // wellKnown are the messages that have a JSON form of their own.
 var wellKnown = map[protoreflect.FullName]func(*shape, protoreflect.MessageDescriptor) (object, error){
-	"google.protobuf.Any":       func(*shape, protoreflect.MessageDescriptor) (object, error) { return nil, errAny },
+	anyName:                     loose,
 	"google.protobuf.Struct":    loose,
 	"google.protobuf.Value":     loose,
 	"google.protobuf.ListValue": loose,
@@ -34,6 +34,12 @@ var shapeless = map[protoreflect.FullName]struct{ answer, argument object }{
 	"google.protobuf.Struct":    {object{"type": "object"}, object{"type": "object", "additionalProperties": anything()}},
 	"google.protobuf.Value":     {object{}, anything()},
 	"google.protobuf.ListValue": {object{"type": "array"}, object{"type": "array", "$ref": anyValue, "unevaluatedProperties": object{}}},
+	anyName: {
+		object{"type": "object", "properties": object{"@type": object{"type": "string"}}, "additionalProperties": object{}},
+		object{"type": "object", "$ref": anyValue, "unevaluatedProperties": object{}, "required": []string{"@type"}, "properties": object{"@type": object{
+			"type": "string", "description": `type.googleapis.com/ and the full name of a message of the backend, whose fields are beside it; or of a standard one, whose JSON is then "value".`,
+		}}},
+	},
 }
 
 const (

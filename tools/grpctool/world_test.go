@@ -91,7 +91,7 @@ func names(method string) string {
 	if !strings.HasPrefix(method, "/everything.v1.") {
 		return ""
 	}
-	return map[string]string{"Echo": "echo", "Repeat": "repeat", "GiveStruct": "give_struct", "FindThings": "find_things", "TakeStruct": "take_struct"}[method[strings.LastIndex(method, "/")+1:]]
+	return map[string]string{"Echo": "echo", "Repeat": "repeat", "GiveStruct": "give_struct", "FindThings": "find_things", "GiveAny": "give_any", "GiveAnys": "give_anys", "TakeAny": "take_any", "BeAny": "be_any", "TakeStruct": "take_struct"}[method[strings.LastIndex(method, "/")+1:]]
 }
 
 func (b *backend) start(t testing.TB) {
