@@ -291,3 +291,14 @@ func TestNewsInAnAnyHaveTheDescriptorsReadAgain(t *testing.T) {
 		t.Error("a type that nobody knows is news, each time")
 	}
 }
+
+func TestAnAnyIsAsDeepAsAllMayBe(t *testing.T) {
+	_, give := giving(t, nil, nil)
+	for depth, shown := range map[int]bool{14: true, 15: false} { // each is two levels, below three
+		in := anyBytes("a/google.protobuf.Any", anyBytes("a/everything.v1.Node", deep(depth)))
+
+		if got := give(field(1, in)); strings.Contains(got, "@type") != shown || shown == strings.Contains(got, "nested too deeply") {
+			t.Errorf("%d: got %s", depth, got)
+		}
+	}
+}
