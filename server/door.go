@@ -30,7 +30,7 @@ func newDoor(l Transport, t *tls.Config) *door {
 	return &door{
 		TransportCredentials: credentials.NewTLS(t), limits: l,
 		peers:   interceptors.NewCounts(l.Connections),
-		sources: &sources{each: rate.Limit(l.Handshakes), known: map[string]*rate.Limiter{}},
+		sources: newSources(l.Handshakes),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "behalf_connections_refused_total", Help: "Connections that were closed because their peer or address has too many, or floods them.",
 		}, []string{"why"}),
@@ -166,6 +166,10 @@ type sources struct {
 	mu    sync.Mutex // guards known
 	known map[string]*rate.Limiter
 	swept time.Time
+}
+
+func newSources(each int) *sources {
+	return &sources{each: rate.Limit(each), known: map[string]*rate.Limiter{}}
 }
 
 func (s *sources) allow(from string, now time.Time) bool {

@@ -6,13 +6,7 @@ import (
 	"net"
 	"testing"
 	"time"
-
-	"golang.org/x/time/rate"
 )
-
-func newSources(each rate.Limit) *sources {
-	return &sources{each: each, known: map[string]*rate.Limiter{}}
-}
 
 func TestAnAddressHasOnlySoManyHandshakes(t *testing.T) {
 	s, now := newSources(2), time.Unix(1, 0)

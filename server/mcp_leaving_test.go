@@ -7,9 +7,12 @@ import (
 	"io"
 	"net/http"
 	"testing"
+	"time"
 
+	"github.com/behalf-dev/behalf/config"
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/model/modeltest"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
 // TestAnMCPClientThatGoesAwayCancelsItsRun, whether it hears of progress or not.
@@ -49,5 +52,35 @@ func TestAnMCPClientThatGoesAwayCancelsItsRun(t *testing.T) {
 		if end := a.finished(t, list[0].GetRunId()).GetRunFinished(); end.GetState() != behalfv1.RunState_RUN_STATE_CANCELLED {
 			t.Errorf("%s: got %v, want the run cancelled", name, end)
 		}
+	}
+}
+
+// TestAnAgentOfAnMCPClientOutlivesTheAgeOfConnections: those in the process are shared by
+// all clients of the http listener, so that their end would be that of calls which have
+// just begun.
+func TestAnAgentOfAnMCPClientOutlivesTheAgeOfConnections(t *testing.T) {
+	t.Parallel()
+	m, asked, release := modeltest.NewServer(t), make(chan struct{}, 1), make(chan struct{})
+	m.Handle("scripted", func(modeltest.Request) modeltest.Reply {
+		asked <- struct{}{}
+		<-release
+		return modeltest.Reply{Text: "done"}
+	})
+	w := newWorld(t, setup{model: m, edit: func(c *config.Config) {
+		withMCP(c)
+		c.Server.Limits.ConnectionAge, c.Server.Limits.ConnectionGrace = time.Second, time.Second
+	}})
+	done := asking(t.Context(), w.ide(alice), &mcp.CallToolParams{Name: "agent-support", Arguments: map[string]any{"input": "hello"}})
+	<-asked
+
+	for range 4 { // one after the other, each as old as a connection gets
+		if got := w.wire(t, w.workload(w.acme, "/app")).outcome(1); got != "closed NO_ERROR" {
+			t.Errorf("got %q", got)
+		}
+	}
+	close(release)
+
+	if r := <-done; r.err != nil || r.IsError {
+		t.Errorf("got %+v, want it to have come to its end", r)
 	}
 }

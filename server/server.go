@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
+	"sync"
 	"time"
 
 	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
@@ -56,6 +58,7 @@ type Config struct {
 // Server is a gRPC server with the whole chain. Make it with New.
 type Server struct {
 	grpc   *grpc.Server
+	own    *grpc.Server // the same for our own http listener
 	health *health.Server
 	door   *door
 	inside *inside // nil: the http listener calls nothing
@@ -128,8 +131,12 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	s.grpc = grpc.NewServer(append(chain, limits.options(s.door)...)...)
-	c.register(s.grpc, rules, s.health)
+	serving := func(t Transport) *grpc.Server { // with one chain: its counts are of a person, not of a way in
+		g := grpc.NewServer(slices.Concat(chain, t.options(s.door))...)
+		c.register(g, rules, s.health)
+		return g
+	}
+	s.grpc, s.own = serving(limits), serving(limits.within())
 	for name := range s.grpc.GetServiceInfo() {
 		s.health.SetServingStatus(name, healthpb.HealthCheckResponse_SERVING)
 	}
@@ -147,6 +154,13 @@ func (c Config) chain(rules map[string]*interceptors.Rule, m *grpcprom.ServerMet
 		Rules: rules, Identify: doors{c.Identify, c.IdentifyWeb}, Guard: c.Guard, Resolve: &resolver{c.Runs, c.Catalog, c.Approvals, c.Grants, c.Guard},
 		Metrics: m, Log: c.Log, Now: c.Now, GrantID: c.GrantID, Limits: c.Limits, MessageBytes: messageBytes,
 	}
+}
+
+// within is for connections in the process. All clients of the http listener share
+// these, so that none may end by its age with all that goes on over it.
+func (l Transport) within() Transport {
+	l.Age, l.Idle = 0, 0
+	return l
 }
 
 func (l Transport) options(d *door) []grpc.ServerOption {
@@ -214,9 +228,9 @@ func (s *Server) within() (wait func()) {
 		return func() {}
 	}
 	done := make(chan struct{})
-	go func() { // ends with s.grpc
+	go func() { // ends with s.own
 		defer close(done)
-		_ = s.grpc.Serve(s.inside)
+		_ = s.own.Serve(s.inside)
 	}()
 	return func() {
 		_ = s.inside.Close()
@@ -227,7 +241,10 @@ func (s *Server) within() (wait func()) {
 // stop is the server's part of the shut-down.
 func (s *Server) stop() {
 	s.health.Shutdown()
-	cut := time.AfterFunc(s.grace, s.grpc.Stop)
+	cut := time.AfterFunc(s.grace, func() { s.own.Stop(); s.grpc.Stop() })
 	defer cut.Stop()
-	s.grpc.GracefulStop()
+	var both sync.WaitGroup
+	both.Go(s.own.GracefulStop)
+	both.Go(s.grpc.GracefulStop)
+	both.Wait()
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net"
+	"time"
 
 	"github.com/behalf-dev/behalf/interceptors"
 )
@@ -15,12 +16,13 @@ const crowded = 16
 // counted apart, so that pages take no call's place.
 func (s *Server) Web(l net.Listener) net.Listener {
 	each := s.door.limits.Connections
-	return &webListener{l, s.door, interceptors.NewCounts(each), interceptors.NewCounts(crowded * each)}
+	return &webListener{l, s.door, newSources(s.door.limits.Handshakes), interceptors.NewCounts(each), interceptors.NewCounts(crowded * each)}
 }
 
 type webListener struct {
 	net.Listener
 	door *door
+	new  *sources
 	open *interceptors.Counts // by address
 	all  *interceptors.Counts
 }
@@ -32,11 +34,16 @@ func (l *webListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		who := source(c)
-		if l.enter(who) {
+		who, why := source(c), ""
+		switch {
+		case !l.new.allow(who, time.Now()):
+			why = "handshakes"
+		case !l.enter(who):
+			why = "connections"
+		default:
 			return &socket{Conn: c, left: func() { l.open.Leave(who); l.all.Leave("") }}, nil
 		}
-		l.door.refused.WithLabelValues("connections").Inc()
+		l.door.refused.WithLabelValues(why).Inc()
 		_ = c.Close()
 	}
 }
