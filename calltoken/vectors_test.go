@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"flag"
+	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -32,6 +34,7 @@ type vector struct {
 	Client    string   `json:"client"`
 	Headers   []string `json:"authorization,omitzero"`
 	Twice     bool     `json:"twice,omitempty"`
+	Before    string   `json:"before,omitempty"`
 	Accept    bool     `json:"accept"`
 }
 
@@ -43,7 +46,8 @@ var about = map[string]string{
 	"tool": "what was called", "arguments": "the request as received, as text: args_s256 is about its bytes",
 	"leaf":   "base64 of the client certificate in DER (here bytes that stand for one, so do not parse them); null: the connection had none",
 	"client": "the SPIFFE ID in that certificate", "authorization": "all values of that header; absent: one, Bearer and the token",
-	"twice": "the same call came once before and was accepted", "accept": "the verdict: true goes to the handler, false is refused",
+	"twice":  "the same call came once before, at the same time, and was accepted",
+	"before": "the same token came once before with these arguments, and was refused", "accept": "the verdict: true goes to the handler, false is refused",
 }
 
 // vectors are the file: who verifies, the keys, and the calls.
@@ -102,7 +106,11 @@ func makeVectors(t *testing.T) vectors {
 	add("good, with how the person signed in", true, func(c *calltoken.Claims, v *vector) {
 		c.AuthTime, c.ACR, c.AMR = v.Now-60, "mfa", []string{"pwd", "otp"}
 	})
+	add("good, no bytes at all", true, func(c *calltoken.Claims, v *vector) { c.Arguments, v.Arguments = calltoken.Digest(nil), "" })
+	add("good, refused before and so not used", true, func(_ *calltoken.Claims, v *vector) { v.Before = `{"id":"8"}` })
 	add("ended", false, func(_ *calltoken.Claims, v *vector) { v.Now += 91 })
+	add("ended, 30 s ago exactly", false, func(_ *calltoken.Claims, v *vector) { v.Now += 90 })
+	add("used before, and past exp now", false, func(_ *calltoken.Claims, v *vector) { v.Now, v.Twice = v.Now+75, true })
 	add("not valid yet", false, func(_ *calltoken.Claims, v *vector) { v.Now -= 31 })
 	add("used before", false, func(_ *calltoken.Claims, v *vector) { v.Twice = true })
 	add("another tool", false, func(_ *calltoken.Claims, v *vector) { v.Tool = "delete_customer" })
@@ -139,7 +147,7 @@ func unmintable(t *testing.T, k *calltoken.Keys, good vector) (out []vector) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v.Name, v.Accept = name, false
+		v.Name, v.Accept = name, strings.HasPrefix(name, "good")
 		if v.Token, err = k.Sign(calltoken.TypeCall, payload); err != nil {
 			t.Fatal(err)
 		}
@@ -148,10 +156,32 @@ func unmintable(t *testing.T, k *calltoken.Keys, good vector) (out []vector) {
 	for _, claim := range required {
 		add("no "+claim, func(claims map[string]any) { delete(claims, claim) })
 	}
-	add("no dec.id", func(claims map[string]any) { claims["dec"] = map[string]any{"rev": "rev-1"} })
+	for _, claim := range []string{"sub", "tenant", "txn", "jti", "tool_ver"} {
+		add("an empty "+claim, func(claims map[string]any) { claims[claim] = "" })
+	}
+	for _, claim := range []string{"iat", "nbf", "exp"} {
+		add(claim+" as text", func(claims map[string]any) { claims[claim] = fmt.Sprintf("%.0f", claims[claim]) })
+		add(claim+" with a fraction", func(claims map[string]any) { claims[claim] = claims[claim].(float64) - 0.5 })
+	}
+	for _, claim := range []string{"iat", "nbf"} {
+		add(claim+" alone in the future", func(claims map[string]any) { claims[claim] = good.Now + 31 })
+	}
+	for name, dec := range map[string]map[string]any{
+		"no dec.id": {"rev": "rev-1"}, "an empty dec.id": {"id": "", "rev": "rev-1"}, "effects that are no list": {"id": "run_1/3", "effects": "watermark"},
+		"good, effects of which there is none": {"id": "run_1/3", "rev": "rev-1", "effects": []string{}},
+	} {
+		add(name, func(claims map[string]any) { claims["dec"] = dec })
+	}
+	add("good, only what is required", func(claims map[string]any) {
+		maps.DeleteFunc(claims, func(claim string, _ any) bool { return !slices.Contains(required, claim) })
+		claims["dec"] = map[string]any{"id": "run_1/3"}
+	})
+	add("sub is null", func(claims map[string]any) { claims["sub"] = nil })
+	add("an audience that is a list", func(claims map[string]any) { claims["aud"] = []string{"crm"} })
 	add("an audience of two", func(claims map[string]any) { claims["aud"] = []string{"crm", "billing"} })
 	add("exp 61 s after iat", func(claims map[string]any) { claims["exp"] = good.Now + 61 })
 	add("iat after exp", func(claims map[string]any) { claims["exp"] = good.Now - 1 })
+	add("iat is exp", func(claims map[string]any) { claims["exp"] = good.Now })
 	for name, headers := range map[string][]string{
 		"no authorization": {}, "two authorizations": {"Bearer " + good.Token, "Bearer " + good.Token},
 		"an authorization that is not Bearer": {"DPoP " + good.Token}, "a token alone": {good.Token}, "good, bearer in small letters": {"bearer " + good.Token},
@@ -231,6 +261,13 @@ func TestVectors(t *testing.T) {
 
 func (c vector) verify(t *testing.T, v *calltoken.Verifier) {
 	r := calltoken.Received{Tool: c.Tool, Arguments: []byte(c.Arguments), Leaf: c.Leaf, Client: c.Client}
+	if c.Before != "" {
+		other := r
+		other.Arguments = []byte(c.Before)
+		if _, err := v.Verify(t.Context(), c.Token, other); err == nil {
+			t.Fatal("the call before was accepted")
+		}
+	}
 	if c.Twice {
 		if _, err := v.Verify(t.Context(), c.Token, r); err != nil {
 			t.Fatal(err)
@@ -253,8 +290,8 @@ func (c vector) verify(t *testing.T, v *calltoken.Verifier) {
 func (c vector) overHTTP(t *testing.T, v *calltoken.Verifier) {
 	asked := 0
 	h := v.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ }), func(*http.Request) string { return c.Tool })
-	call := func() {
-		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(c.Arguments))
+	call := func(body string) {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(body))
 		r.Header["Authorization"] = c.Headers
 		if c.Headers == nil {
 			r.Header.Set("Authorization", "Bearer "+c.Token)
@@ -271,11 +308,14 @@ func (c vector) overHTTP(t *testing.T, v *calltoken.Verifier) {
 	if c.Accept {
 		want++
 	}
+	if c.Before != "" {
+		call(c.Before)
+	}
 	if c.Twice {
 		want++
-		call()
+		call(c.Arguments)
 	}
-	call()
+	call(c.Arguments)
 	if asked != want {
 		t.Errorf("the handler was asked %d times, want %d", asked, want)
 	}
