@@ -20,10 +20,11 @@
 // # The rules of a backend (SECURITY E.5)
 //
 // In this order, as docs/backends.md has them: one `authorization`; signature,
-// algorithm and `typ`; `iss`, the required claims and `aud`; times; `client_id`; `cnf`
-// against the client certificate of this very connection; `tool` and `args_s256` against
-// what was received, before it is parsed; unknown obligations refuse; `jti` unused. Then,
-// in the handler: subject and tenant against the owner of the record, and the scope.
+// algorithm and `typ`; `iss`, the required claims and `aud`; times, `exp` being after
+// `iat` and by 60 s at most; `client_id`; `cnf` against the client certificate of this
+// very connection; `tool` and `args_s256` against what was received, before it is parsed;
+// unknown obligations refuse; `jti` unused. Then, in the handler: subject and tenant
+// against the owner of the record, and the scope.
 // testdata/vectors.json has tokens and the verdict on each, for other languages.
 //
 // # Contract
