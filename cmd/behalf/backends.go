@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"path/filepath"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -96,6 +98,21 @@ func (b *backends) handbookURL() string {
 	return "https://" + b.handbook.Addr().String() + "/mcp"
 }
 
+// needed reports whether the config has any of them, wherever it runs.
+func (b *backends) needed() bool {
+	for _, t := range b.l.cfg.Tools {
+		if isCRM(t) || isHandbook(t) {
+			return true
+		}
+	}
+	return false
+}
+
+// issuer is whose call tokens they take, whose keys are at the address http.
+func (b *backends) issuer(http string) string {
+	return cmp.Or(b.l.cfg.CallTokens.Issuer, "http://"+http)
+}
+
 // used reports whether any of them runs here.
 func (b *backends) used() bool { return b.crm != nil || b.handbook != nil }
 
@@ -109,7 +126,7 @@ func (b *backends) serve(ctx context.Context, keys <-chan string) error {
 	g.Go(func() error {
 		select {
 		case where := <-keys:
-			return b.verify(ctx, g, "http://"+where)
+			return b.verify(ctx, g, where)
 		case <-ctx.Done():
 			return nil
 		}
@@ -124,12 +141,12 @@ func (b *backends) serve(ctx context.Context, keys <-chan string) error {
 	return err
 }
 
-// verify begins what needs behalf's keys, which are at where.
+// verify begins what needs behalf's keys, which are at the address where.
 func (b *backends) verify(ctx context.Context, g *errgroup.Group, where string) error {
 	verifier := func(audience string) (*calltoken.Verifier, *slog.Logger, error) {
 		log := backend.NewLog(b.out, audience)
 		v, err := calltoken.NewVerifier(calltoken.VerifierConfig{
-			Issuer: cmp.Or(b.l.cfg.CallTokens.Issuer, where), Audience: audience, JWKSURL: where + "/.well-known/jwks.json",
+			Issuer: b.issuer(where), Audience: audience, JWKSURL: "http://" + where + "/.well-known/jwks.json",
 			Clients: []string{"spiffe://" + localDomain + "/behalf"}, Logger: log,
 		})
 		if err == nil {
@@ -252,25 +269,44 @@ func (b *backends) try(out io.Writer, p paint, port, dir string) {
 		_, own, _ := net.SplitHostPort(b.crm.Addr().String())
 		fmt.Fprintf(out, "  rpc -d '%s' localhost:%s crm.v1.CustomersService/GetCustomer || echo refused\n", `{"customer_id":"C-1001"}`, own)
 	}
-	fmt.Fprintf(out, "\n%s\n", p.dim("As programs of their own: `"+self()+" dev --backends=false"+inDir(dir)+"`, and beside it "+b.alone(dir)))
+	fmt.Fprintf(out, "\n%s\n", p.dim("As programs of their own: `"+self()+" dev --backends=false"+inDir(dir)+"`, which prints how to start them."))
 }
 
-// alone is what to type to run the backends as programs of their own.
-func (b *backends) alone(dir string) string {
-	program := func(name string) string {
-		text := "go run ./examples/" + name + "/cmd"
-		if in := filepath.Clean(dir); in != defaultDir {
-			file := func(of string) string { return quoted(filepath.Join(in, of)) }
-			text += " -cert " + file("svid-"+name+".pem") + " -key " + file("svid-"+name+".key") + " -ca " + file("ca.pem")
+// sayElsewhere tells how to start those that do not run here, so that they are where the
+// config looks for them and know whose tokens to take.
+func (b *backends) sayElsewhere(out io.Writer, issuer, dir string) {
+	for _, name := range slices.Sorted(maps.Keys(b.l.cfg.Tools)) {
+		switch t := b.l.cfg.Tools[name]; {
+		case isCRM(t) && b.crm == nil:
+			b.sayProgram(out, program{"crm", "127.0.0.1:9443", t.GRPC.Target, t.GRPC.Audience}, issuer, dir)
+		case isHandbook(t) && b.handbook == nil:
+			at := t.MCP.URL
+			if u, err := url.Parse(at); err == nil {
+				at = u.Host
+			}
+			b.sayProgram(out, program{"handbook", "127.0.0.1:9444", at, t.MCP.Audience}, issuer, dir)
 		}
-		return "`" + text + "`"
 	}
-	var all []string
-	if b.crm != nil {
-		all = append(all, program("crm"))
+}
+
+// program is a backend as one of its own: where it listens by itself, and what the
+// config says of it.
+type program struct{ name, usual, at, audience string }
+
+// sayProgram leaves out the flags that say what the program says by itself.
+func (b *backends) sayProgram(out io.Writer, p program, issuer, dir string) {
+	line := "go run ./examples/" + p.name + "/cmd"
+	for _, f := range [...]struct{ name, value, usual string }{
+		{"listen", p.at, p.usual},
+		{"issuer", issuer, "http://127.0.0.1:8080"},
+		{"audience", p.audience, p.name},
+		{"cert", filepath.Join(dir, "svid-"+p.name+".pem"), filepath.Join(defaultDir, "svid-"+p.name+".pem")},
+		{"key", filepath.Join(dir, "svid-"+p.name+".key"), filepath.Join(defaultDir, "svid-"+p.name+".key")},
+		{"ca", filepath.Join(dir, "ca.pem"), filepath.Join(defaultDir, "ca.pem")},
+	} {
+		if f.value != f.usual {
+			line += " -" + f.name + " " + quoted(f.value)
+		}
 	}
-	if b.handbook != nil {
-		all = append(all, program("handbook"))
-	}
-	return strings.Join(all, " and ")
+	fmt.Fprintf(out, "  %-8s not started here; in another terminal, in this folder: %s\n", p.name, line)
 }

@@ -57,7 +57,7 @@ Delete the folder to begin anew. The authority and the issuer exist only here: n
 			if err == nil {
 				fmt.Fprintf(c.OutOrStdout(), "\nstopped; the next `%s dev%s` goes on where this one ended\n", self(), inDir(dir))
 			}
-			return started(err, "--listen 127.0.0.1:0 (any free port) and --http ''", "another --dir")
+			return started(err, "--listen 127.0.0.1:0 and --http 127.0.0.1:0 (any free port)", "another --dir")
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", dir, "folder for credentials, data and the editable desk")
@@ -115,7 +115,7 @@ func (l *local) serve(ctx context.Context, up func(*behalf.Server) error) error 
 	if err := l.beside.open(ctx, l.elsewhere); err != nil {
 		return err
 	}
-	if l.cfg.Server.HTTP == "" && l.beside.used() {
+	if l.cfg.Server.HTTP == "" && l.beside.needed() {
 		l.cfg.Server.HTTP = "127.0.0.1:0" // the backends fetch the keys of call tokens there
 	}
 	own, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -163,6 +163,7 @@ func (l *local) greet(out io.Writer, s *behalf.Server, dir string) {
 		say("  mcp      http://%s/mcp for MCP clients, with a person's token: %s token %s%s", s.HTTPAddr(), me, quoted(l.people.People[0].Subject), in)
 	}
 	l.beside.say(out)
+	l.beside.sayElsewhere(out, l.beside.issuer(s.HTTPAddr()), filepath.Clean(dir))
 	say("  folder   %s: credentials, data, audit log; %s: agents, policies, people to edit\n", at, filepath.Join(at, "desk"))
 	who := l.people.People[0].Subject
 	say("%s\n", p.bold("Paste these into another terminal, in this folder. Talk, look at the record, prove it:"))
