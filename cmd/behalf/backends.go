@@ -108,9 +108,13 @@ func (b *backends) needed() bool {
 	return false
 }
 
-// issuer is whose call tokens they take, whose keys are at the address http.
+// issuer is whose call tokens they take, whose keys are at the address http; empty: there
+// is none.
 func (b *backends) issuer(http string) string {
-	return cmp.Or(b.l.cfg.CallTokens.Issuer, "http://"+http)
+	if http != "" {
+		http = "http://" + http
+	}
+	return cmp.Or(b.l.cfg.CallTokens.Issuer, http)
 }
 
 // used reports whether any of them runs here.

@@ -27,7 +27,8 @@ type profile struct {
 	Audience string `json:"audience,omitempty"`
 	Tenant   string `json:"tenant,omitempty"`
 	People   string `json:"people,omitempty"`
-	Handbook string `json:"handbook,omitempty"` // the URL of the handbook that dev runs
+	Handbook string `json:"handbook,omitempty"`    // the URL of the handbook that dev runs
+	Calls    string `json:"call_issuer,omitempty"` // of call tokens
 }
 
 const (

@@ -87,7 +87,7 @@ func (d *demo) chapter(n int, format string, args ...any) {
 }
 
 func (d *demo) tell(ctx context.Context, s *behalf.Server) error {
-	if err := d.save(s.Addr()); err != nil {
+	if err := d.save(s); err != nil {
 		return err
 	}
 	conn, err := connect(d.client)

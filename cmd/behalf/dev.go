@@ -48,7 +48,7 @@ Delete the folder to begin anew. The authority and the issuer exist only here: n
 			}
 			l.elsewhere, l.beside.out = !beside, c.OutOrStdout()
 			err = l.serve(c.Context(), func(s *behalf.Server) error {
-				if err := l.save(s.Addr()); err != nil {
+				if err := l.save(s); err != nil {
 					return err
 				}
 				l.greet(c.OutOrStdout(), s, dir)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,7 +21,8 @@ func devCertCommand() *cobra.Command {
 		Use:   "cert NAME",
 		Short: "Make a certificate of the dev authority for a backend of your own",
 		Long: "Makes a certificate and key for spiffe://" + localDomain + "/NAME and localhost, of the authority of a folder of `behalf dev`. A backend\n" +
-			"serves with it and asks its clients for one of the same authority. It is good for a day; the same command renews it.",
+			"serves with it and asks its clients for one of the same authority. It is good for a day; the same command renews it.\n" +
+			"It prints what a verifier of call tokens must be told, too.",
 		Example: "  behalf dev cert mine\n  behalf dev cert mine --dir my",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -28,12 +30,24 @@ func devCertCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "server_id  spiffe://%s/%s\ncert       %s\nkey        %s\nauthority  %s\n", localDomain, args[0], made.Cert, made.Key, made.Bundle)
-			return err
+			out := c.OutOrStdout()
+			fmt.Fprintf(out, "server_id  spiffe://%s/%s\ncert       %s\nkey        %s\nauthority  %s\n", localDomain, args[0], made.Cert, made.Key, made.Bundle)
+			fmt.Fprintf(out, "\nfor the verifier of call tokens\nissuer     %s\naudience   %s, or what else the config says for audience\nclient     spiffe://%s/behalf\n", callIssuer(dir), args[0], localDomain)
+			return nil
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", dir, "folder that dev wrote its credentials to")
 	return c
+}
+
+// callIssuer is who signs call tokens here, if it is known who did last.
+func callIssuer(dir string) string {
+	var p profile
+	text, err := os.ReadFile(filepath.Join(dir, profileName))
+	if err != nil || json.Unmarshal(text, &p) != nil || p.Calls == "" {
+		return "http:// and the address of http of `" + self() + " dev" + inDir(dir) + "`"
+	}
+	return p.Calls + " (of the dev that was started here last)"
 }
 
 func certFor(dir, name string) (made identity.SVIDFiles, err error) {

@@ -189,9 +189,9 @@ func (l *local) reread() (*config.Config, error) {
 	return cfg, nil
 }
 
-// save writes how clients reach the server.
-func (l *local) save(addr string) error {
-	l.client.Addr, l.client.Handbook = addr, l.beside.handbookURL()
+// save writes how clients reach the server, and who signs its call tokens.
+func (l *local) save(s *behalf.Server) error {
+	l.client.Addr, l.client.Handbook, l.client.Calls = s.Addr(), l.beside.handbookURL(), l.beside.issuer(s.HTTPAddr())
 	b, err := json.MarshalIndent(l.client, "", "  ")
 	if err != nil {
 		return err
