@@ -57,6 +57,15 @@ policy: { dir: policies }
 			must(t, program, cases+" cases, 0 failed", "policy", "test", "-c", file)
 		})
 	}
+	t.Run("docs/backends.md", func(t *testing.T) {
+		dir := writeFiles(t, "docs/backends.md")
+		if err := os.CopyFS(dir, os.DirFS("examples/supportdesk")); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(dir, "own.yaml")
+		write(t, file, strings.Replace(page(t, "examples/supportdesk/behalf.yaml"), "\ntools:\n", "\ntools:\n"+page(t, filepath.Join(dir, "mine.yaml")), 1))
+		must(t, program, "16 policies are fine", "policy", "check", "-c", file)
+	})
 	t.Run("docs/local.md", func(t *testing.T) {
 		file := filepath.Join(writeFiles(t, "docs/local.md"), "desk", "behalf.yaml")
 		must(t, program, "helper +crm.read +get_customer", "config", "check", "-c", file)

@@ -25,7 +25,7 @@ func devCommand() *cobra.Command {
 		Use: "dev", Short: "Start the support desk with a local authority and issuer, and stay up", Args: cobra.NoArgs,
 		Long: `Starts the support desk and stays up. Credentials, people, policies and data are in the folder given with --dir.
 
-Edit the policies, agents or rules in DIR/desk and run "behalf reload --as bob", or edit people.yaml there and start again.
+Edit the policies, agents or rules in DIR/desk and run "behalf reload --as bob". Commands with --as read people.yaml there each time.
 Delete the folder to begin anew. The authority and the issuer exist only here: never use them elsewhere.`,
 		Example: "  behalf dev\n  behalf dev --listen 127.0.0.1:0 --http '' --dir /tmp/desk\n  behalf dev --example teams --dir .behalf-teams",
 		RunE: func(c *cobra.Command, _ []string) error {
