@@ -30,9 +30,10 @@ func runBackends(t *testing.T, program string) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	startDev(t, program, "--backends=false")
+	dev := startDev(t, program, "--backends=false")
 	var said output
 	for _, block := range blocks(t, "docs/backends.md", "<!-- test: beside -->") {
+		lacks(t, "dev", dev.String(), []string{": " + block})
 		beside(t, bash, block, &said)
 	}
 	awaitText(t, &said, "crm: serving customers on 127.0.0.1:9443")
@@ -48,7 +49,7 @@ func runBackends(t *testing.T, program string) {
 	if err != nil {
 		t.Errorf("the page does not run as printed: %v\n%s", err, out)
 	}
-	lacks(t, "the page's commands", string(out), []string{"Ines Moreau is a gold customer", "Three days in the country", "the call token was not accepted", "refused", "spiffe://dev.behalf/mine"})
+	lacks(t, "the page's commands", string(out), []string{"Ines Moreau is a gold customer", "Three days in the country", "Code: Unauthenticated", "Message: the call token was not accepted", "spiffe://dev.behalf/mine", "client     spiffe://dev.behalf/behalf"})
 	lacks(t, "the backends", said.String(), []string{
 		"crm: get_customer for alice through triage›support, customer C-1001, decision run_", "crm: a call was refused, tool get_customer, why ",
 		"handbook: read_article for alice through triage›support, decision run_",
