@@ -219,7 +219,7 @@ func (s *snapshot) loadPolicies(doomed bool) (*policy.Set, error) {
 		load = policy.Load
 	}
 	c := policy.Config{
-		Dir: s.cfg.Policy.Dir, FS: s.policies, Covered: s.cfg.Policy.RequireCoverage, Tools: s.schemas(), Absent: s.absent, Actions: slices.Sorted(maps.Keys(actions)), Resources: actions,
+		Dir: s.cfg.Policy.Dir, FS: s.policies, Covered: s.cfg.Policy.RequireCoverage, Tools: s.schemas(), Absent: s.absent, Lost: s.cfg.Lost("tools"), Actions: slices.Sorted(maps.Keys(actions)), Resources: actions,
 		Agents: namesOf(s.cfg, "agents", s.cfg.Agents), GroupChats: namesOf(s.cfg, "group_chats", s.cfg.GroupChats),
 	}
 	set, err := load(c)

@@ -38,8 +38,11 @@ func (l *loader) checkAll() {
 // would silently forbid nothing.
 func (l *loader) checkNames(r *rule) {
 	r.literals(func(uid types.EntityUID) {
-		known := l.schema.knows(uid)
-		if !known && (!l.schema.absent || uid.Type == TypeAction) {
+		switch known := l.schema.knows(uid); {
+		case known:
+		case l.schema.unsure(uid.Type):
+			l.warnings = append(l.warnings, fmt.Sprintf("%s: %s: nobody has told of %s yet%s", r.at, r.id, uid, l.schema.meant(uid)))
+		default:
 			l.add(r.at, fmt.Sprintf("there is no %s%s", uid, l.schema.meant(uid)))
 		}
 	})
@@ -65,6 +68,11 @@ func (s *schema) knows(uid types.EntityUID) bool {
 		return s.chats == nil || s.chats[id]
 	}
 	return true
+}
+
+// unsure reports whether a name that is not known may be one all the same.
+func (s *schema) unsure(t types.EntityType) bool {
+	return t == TypeTool && s.absent || t == TypeToolset && s.lost
 }
 
 // meant is the end of a sentence about an entity that does not exist.

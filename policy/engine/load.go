@@ -29,6 +29,9 @@ type Config struct {
 	// down. Policies may name them and their tools; such a policy rests until a
 	// reload knows the tool.
 	Absent []string
+	// Lost says that not even the names of all toolsets are known: the config has
+	// problems there.
+	Lost bool
 	// Agents and GroupChats that policies may name; nil: any name.
 	Agents     []string
 	GroupChats []string

@@ -180,6 +180,34 @@ func TestPoliciesOfAnAbsentToolsetRest(t *testing.T) {
 	wantDecision(t, New(set).Decide(call("read_file", `{"path":"/x"}`)), false, "POLICY_ERROR")
 }
 
+// TestOnlyToolsOfAnAbsentToolsetMayBeUnknown: the names of all else are in the config, so
+// that a forbid of a misspelt one would forbid nothing for ever.
+func TestOnlyToolsOfAnAbsentToolsetMayBeUnknown(t *testing.T) {
+	for head, want := range map[string]string{
+		`action == Action::"call_tool", resource == Tool::"raed_file"`:        "",
+		`action == Action::"call_tool", resource in Toolset::"file"`:          `there is no Toolset::"file"; did you mean files?`,
+		`action == Action::"run_agent", resource == Agent::"suport"`:          `there is no Agent::"suport"; did you mean support?`,
+		`action == Action::"run_group_chat", resource == GroupChat::"nobody"`: `there is no GroupChat::"nobody"`,
+	} {
+		c := deskConfig(map[string]string{"base.cedar": permitAll + `@id("a") forbid (principal, ` + head + `);`})
+		c.Absent, c.Agents, c.GroupChats = []string{"files"}, []string{"support"}, []string{"triage"}
+
+		set, err := Load(c)
+
+		if want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: got %v, want %s", head, err, want)
+		}
+		if want == "" && (err != nil || len(set.Warnings()) != 1 || !strings.Contains(set.Warnings()[0], `a: nobody has told of Tool::"raed_file" yet`)) {
+			t.Errorf("%s: got %v, want a warning", head, err)
+		}
+	}
+	c := deskConfig(map[string]string{"base.cedar": permitAll + `@id("a") forbid (principal, action == Action::"call_tool", resource in Toolset::"file");`})
+	c.Absent, c.Lost = []string{"tools"}, true
+	if _, err := Load(c); err != nil {
+		t.Errorf("got %v where the config has lost its toolsets", err)
+	}
+}
+
 func TestRevisionIsOfTheContentNotOfTheFiles(t *testing.T) {
 	a := "@id(\"a\") permit (principal, action, resource);\n"
 	b := "@id(\"b\") forbid (principal in Role::\"x\", action, resource);\n"

@@ -53,7 +53,8 @@ type schema struct {
 	bare      *checker // a tool without arguments
 	tools     map[string]*toolSchema
 	toolsets  map[string]bool
-	absent    bool
+	absent    bool // tools that nobody has told of yet are some
+	lost      bool // toolsets too
 	actions   map[string]bool
 	agents    map[string]bool     // nil: any
 	chats     map[string]bool     // nil: any
@@ -68,7 +69,7 @@ type toolSchema struct {
 }
 
 func newSchema(c Config) (*schema, error) {
-	s := &schema{tools: map[string]*toolSchema{}, toolsets: setOf(c.Absent), absent: len(c.Absent) > 0, narrow: c.Resources}
+	s := &schema{tools: map[string]*toolSchema{}, toolsets: setOf(c.Absent), absent: len(c.Absent) > 0, lost: c.Lost, narrow: c.Resources}
 	if c.Agents != nil {
 		s.agents = setOf(c.Agents)
 	}
