@@ -9,6 +9,7 @@ import (
 
 	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 	reflection "google.golang.org/grpc/reflection/grpc_reflection_v1"
 )
@@ -16,16 +17,28 @@ import (
 // maxReflection is how long a backend may take to describe itself.
 const maxReflection = 15 * time.Second
 
+// older is reflection as Python's library offers it, and no other: the messages are the
+// same.
+const older = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+
 // reflect asks the backend for the files of its services, and tells by which
 // connection it answered. The questions carry no token: they are nobody's.
 func reflect(ctx context.Context, conn *grpc.ClientConn, services []string) (*files, uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxReflection)
-	defer cancel() // which ends the stream
-	st, err := reflection.NewServerReflectionClient(conn).ServerReflectionInfo(ctx, grpc.MaxCallRecvMsgSize(maxFileBytes))
+	defer cancel() // which ends the streams
+	f, number, err := reflectBy(ctx, conn, reflection.ServerReflection_ServerReflectionInfo_FullMethodName, services)
+	if said, ok := errors.AsType[*saidError](err); ok && said.code == codes.Unimplemented {
+		return reflectBy(ctx, conn, older, services)
+	}
+	return f, number, err
+}
+
+func reflectBy(ctx context.Context, conn *grpc.ClientConn, method string, services []string) (*files, uint64, error) {
+	st, err := conn.NewStream(ctx, &reflection.ServerReflection_ServiceDesc.Streams[0], method, grpc.MaxCallRecvMsgSize(maxFileBytes))
 	if err != nil {
 		return nil, 0, clean(err)
 	}
-	r := &reflector{stream: st, files: newFiles()}
+	r := &reflector{stream: &grpc.GenericClientStream[reflection.ServerReflectionRequest, reflection.ServerReflectionResponse]{ClientStream: st}, files: newFiles()}
 	for _, name := range services {
 		if err := r.ask(&reflection.ServerReflectionRequest{MessageRequest: &reflection.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: name}}); err != nil {
 			return nil, 0, fmt.Errorf("service %s: %w", name, err)

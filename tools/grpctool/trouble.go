@@ -112,9 +112,9 @@ func undescribed(err error) trouble {
 	t.why = tools.Clean("asked for reflection it answered "+said.code.String()+": "+said.text, 512)
 	switch said.code {
 	case codes.Unimplemented:
-		t.next = "have it offer grpc.reflection.v1.ServerReflection, or say descriptor_set"
+		t.next = "have it offer grpc.reflection.v1.ServerReflection or grpc.reflection.v1alpha.ServerReflection, or say descriptor_set"
 	case codes.Unauthenticated, codes.PermissionDenied:
-		t.next = "have it answer grpc.reflection.v1.ServerReflection without a call token (name it in ServerOptions), or say descriptor_set"
+		t.next = "have it answer grpc.reflection.v1.ServerReflection without a call token (name it in ServerOptions), and v1alpha too if it has only that, or say descriptor_set"
 	default:
 		t.next = ""
 	}

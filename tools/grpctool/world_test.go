@@ -24,7 +24,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/reflection"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
@@ -84,6 +83,7 @@ type backend struct {
 	tls     *tls.Config                         // instead of mutual TLS
 	closed  bool                                // reflection needs a token
 	reflect reflectionv1.ServerReflectionServer // instead of the real one
+	offers  []string                            // the versions of reflection; nil: v1
 }
 
 // names are the tools' names as the backend knows them.
@@ -114,7 +114,7 @@ func (b *backend) start(t testing.TB) {
 	if b.named == nil {
 		b.named = names
 	}
-	open := []string{"grpc.reflection.v1.ServerReflection"}
+	open := []string{"grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}
 	if b.closed {
 		open = nil
 	}
@@ -167,11 +167,7 @@ func (b *backend) register(linked *protoregistry.Files) {
 		}
 		b.server.RegisterService(d, b)
 	}
-	if b.reflect != nil {
-		reflectionv1.RegisterServerReflectionServer(b.server, b.reflect)
-		return
-	}
-	reflectionv1.RegisterServerReflectionServer(b.server, reflection.NewServerV1(reflection.ServerOptions{Services: b.server, DescriptorResolver: linked}))
+	b.describe(linked)
 }
 
 func (b *backend) method(d *grpc.ServiceDesc, md protoreflect.MethodDescriptor) {
