@@ -7,12 +7,12 @@ import (
 )
 
 // Trouble is why a backend cannot be used now, as its source knows it. The operator
-// is told once of each cause, however often it is met. The zero value is no trouble.
-// It may be used by many goroutines.
+// is told once of each cause, however often it is met, and of the end of what they were
+// told. The zero value is no trouble. It may be used by many goroutines.
 type Trouble struct {
 	mu   sync.Mutex
 	err  error
-	key  string
+	last string // cause that the operator was told; empty: none, or that it is over
 	told map[string]time.Time
 }
 
@@ -29,30 +29,29 @@ func (t *Trouble) Is(err error, now time.Time) (news bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	key := port.ReplaceAllString(err.Error(), "->")
-	same := t.err != nil && key == t.key
-	t.err, t.key = err, key
+	t.err = err
 	for text, at := range t.told {
 		if now.Sub(at) >= tellAgain {
 			delete(t.told, text)
 		}
 	}
-	if _, known := t.told[key]; same || known || len(t.told) >= mostTroubles {
+	if _, known := t.told[key]; key == t.last || known || len(t.told) >= mostTroubles {
 		return false
 	}
 	if t.told == nil {
 		t.told = map[string]time.Time{}
 	}
-	t.told[key] = now
+	t.told[key], t.last = now, key
 	return true
 }
 
-// Over notes that there is none any more, and reports whether there was.
-func (t *Trouble) Over() (was bool) {
+// Over notes that there is none any more, and reports whether that is news.
+func (t *Trouble) Over() (news bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	was = t.err != nil
-	t.err = nil
-	return was
+	news = t.last != ""
+	t.err, t.last = nil, ""
+	return news
 }
 
 // Err is the cause; nil: none is known.

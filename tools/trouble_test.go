@@ -44,3 +44,22 @@ func TestACauseIsToldOnceHoweverOftenItIsMet(t *testing.T) {
 		t.Errorf("a thousand causes were told %d times", told)
 	}
 }
+
+// What comes and goes all the time must not fill a log, and the last word of it must be
+// true.
+func TestTheLastWordAboutATroubleIsTrue(t *testing.T) {
+	var trouble tools.Trouble
+	now := time.Unix(1_700_000_000, 0)
+	down := errors.New("refused")
+	if !trouble.Is(down, now) || !trouble.Over() {
+		t.Fatal("neither it nor its end was told")
+	}
+
+	if trouble.Is(down, now) || trouble.Over() {
+		t.Error("it was told again a moment later, or the end of what nobody was told")
+	}
+
+	if trouble.Is(down, now); !trouble.Is(down, now.Add(time.Minute)) || !trouble.Over() {
+		t.Error("the last word was that it is over")
+	}
+}
