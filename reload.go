@@ -235,7 +235,7 @@ func (s *Server) retake(ctx context.Context) {
 		return
 	}
 	s.putInForce(ctx, next)
-	s.opt.log.InfoContext(ctx, "a backend has other tools than before; they are taken", slog.Any("changed", next.registry.Changes(now.registry)), slog.Any("tools", next.registry.Names()), slog.String("policy_revision", next.set.Revision()))
+	s.opt.log.WarnContext(ctx, "a backend has other tools than before; they are taken", slog.Any("changed", next.registry.Changes(now.registry)), slog.Any("tools", next.registry.Names()), slog.String("policy_revision", next.set.Revision()))
 }
 
 // refuseWeaker leaves a backend's tools as they were if it asks less of who calls one

@@ -199,11 +199,8 @@ func (sn *snapshot) external() bool {
 	return false
 }
 
-// tellBackend tells the operator what there is to know of a backend, and if it is away.
+// tellBackend tells the operator if a backend is away.
 func (s *Server) tellBackend(ctx context.Context, name string, src source) {
-	for _, n := range src.Notes() {
-		s.opt.log.InfoContext(ctx, "a note about a tool backend", slog.String("toolset", name), slog.String("note", n))
-	}
 	if !src.Read() {
 		s.opt.log.WarnContext(ctx, "a backend did not say what tools it has; they are unavailable until it does", slog.String("toolset", name), slog.String("why", oneLine(src.Problem())))
 	}

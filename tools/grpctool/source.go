@@ -26,6 +26,7 @@ type Source struct {
 	handshakes atomic.Uint64
 	fixed      *catalogue // of a descriptor set; nil: it is read
 	trouble    tools.Trouble
+	noted      []string // what the operator was told; Run's own
 
 	mu     sync.Mutex
 	known  *catalogue // newest; nil: none yet
@@ -147,6 +148,9 @@ func (s *Source) Run(ctx context.Context) error {
 	defer func() { _ = conn.Close() }() // it says only that it is closed
 	defer s.stall()
 	defer s.lose(nil)
+	if s.fixed != nil {
+		s.note(ctx, s.fixed.notes)
+	}
 	for s.connect(ctx, conn) {
 		l, err := s.learn(ctx, conn)
 		if err != nil {
@@ -155,7 +159,7 @@ func (s *Source) Run(ctx context.Context) error {
 			pause(ctx, s.wait())
 			continue
 		}
-		s.use(l)
+		s.use(ctx, l)
 		s.hold(ctx, l)
 	}
 	return nil
@@ -255,24 +259,34 @@ func (s *Source) poke() {
 }
 
 // use makes a link the one that calls go by.
-func (s *Source) use(l *link) {
+func (s *Source) use(ctx context.Context, l *link) {
 	s.mu.Lock()
 	news := s.known == nil || s.known.digest != l.catalogue.digest || errorText(s.known.err) != errorText(l.catalogue.err)
 	s.known, s.link, s.moving = l.catalogue, l, false
 	s.tell()
 	s.mu.Unlock()
 	if s.trouble.Over() {
-		s.c.Logger.Info("a tool backend is there again", slog.String("toolset", s.c.Toolset), slog.String("target", s.c.Target))
+		s.warn(ctx, "a tool backend is there again", slog.String("target", s.c.Target))
 	}
+	s.note(ctx, l.catalogue.notes)
 	if !news {
 		return
-	}
-	for _, n := range l.catalogue.notes {
-		s.c.Logger.Info("a note about a tool backend", slog.String("toolset", s.c.Toolset), slog.String("note", n))
 	}
 	select {
 	case s.changed <- struct{}{}:
 	default:
+	}
+}
+
+// note tells the operator what of the backend is no tool, and why: it is theirs to have
+// it otherwise.
+func (s *Source) note(ctx context.Context, notes []string) {
+	if slices.Equal(notes, s.noted) {
+		return
+	}
+	s.noted = notes
+	for _, n := range notes {
+		s.warn(ctx, "a note about a tool backend", slog.String("note", n))
 	}
 }
 

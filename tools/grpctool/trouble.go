@@ -41,7 +41,13 @@ func (s *Source) blame(ctx context.Context, what string, t trouble) {
 	if ctx.Err() != nil || !s.trouble.Is(t, s.c.Now()) {
 		return
 	}
-	s.c.Logger.WarnContext(ctx, what, slog.String("toolset", s.c.Toolset), slog.String("target", s.c.Target), slog.String("why", t.why), slog.String("next", t.next))
+	s.warn(ctx, what, slog.String("target", s.c.Target), slog.String("why", t.why), slog.String("next", t.next))
+}
+
+// warn tells the operator something about the backend. The end of a trouble is told as
+// loudly as its begin: whoever reads the one reads the other.
+func (s *Source) warn(ctx context.Context, what string, attrs ...slog.Attr) {
+	s.c.Logger.LogAttrs(ctx, slog.LevelWarn, what, append([]slog.Attr{slog.String("toolset", s.c.Toolset)}, attrs...)...)
 }
 
 // trouble is a cause, and what to do about it.

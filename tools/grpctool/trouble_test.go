@@ -112,6 +112,35 @@ func TestACallSaysToTheOperatorWhyItsBackendIsNotThere(t *testing.T) {
 	}
 	w.backend.start(t)
 	w.until(func() bool { return log.has("is there again") })
+	if n := log.count(`level=WARN msg="a tool backend is there again"`); n != 1 {
+		t.Errorf("got %q, want the end told as loudly as the trouble", log.all)
+	}
+}
+
+func TestTheOperatorIsWarnedOfWhatIsLeftOut(t *testing.T) {
+	for name, set := range map[string]bool{"by reflection": false, "by a descriptor set": true} {
+		t.Run(name, func(t *testing.T) {
+			w, log := newWorld(t), &lines{}
+			w.backend.start(t)
+			w.open(func(g *grpctool.Config) {
+				g.Logger, g.Refresh = log.logger(), time.Millisecond
+				if set {
+					g.DescriptorSet = everything
+				}
+			})
+			const note = `level=WARN msg="a note about a tool backend" toolset=everything note="left out: method everything.v1.EverythingService.TakeStruct:`
+
+			w.until(func() bool { return log.has(note) && w.source.Problem() == nil })
+
+			conns := w.backend.conns.Load()
+			w.backend.stop()
+			w.backend.start(t)
+			w.until(func() bool { return w.backend.conns.Load() > conns && w.source.Problem() == nil })
+			if n := log.count(note); n != 1 {
+				t.Errorf("it was told %d times: %q", n, log.all)
+			}
+		})
+	}
 }
 
 func TestAnotherCauseIsTold(t *testing.T) {

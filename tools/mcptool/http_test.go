@@ -243,7 +243,7 @@ func TestAServerThatComesBackIsUsedAgain(t *testing.T) {
 
 	down.set(false)
 	w.open("get_order")
-	w.told("is there again")
+	w.told(`level=WARN msg="an MCP server is there again"`)
 	if err := w.source.Problem(); err != nil {
 		t.Errorf("got %v", err)
 	}

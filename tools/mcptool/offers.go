@@ -166,7 +166,7 @@ func (s *Source) relist(ctx context.Context, next lister) error {
 	s.pins, s.listed, s.read = pins, found, true
 	s.mu.Unlock()
 	if s.trouble.Over() {
-		s.c.Logger.InfoContext(ctx, "an MCP server is there again", slog.String("server", s.c.Name), slog.String("target", s.c.target()))
+		s.warn(ctx, "an MCP server is there again", slog.String("target", s.c.target()))
 	}
 	s.note(ctx)
 	s.tell()
@@ -191,7 +191,7 @@ func (s *Source) reread(ctx context.Context) {
 			s.hear()
 		}
 		if err != nil {
-			s.c.Logger.WarnContext(ctx, "what was accepted of an MCP server cannot be read, so nothing is", slog.String("server", s.c.Name), slog.Any("cause", err))
+			s.warn(ctx, "what was accepted of an MCP server cannot be read, so nothing is", slog.Any("cause", err))
 		}
 		s.note(ctx)
 		s.tell()
@@ -224,7 +224,7 @@ func (s *Source) trust(ctx context.Context, pins map[string]Pin, found map[strin
 		return
 	}
 	if err := s.c.Pins.Save(s.c.Name, fresh); err != nil {
-		s.c.Logger.WarnContext(ctx, "new tools of an MCP server cannot be kept, and so are not in use", slog.String("server", s.c.Name), slog.Any("cause", err))
+		s.warn(ctx, "new tools of an MCP server cannot be kept, and so are not in use", slog.Any("cause", err))
 		return
 	}
 	maps.Copy(pins, fresh)

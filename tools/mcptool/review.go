@@ -242,21 +242,29 @@ func (s *Source) Notes() []string {
 	return out
 }
 
-// note tells the operator what waits, once.
+// note tells the operator what waits, and what of the config does nothing, once.
 func (s *Source) note(ctx context.Context) {
-	offers := s.offered()
+	offers, notes := s.offered(), s.Notes()
 	s.mu.Lock()
 	told := s.told
 	s.told = map[string]bool{}
 	for _, o := range offers {
 		s.told[o.Tool+o.Hash] = true
 	}
+	for _, n := range notes {
+		s.told[n] = true
+	}
 	s.mu.Unlock()
+	for _, n := range notes {
+		if !told[n] {
+			s.warn(ctx, "a note about a tool backend", slog.String("note", n))
+		}
+	}
 	for _, o := range offers {
 		if told[o.Tool+o.Hash] {
 			continue
 		}
-		s.c.Logger.WarnContext(ctx, "a tool of an MCP server is not in use", slog.String("server", s.c.Name), slog.String("tool", o.Tool),
+		s.warn(ctx, "a tool of an MCP server is not in use", slog.String("tool", o.Tool),
 			slog.String("hash", o.Hash), slog.Bool("changed", o.Changed), slog.String("why", o.why()), slog.String("type", s.c.review()))
 	}
 }

@@ -106,7 +106,7 @@ type Source struct {
 	listed map[string]*definition // as the server has them now; nil: it is not known
 	read   bool                   // it was known once
 	pins   map[string]Pin         // what was accepted
-	told   map[string]bool        // the offers that the operator was told of
+	told   map[string]bool        // the offers and notes that the operator was told of
 	shown  string                 // what Tools gave when it was last different
 	began  uint64                 // lists
 	ended  uint64                 // the last one that was read, of those that began
@@ -175,6 +175,12 @@ func (c *Config) check() error {
 // Changed tells that Tools gives something else than before.
 func (s *Source) Changed() <-chan struct{} { return s.changed }
 
+// warn tells the operator something about the server. The end of a trouble is told as
+// loudly as its begin: whoever reads the one reads the other.
+func (s *Source) warn(ctx context.Context, what string, attrs ...slog.Attr) {
+	s.c.Logger.LogAttrs(ctx, slog.LevelWarn, what, append([]slog.Attr{slog.String("server", s.c.Name)}, attrs...)...)
+}
+
 // Run keeps the server connected and its list read until ctx ends. A server that
 // is not there is no error: its tools are unavailable until it is back.
 func (s *Source) Run(ctx context.Context) error {
@@ -228,7 +234,7 @@ func (s *Source) lost(ctx context.Context, err error) {
 	}
 	why := errors.New(tools.Clean(err.Error(), 512))
 	if s.trouble.Is(why, s.c.Now()) {
-		s.c.Logger.WarnContext(ctx, "an MCP server is not there", slog.String("server", s.c.Name), slog.String("target", s.c.target()), slog.String("why", why.Error()))
+		s.warn(ctx, "an MCP server is not there", slog.String("target", s.c.target()), slog.String("why", why.Error()))
 	}
 }
 
