@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,8 +62,11 @@ func TestWhatIsPutInForceIsNeverHeldAgainstThePoliciesFromBefore(t *testing.T) {
 // lasting is a source that runs until it is stopped.
 type lasting struct {
 	source
-	over chan struct{}
+	over     chan struct{}
+	replaced *atomic.Bool
 }
+
+func (l lasting) Retire() { l.replaced.Store(true) }
 
 func (l lasting) Run(ctx context.Context) error {
 	<-ctx.Done()
@@ -86,7 +90,8 @@ func TestARetiredSourceStopsWhenTheCallsThatBeganHaveEnded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBackends()
-		old, kept := lasting{over: make(chan struct{})}, lasting{over: make(chan struct{})}
+		begin := func() lasting { return lasting{over: make(chan struct{}), replaced: &atomic.Bool{}} }
+		old, kept := begin(), begin()
 		was := &snapshot{sources: map[string]*running{"old": {source: old}, "kept": {source: kept}}}
 		for _, r := range was.sources {
 			b.run(r)
@@ -95,6 +100,9 @@ func TestARetiredSourceStopsWhenTheCallsThatBeganHaveEnded(t *testing.T) {
 
 		b.retire(now.gone(was))
 
+		if !old.replaced.Load() || kept.replaced.Load() {
+			t.Error("only the old one must know that it was replaced")
+		}
 		<-time.After(time.Minute) // the longest that a gate lets a call take
 		if old.stopped() {
 			t.Error("calls that began were cut")

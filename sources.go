@@ -24,6 +24,7 @@ const backendsWithin = 5 * time.Second
 // source is a process that has tools, whichever protocol it speaks.
 type source interface {
 	Run(ctx context.Context) error       // until ctx ends; one that is down is no error
+	Retire()                             // another one has replaced it: it goes on for its calls, and says nothing any more
 	Tools() ([]tools.Tool, error)        // those that are known
 	Read() bool                          // it has said which tools it has
 	Problem() error                      // why it cannot be used now, for the operator; nil: it can
@@ -89,6 +90,9 @@ func (b *backends) run(r *running) {
 func (b *backends) retire(old []*running) {
 	if len(old) == 0 {
 		return
+	}
+	for _, r := range old {
+		r.Retire()
 	}
 	b.group.Go(func() {
 		over := time.NewTimer(retireAfter)

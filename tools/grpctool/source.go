@@ -26,7 +26,8 @@ type Source struct {
 	handshakes atomic.Uint64
 	fixed      *catalogue // of a descriptor set; nil: it is read
 	trouble    tools.Trouble
-	noted      []string // what the operator was told; Run's own
+	noted      []string    // what the operator was told; Run's own
+	retired    atomic.Bool // it says nothing any more
 
 	mu     sync.Mutex
 	known  *catalogue // newest; nil: none yet
@@ -137,6 +138,10 @@ func NameOf(prefix, method string) string {
 // Changed tells that Tools gives something else than before. It is never closed; two
 // changes may be told as one.
 func (s *Source) Changed() <-chan struct{} { return s.changed }
+
+// Retire is for a source that another one has replaced, until Run is ended: it goes on
+// for the sake of its calls, and says nothing about the backend any more.
+func (s *Source) Retire() { s.retired.Store(true) }
 
 // Run connects, reads the descriptors, and does both again when they are lost or
 // old. It returns nil when ctx ends; a backend that is down is no error.

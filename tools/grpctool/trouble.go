@@ -47,6 +47,9 @@ func (s *Source) blame(ctx context.Context, what string, t trouble) {
 // warn tells the operator something about the backend. The end of a trouble is told as
 // loudly as its begin: whoever reads the one reads the other.
 func (s *Source) warn(ctx context.Context, what string, attrs ...slog.Attr) {
+	if s.retired.Load() {
+		return
+	}
 	s.c.Logger.LogAttrs(ctx, slog.LevelWarn, what, append([]slog.Attr{slog.String("toolset", s.c.Toolset)}, attrs...)...)
 }
 

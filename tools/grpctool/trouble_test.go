@@ -13,6 +13,7 @@ import (
 	"github.com/behalf-dev/behalf/identity"
 	"github.com/behalf-dev/behalf/tools/grpctool"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 )
 
 // TestTheOperatorLearnsWhyABackendIsNotThere looks at what a newcomer gets wrong.
@@ -114,6 +115,30 @@ func TestACallSaysToTheOperatorWhyItsBackendIsNotThere(t *testing.T) {
 	w.until(func() bool { return log.has("is there again") })
 	if n := log.count(`level=WARN msg="a tool backend is there again"`); n != 1 {
 		t.Errorf("got %q, want the end told as loudly as the trouble", log.all)
+	}
+}
+
+// A source that was replaced, because its section changed, goes on for the sake of the
+// calls that began. What it meets there is no news about the backend any more.
+func TestASourceThatWasReplacedSaysNothingAndServesItsCalls(t *testing.T) {
+	w, log := newWorld(t), &lines{}
+	w.backend.start(t)
+	w.open(func(g *grpctool.Config) { readOnly(g); g.Logger, g.Refresh = log.logger(), time.Millisecond })
+	w.reading("")
+	told := log.count("level=")
+
+	w.source.Retire()
+
+	if fin := w.call("echo", `{}`); fin.Failed {
+		t.Errorf("got %s, want its calls to go on", fin.Result)
+	}
+	w.backend.stop()
+	silent := &refusing{code: codes.Unimplemented} // for its operator gave a descriptor set
+	w.backend.reflect = silent
+	w.backend.start(t)
+	w.until(func() bool { return silent.asked.Load() > 2 })
+	if log.count("level=") != told {
+		t.Errorf("got %q, want nothing more said", log.all)
 	}
 }
 

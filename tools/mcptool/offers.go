@@ -220,7 +220,7 @@ func (s *Source) trust(ctx context.Context, pins map[string]Pin, found map[strin
 			fresh[own] = d.pin(now)
 		}
 	}
-	if len(fresh) == 0 {
+	if len(fresh) == 0 || s.retired.Load() {
 		return
 	}
 	if err := s.c.Pins.Save(s.c.Name, fresh); err != nil {

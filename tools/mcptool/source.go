@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/behalf-dev/behalf/identity"
@@ -101,6 +102,7 @@ type Source struct {
 	heard   chan struct{} // holds one: the server says that its list changed
 	listing chan struct{} // holds one: who reads the list
 	asking  chan struct{} // holds one: who has it read for a call
+	retired atomic.Bool   // it says nothing and trusts nothing any more
 
 	mu     sync.Mutex
 	listed map[string]*definition // as the server has them now; nil: it is not known
@@ -175,9 +177,17 @@ func (c *Config) check() error {
 // Changed tells that Tools gives something else than before.
 func (s *Source) Changed() <-chan struct{} { return s.changed }
 
+// Retire is for a source that another one has replaced, until Run is ended: it goes on
+// for the sake of its calls. It says nothing about the server any more, and accepts
+// nothing of it unread: the one that replaced it may not want that.
+func (s *Source) Retire() { s.retired.Store(true) }
+
 // warn tells the operator something about the server. The end of a trouble is told as
 // loudly as its begin: whoever reads the one reads the other.
 func (s *Source) warn(ctx context.Context, what string, attrs ...slog.Attr) {
+	if s.retired.Load() {
+		return
+	}
 	s.c.Logger.LogAttrs(ctx, slog.LevelWarn, what, append([]slog.Attr{slog.String("server", s.c.Name)}, attrs...)...)
 }
 
