@@ -167,7 +167,7 @@ type admin struct {
 }
 
 // Reload implements server.Admin.
-func (a *admin) Reload(ctx context.Context) (policyRevision, configRevision string, err error) {
+func (a *admin) Reload(ctx context.Context) (server.Reloaded, error) {
 	return a.s.reload(ctx)
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/behalf-dev/behalf/config"
 	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/policy"
+	"github.com/behalf-dev/behalf/server"
 	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/grpc/codes"
 )
@@ -70,29 +71,30 @@ func (sn *snapshot) gone(was *snapshot) (old []*running) {
 // fetched before anything is put in force. Issuers come last, so that nobody whom they
 // vouch for is held against what was before; what those leave behind that are gone is
 // cut when nobody can begin anew.
-func (s *Server) reload(ctx context.Context) (policyRevision, configRevision string, err error) {
+func (s *Server) reload(ctx context.Context) (server.Reloaded, error) {
 	if err := s.reloads.take(ctx); err != nil {
-		return "", "", err
+		return server.Reloaded{}, err
 	}
 	defer s.reloads.leave()
+	was := s.current()
 	cfg, err := s.reread()
 	if err != nil {
-		return "", "", notTaken(err)
+		return server.Reloaded{}, notTaken(err)
 	}
 	next, err := s.prepare(ctx, cfg)
 	if err != nil {
-		return "", "", notTaken(err)
+		return server.Reloaded{}, notTaken(err)
 	}
 	trust, err := s.prepareTrust(ctx, cfg)
 	if err != nil {
-		next.leave(s.current())
-		return "", "", notTaken(err)
+		next.leave(was)
+		return server.Reloaded{}, notTaken(err)
 	}
 	s.putInForce(ctx, next)
 	trust()
 	s.guard.Distrust()
 	s.opt.log.InfoContext(ctx, "reloaded", slog.String("policy_revision", next.set.Revision()), slog.String("config_revision", cfg.Revision()))
-	return next.set.Revision(), cfg.Revision(), nil
+	return server.Reloaded{PolicyRevision: next.set.Revision(), ConfigRevision: cfg.Revision(), Notes: next.lacks(was)}, nil
 }
 
 // turns lets one at a time.

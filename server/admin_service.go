@@ -18,7 +18,7 @@ import (
 type Admin interface {
 	// Reload reads the config and its policies anew and answers once they are in force.
 	// An error that is no fault is about policies.
-	Reload(ctx context.Context) (policyRevision, configRevision string, err error)
+	Reload(ctx context.Context) (Reloaded, error)
 	// Status describes the process to a caller of the tenant.
 	Status(ctx context.Context, tenant string) (Status, error)
 	// Operator says whether a person of the tenant may change what is shared by all tenants.
@@ -29,6 +29,12 @@ type Admin interface {
 	Locks() []policy.Lock
 	// Knows says whether what a lock names is configured; true for what is not.
 	Knows(t policy.LockTarget) bool
+}
+
+// Reloaded is what is in force after a reload, and what backends lack for it.
+type Reloaded struct {
+	PolicyRevision, ConfigRevision string
+	Notes                          []string
 }
 
 // Status is the process as an operator sees it.
@@ -77,7 +83,7 @@ func (s *adminService) ReloadConfig(ctx context.Context, _ *behalfv1.ReloadConfi
 	if !s.admin.Operator(g.Tenant()) {
 		return nil, errNoOperator
 	}
-	policyRevision, configRevision, err := s.admin.Reload(ctx)
+	now, err := s.admin.Reload(ctx)
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return nil, f
 	}
@@ -85,7 +91,7 @@ func (s *adminService) ReloadConfig(ctx context.Context, _ *behalfv1.ReloadConfi
 		return nil, fault.New(codes.FailedPrecondition, fault.PolicyError, "the new policies were refused and the old ones stay in force; run `behalf policy check` and `behalf policy test`").
 			WithFields(findings(err)...).Because(err)
 	}
-	return &behalfv1.ReloadConfigResponse{PolicyRevision: policyRevision, ConfigRevision: configRevision}, nil
+	return &behalfv1.ReloadConfigResponse{PolicyRevision: now.PolicyRevision, ConfigRevision: now.ConfigRevision, Notes: now.Notes}, nil
 }
 
 // maxShown bounds the problems that one answer names.

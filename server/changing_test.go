@@ -223,6 +223,43 @@ func TestAReloadBringsBackendsAndTakesThemAway(t *testing.T) {
 	wantError(t, err, codes.NotFound, "TOOL_UNKNOWN")
 }
 
+// TestAReloadSaysWhatABackendLacks: that it was taken reads as if all were there.
+func TestAReloadSaysWhatABackendLacks(t *testing.T) {
+	t.Parallel()
+	target := shut(t)
+	with := withCRM(t, target, true)
+	var on atomic.Bool
+	w := newWorld(t, setup{reread: true, bare: crmPolicies + `
+		@id("managers-operate") permit (principal in Role::"manager", action == Action::"reload_config", resource);`, edit: func(c *config.Config) {
+		with(c)
+		if !on.Load() {
+			crm := c.Tools["crm"]
+			crm.Prefix = "old_"
+			c.Tools["crm"] = crm
+		}
+	}})
+	b := w.as(bob)
+
+	on.Store(true)
+	got := strings.Join(b.reload(t).GetNotes(), "\n")
+
+	if !strings.HasPrefix(got, "crm: has no tools yet: ") || !strings.Contains(got, "connection refused") || !strings.Contains(got, "taken once they are there") {
+		t.Errorf("got %q, want what the backend lacks", got)
+	}
+
+	w.crmBackend(again(t, target))
+	eventually(t, "the backend is there", func() bool {
+		r, err := w.as(alice).callTool(t, "get_customer", aliceHerself)
+		return err == nil && !r.GetFailed()
+	})
+	if got := b.reload(t).GetNotes(); len(got) != 0 {
+		t.Errorf("got %q, want nothing", got)
+	}
+	eventually(t, "whoever reads of its trouble reads of its end", func() bool {
+		return strings.Contains(w.log.String(), `level=WARN msg="a tool backend is there again"`)
+	})
+}
+
 // TestAToolThatIsAcceptedIsTakenWithoutARestart: nobody can call what nobody has read,
 // and as soon as somebody has, new runs can.
 func TestAToolThatIsAcceptedIsTakenWithoutARestart(t *testing.T) {

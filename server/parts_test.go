@@ -152,7 +152,7 @@ func (oneAgent) GroupChat(string) (server.GroupChat, bool) { return server.Group
 type panickingAdmin struct{ server.Admin }
 
 func (panickingAdmin) Operator(string) bool                                  { return true }
-func (panickingAdmin) Reload(context.Context) (string, string, error)        { panic(canary) }
+func (panickingAdmin) Reload(context.Context) (server.Reloaded, error)       { panic(canary) }
 func (panickingAdmin) Status(context.Context, string) (server.Status, error) { panic(canary) }
 
 // outcomes are the rows that say how a call of the action ended.

@@ -345,8 +345,14 @@ type ReloadConfigResponse struct {
 	PolicyRevision string `protobuf:"bytes,1,opt,name=policy_revision,json=policyRevision,proto3" json:"policy_revision,omitempty"`
 	// Revision of the configuration.
 	ConfigRevision string `protobuf:"bytes,2,opt,name=config_revision,json=configRevision,proto3" json:"config_revision,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// What of the tools' backends is lacking, one sentence each, at most 33 of at most
+	// 1 KiB: one that has no tools yet, with the reason, methods and tools that nobody can
+	// call, tools that were not taken. Those without which the configuration was taken; the
+	// server's log has all of them. Empty: nothing. What a backend says is among it, on one
+	// line and without control characters.
+	Notes         []string `protobuf:"bytes,3,rep,name=notes,proto3" json:"notes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReloadConfigResponse) Reset() {
@@ -391,6 +397,13 @@ func (x *ReloadConfigResponse) GetConfigRevision() string {
 		return x.ConfigRevision
 	}
 	return ""
+}
+
+func (x *ReloadConfigResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
 }
 
 // GetStatusRequest asks for nothing in particular.
@@ -1999,10 +2012,11 @@ const file_behalf_v1_admin_service_proto_rawDesc = "" +
 	"\ftrust_domain\x18\x02 \x01(\tR\vtrustDomain\x12'\n" +
 	"\x0fleaf_thumbprint\x18\x03 \x01(\tR\x0eleafThumbprint\x127\n" +
 	"\tnot_after\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\"\x15\n" +
-	"\x13ReloadConfigRequest\"h\n" +
+	"\x13ReloadConfigRequest\"~\n" +
 	"\x14ReloadConfigResponse\x12'\n" +
 	"\x0fpolicy_revision\x18\x01 \x01(\tR\x0epolicyRevision\x12'\n" +
-	"\x0fconfig_revision\x18\x02 \x01(\tR\x0econfigRevision\"\x12\n" +
+	"\x0fconfig_revision\x18\x02 \x01(\tR\x0econfigRevision\x12\x14\n" +
+	"\x05notes\x18\x03 \x03(\tR\x05notes\"\x12\n" +
 	"\x10GetStatusRequest\"\xde\x02\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12'\n" +
