@@ -34,7 +34,8 @@ func (l *webListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		who, why := source(c), ""
+		who := source(c)
+		var why string
 		switch {
 		case !l.new.allow(who, time.Now()):
 			why = "handshakes"
