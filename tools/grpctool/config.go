@@ -41,7 +41,7 @@ type Config struct {
 
 	Timeout     time.Duration // of a call; default 20 s
 	Refresh     time.Duration // how often descriptors are read again; default 5 min
-	Reread      time.Duration // between two reads because answers have news; default 10 s
+	Reread      time.Duration // between two reads because answers have news, or because the backend hangs up; default 10 s
 	MaxResult   int           // bytes of a result as JSON, and of an answer as sent; default 256 KiB
 	MaxMessages int           // of a stream; default 100
 

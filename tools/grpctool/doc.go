@@ -82,6 +82,8 @@
 // knows, and policies may speak of the tool set as absent. With a descriptor set they
 // are there from the beginning. Tools that are known stay, and their calls fail with
 // TOOL_UNAVAILABLE; a call waits two seconds for a connection that is being replaced.
+// That is done at once when one is lost that has lasted, and in growing intervals, up to
+// [Config.Reread], while a backend hangs up on each.
 //
 // A tool is good for the descriptors that it was made of. When a method is another
 // one now, calls of the old tool fail with TOOL_UNAVAILABLE until whoever listens to

@@ -3,6 +3,7 @@ package grpctool
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/grpc/credentials"
@@ -20,6 +21,16 @@ func TicketOn(ctx context.Context, tokens tools.Issuing, read, conn uint64) (md 
 // TicketOff asks for it on a connection that is not ours.
 func TicketOff(ctx context.Context, tokens tools.Issuing) (map[string]string, error) {
 	return (&ticket{tokens: tokens}).GetRequestMetadata(ctx)
+}
+
+// Pauses are those after connections that lasted so long each, one after another.
+func Pauses(most time.Duration, lasted ...time.Duration) (out []time.Duration) {
+	p, now := pace{most: most}, time.Now()
+	for _, d := range lasted {
+		wait := p.lost(now.Add(d))
+		out, now = append(out, wait), now.Add(d+wait)
+	}
+	return out
 }
 
 // Unheard reports whether a message has a field that a descriptor does not know.

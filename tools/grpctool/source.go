@@ -28,6 +28,7 @@ type Source struct {
 	trouble    tools.Trouble
 	noted      []string    // what the operator was told; Run's own
 	retired    atomic.Bool // it says nothing any more
+	pace       pace        // Run's own
 
 	mu     sync.Mutex
 	known  *catalogue // newest; nil: none yet
@@ -52,6 +53,7 @@ func New(c Config) (*Source, error) {
 	if err := s.c.complete(); err != nil {
 		return nil, err
 	}
+	s.pace.most = s.c.Reread
 	if c.DescriptorSet == nil {
 		return s, nil
 	}
@@ -165,7 +167,9 @@ func (s *Source) Run(ctx context.Context) error {
 			continue
 		}
 		s.use(ctx, l)
-		s.hold(ctx, l)
+		if s.hold(ctx, l) {
+			s.rest(ctx)
+		}
 	}
 	return nil
 }
@@ -184,12 +188,16 @@ func pause(ctx context.Context, d time.Duration) {
 
 // connect waits for a connection; false: ctx has ended.
 func (s *Source) connect(ctx context.Context, conn *grpc.ClientConn) bool {
-	for {
+	for asked := false; ; {
 		state := conn.GetState()
 		switch state {
 		case connectivity.Ready:
 			return ctx.Err() == nil
 		case connectivity.Idle:
+			if asked { // there was one, and it was lost at once
+				s.rest(ctx)
+			}
+			asked = true
 			conn.Connect()
 		case connectivity.TransientFailure:
 			s.blame(ctx, "a tool backend cannot be reached", unreachable(ctx, conn))
@@ -233,7 +241,7 @@ func (s *Source) learn(ctx context.Context, conn *grpc.ClientConn) (*link, error
 }
 
 // hold keeps a connection until it is lost, or until it is time to read again.
-func (s *Source) hold(ctx context.Context, l *link) {
+func (s *Source) hold(ctx context.Context, l *link) (lost bool) {
 	own, cancel := context.WithTimeout(ctx, s.c.Refresh)
 	defer cancel()
 	stop := make(chan struct{})
@@ -247,11 +255,12 @@ func (s *Source) hold(ctx context.Context, l *link) {
 		case <-own.Done():
 		}
 	}()
-	if l.conn.WaitForStateChange(own, connectivity.Ready) {
+	if lost = l.conn.WaitForStateChange(own, connectivity.Ready); lost {
 		s.lose(l)
 	}
 	cancel()
 	<-stop
+	return lost
 }
 
 // poke has the descriptors read again soon, and no more often than Reread: while a
