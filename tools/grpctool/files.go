@@ -38,11 +38,16 @@ const (
 // files are descriptors as they come in, not yet linked. They are hostile: a backend
 // may send anything.
 type files struct {
-	byPath map[string]*descriptorpb.FileDescriptorProto
-	bytes  int
+	byPath  map[string]*descriptorpb.FileDescriptorProto
+	bytes   int
+	imports int
+	named   map[string]bool // what was imported
+	wanted  []string        // of these, what nobody has looked for
 }
 
-func newFiles() *files { return &files{byPath: map[string]*descriptorpb.FileDescriptorProto{}} }
+func newFiles() *files {
+	return &files{byPath: map[string]*descriptorpb.FileDescriptorProto{}, named: map[string]bool{}}
+}
 
 // parse adds a file by its bytes.
 func (f *files) parse(raw []byte) error {
@@ -84,14 +89,14 @@ func (f *files) add(fd *descriptorpb.FileDescriptorProto) error {
 		return nil
 	case ours(path) != nil:
 		f.byPath[path] = ours(path)
-		return nil
+		return f.want(f.byPath[path])
 	case fd.GetPackage() == "google.protobuf" || fd.GetPackage() == "behalf.v1":
 		return fmt.Errorf("%s defines what is not its own", tools.Clean(path, maxIdentifier))
 	case len(f.byPath) >= maxFiles:
 		return fmt.Errorf("there are more than %d files of descriptors", maxFiles)
 	}
 	f.byPath[path] = fd
-	return nil
+	return f.want(fd)
 }
 
 // ours is the file of that path which comes from us and never from a backend; nil if
@@ -110,33 +115,6 @@ func ours(path string) *descriptorpb.FileDescriptorProto {
 // ofOurs reports whether a path is where our own files are.
 func ofOurs(path string) bool {
 	return path == behalfv1.File_behalf_v1_tool_options_proto.Path() || strings.HasPrefix(path, "google/protobuf/")
-}
-
-// missing are the imports that are not there yet. Ours are added.
-func (f *files) missing() []string {
-	var out []string
-	for again := true; again; {
-		again, out = false, nil
-		for _, fd := range f.byPath {
-			for _, dep := range fd.GetDependency() {
-				switch {
-				case f.byPath[dep] != nil:
-				case ours(dep) != nil:
-					f.byPath[dep], again = ours(dep), true
-				default:
-					out = append(out, dep)
-				}
-			}
-		}
-	}
-	return out
-}
-
-func (f *files) complete() error {
-	if lost := f.missing(); len(lost) > 0 {
-		return fmt.Errorf("the descriptors lack %s, which they import; make the set with its imports", tools.Clean(strings.Join(lost, ", "), maxIdentifier))
-	}
-	return nil
 }
 
 // paths are all files', sorted.
@@ -168,6 +146,9 @@ func (f *files) link() (_ *protoregistry.Files, err error) {
 	set := &descriptorpb.FileDescriptorSet{}
 	for _, fd := range f.byPath {
 		set.File = append(set.File, fd)
+	}
+	if err := f.ways(); err != nil {
+		return nil, err
 	}
 	linked, err := protodesc.NewFiles(set)
 	if err != nil {

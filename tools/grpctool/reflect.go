@@ -66,8 +66,11 @@ type reflector struct {
 // imports asks for what the files import until all is there. A backend that answers
 // with something else gets no second question.
 func (r *reflector) imports() error {
-	for lost := r.files.missing(); len(lost) > 0; lost = r.files.missing() {
-		name := lost[0]
+	for {
+		name, lost, err := r.files.missing()
+		if err != nil || !lost {
+			return err
+		}
 		if len(name) > maxIdentifier {
 			return errors.New("an import has too long a name")
 		}
@@ -78,7 +81,6 @@ func (r *reflector) imports() error {
 			return fmt.Errorf("file %s: the backend sent another one", tools.Clean(name, maxIdentifier))
 		}
 	}
-	return nil
 }
 
 func (r *reflector) ask(q *reflection.ServerReflectionRequest) error {
