@@ -147,7 +147,7 @@ func (f *files) link() (_ *protoregistry.Files, err error) {
 	for _, fd := range f.byPath {
 		set.File = append(set.File, fd)
 	}
-	if err := f.ways(); err != nil {
+	if err := errors.Join(f.ways(), f.names()); err != nil {
 		return nil, err
 	}
 	linked, err := protodesc.NewFiles(set)
