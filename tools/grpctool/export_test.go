@@ -60,3 +60,9 @@ func (s *Source) named(tool string) *method {
 	}
 	return nil
 }
+
+// OfferWithoutConfig reads descriptors in a way that panics.
+func OfferWithoutConfig() error {
+	_, err := offer(nil, newFiles())
+	return err
+}

@@ -112,9 +112,14 @@ func ours(path string) *descriptorpb.FileDescriptorProto {
 	return protodesc.ToFileDescriptorProto(fd)
 }
 
-// ofOurs reports whether a path is where our own files are.
+// ofOurs reports whether a path is one of our own files. A name like theirs is none: of
+// java_features.proto, say, we have no file, and what a backend sends for it is its own.
 func ofOurs(path string) bool {
-	return path == behalfv1.File_behalf_v1_tool_options_proto.Path() || strings.HasPrefix(path, "google/protobuf/")
+	if path != behalfv1.File_behalf_v1_tool_options_proto.Path() && !strings.HasPrefix(path, "google/protobuf/") {
+		return false
+	}
+	_, err := protoregistry.GlobalFiles.FindFileByPath(path)
+	return err == nil
 }
 
 // paths are all files', sorted.
@@ -136,13 +141,8 @@ func (f *files) sum() (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// link resolves the files. The library is not made for hostile ones.
-func (f *files) link() (_ *protoregistry.Files, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = errors.New("the descriptors cannot be linked")
-		}
-	}()
+// link resolves the files.
+func (f *files) link() (*protoregistry.Files, error) {
 	set := &descriptorpb.FileDescriptorSet{}
 	for _, fd := range f.byPath {
 		set.File = append(set.File, fd)
@@ -159,7 +159,7 @@ func (f *files) link() (_ *protoregistry.Files, err error) {
 
 // own reports a message that passes for one of the standard ones: a file may define in
 // the package google a message protobuf, and Timestamp in it.
-func own(linked *protoregistry.Files) (err error) {
+func own(linked *protoregistry.Files) error {
 	for fd := range linked.RangeFiles {
 		if ofOurs(fd.Path()) {
 			continue

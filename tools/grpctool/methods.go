@@ -42,8 +42,14 @@ type catalogue struct {
 
 // offer makes the catalogue of files. Problems are for whoever configures the backend: a
 // method that cannot be a tool is a note, unless the config names it. It is an error if
-// the files do not fit together.
-func offer(c *Config, f *files) (*catalogue, error) {
+// the files do not fit together, and if they have this code or the library panic: neither
+// is made for all that is hostile.
+func offer(c *Config, f *files) (_ *catalogue, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the descriptors cannot be read: %s", oneLine(fmt.Sprint(r), maxIdentifier))
+		}
+	}()
 	linked, err := f.link()
 	if err != nil {
 		return nil, err
