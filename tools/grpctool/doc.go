@@ -31,8 +31,8 @@
 //
 // # JSON
 //
-// Protobuf's JSON with the names of the proto file (customer_id), which is what
-// policies see in context.args and redactions in results.
+// Protobuf's JSON with the names of the proto file (customer_id) and no others, whatever
+// json_name says: they are what policies see in context.args and redactions in results.
 //
 //   - Integers of 64 bits: in arguments a number or a text, each exact and with one
 //     spelling; to policies a Long either way, so a uint64 above the largest int64 is

@@ -95,8 +95,21 @@ func (f *files) add(fd *descriptorpb.FileDescriptorProto) error {
 	case len(f.byPath) >= maxFiles:
 		return fmt.Errorf("there are more than %d files of descriptors", maxFiles)
 	}
+	plain(fd.GetMessageType())
 	f.byPath[path] = fd
 	return f.want(fd)
+}
+
+// plain gives fields no other name in JSON than their own, by which policies and owners
+// are compared. Protobuf's JSON takes either and prefers the other, which may be that of
+// another field.
+func plain(messages []*descriptorpb.DescriptorProto) {
+	for _, m := range messages {
+		for _, fd := range m.GetField() {
+			fd.JsonName = fd.Name
+		}
+		plain(m.GetNestedType())
+	}
 }
 
 // ours is the file of that path which comes from us and never from a backend; nil if
