@@ -48,11 +48,14 @@ func (m *method) encode(args json.RawMessage) ([]byte, error) {
 // decoded. Newer reports that there is something in it which the descriptors do not have;
 // it is left out too.
 func (m *method) decode(c *Config, raw []byte) (_ json.RawMessage, newer bool, err error) {
+	e := &estimate{left: 4 * c.MaxResult, looks: weight{maxLooks}, known: m.answers, types: m.gives}
+	if !bears(raw, m.widest) && !e.bears(raw, m.output, 1) {
+		return nil, false, errTooLarge
+	}
 	msg := dynamicpb.NewMessage(m.output)
 	if err := (proto.UnmarshalOptions{AllowPartial: !m.requires, Resolver: noTypes, RecursionLimit: maxWire}).Unmarshal(raw, msg); err != nil {
 		return nil, false, errUnreadable
 	}
-	e := &estimate{left: 4 * c.MaxResult, known: m.answers, types: m.gives}
 	e.message(msg)
 	if e.left < 0 {
 		return nil, e.newer, errTooLarge
@@ -75,11 +78,18 @@ func (m *method) decode(c *Config, raw []byte) (_ json.RawMessage, newer bool, e
 // whose fields all have long names.
 type estimate struct {
 	left   int
+	looks  weight
 	newer  bool
 	known  map[protoreflect.FullName]protoreflect.MessageDescriptor // with what is hidden
 	types  *kinds                                                   // of Anys
 	inside int                                                      // of so many Anys
 	shut   bool                                                     // an Any was emptied
+}
+
+// bears reports whether a message may be read so many times.
+func (e *estimate) bears(raw []byte, md protoreflect.MessageDescriptor, times int) bool {
+	e.looks.message(raw, md, times, maxWire)
+	return e.looks.left >= 0
 }
 
 func (e *estimate) message(m protoreflect.Message) {

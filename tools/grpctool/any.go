@@ -74,7 +74,11 @@ func (k *kinds) fits(m protoreflect.Message) bool {
 	if k.files == nil {
 		return true
 	}
-	e := &estimate{left: math.MaxInt, types: k}
+	e := &estimate{left: math.MaxInt, looks: weight{maxLooks}, types: k}
+	raw, err := proto.MarshalOptions{AllowPartial: true}.Marshal(m.Interface())
+	if err != nil || !e.bears(raw, m.Descriptor(), 1) {
+		return false
+	}
 	e.message(m)
 	return !e.shut
 }
@@ -104,6 +108,10 @@ func (e *estimate) open(url string, raw []byte) ([]byte, error) {
 	typ, err := e.types.FindMessageByURL(url)
 	if err != nil {
 		return nil, err
+	}
+	if !e.bears(raw, typ.Descriptor(), 2+e.inside) { // here, and for each that it is in
+		e.left = -1
+		return nil, errTooLarge
 	}
 	in := typ.New()
 	if err := (proto.UnmarshalOptions{Resolver: noTypes, RecursionLimit: maxWire}).Unmarshal(raw, in.Interface()); err != nil {

@@ -66,3 +66,8 @@ func OfferWithoutConfig() error {
 	_, err := offer(nil, newFiles())
 	return err
 }
+
+// Encode is the message of a tool's arguments.
+func (s *Source) Encode(tool, args string) ([]byte, error) {
+	return s.named(tool).payload(json.RawMessage(args))
+}

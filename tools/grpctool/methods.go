@@ -23,6 +23,7 @@ type method struct {
 	answers     map[protoreflect.FullName]protoreflect.MessageDescriptor // all of it, and the messages in it
 	gives       *kinds                                                   // of Anys in answers
 	takes       *kinds                                                   // of those in arguments
+	widest      int                                                      // fields of a message in answers
 	streams     bool
 	fingerprint string
 	hides       bool // fields of answers have classes that are not revealed
@@ -212,6 +213,7 @@ func (b *builder) answer(m *method, md protoreflect.MessageDescriptor) {
 	reach(m.input, inputs)
 	m.opens = inputs[anyName] != nil
 	for _, one := range m.answers {
+		m.widest = max(m.widest, one.Fields().Len())
 		for i := range one.Fields().Len() {
 			fd := one.Fields().Get(i)
 			m.hides = m.hides || hidden(fd.Options(), b.c.Reveal)
