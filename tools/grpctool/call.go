@@ -144,6 +144,8 @@ func (s *Source) stream(ctx context.Context, l *link, m *method, sent []byte, op
 			return out.Bytes(), nil
 		case err != nil:
 			return nil, err
+		case ctx.Err() != nil: // what has come by then is still received
+			return nil, status.FromContextError(ctx.Err()).Err()
 		case n == s.c.MaxMessages:
 			return nil, fmt.Errorf("%w (more than %d items)", errTooLarge, n)
 		}

@@ -2,13 +2,17 @@ package grpctool_test
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/behalf-dev/behalf/tools"
 	"github.com/behalf-dev/behalf/tools/grpctool"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/dynamicpb"
 )
 
 // flagsFile has a message of many flags, which are in one oneof, and lists of it.
@@ -89,5 +93,44 @@ func TestWhatArgumentsHaveLookedAtIsBounded(t *testing.T) {
 		if _, err := src.Encode("echo", args); (err == nil) != want {
 			t.Errorf("%d: got %v, want it taken %v", n, err, want)
 		}
+	}
+}
+
+// TestAStreamIsReadUntilItsTimeIsOver: what has come by then is still received, and each
+// message may be as much as one can.
+func TestAStreamIsReadUntilItsTimeIsOver(t *testing.T) {
+	w := started(t, nil)
+	sent := make(chan struct{})
+	w.backend.say(func(_ context.Context, _ string, in *dynamicpb.Message, send func(proto.Message) error) error {
+		defer close(sent)
+		for range 50 {
+			if err := send(in); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	list, err := w.source.Tools()
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := 0
+	for i, call := range list {
+		list[i].Call = func(ctx context.Context, args json.RawMessage) (json.RawMessage, error) {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			return call.Call(tools.WithProgress(ctx, func(tools.Progress) {
+				<-sent
+				cancel()
+				read++
+			}), args)
+		}
+	}
+	w.behind(list...)
+
+	fin := w.call("repeat", `{}`)
+
+	if !fin.Failed || read != 1 {
+		t.Errorf("%d messages were read, want one: %.200s", read, fin.Result)
 	}
 }
