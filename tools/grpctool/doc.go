@@ -37,7 +37,10 @@
 //   - Integers of 64 bits: in arguments a number or a text, each exact and with one
 //     spelling; to policies a Long either way, so a uint64 above the largest int64 is
 //     refused. In results texts.
-//   - Enums are names. A result may have a number that no name is known of.
+//   - A float or a double may be rounded when it is sent. Arguments end where that would
+//     make another whole number of one, at 2^24 and 2^53-1; a fraction is rounded.
+//   - Enums are names, of a number its first. A result may have a number that no name is
+//     known of.
 //   - At most one field of a oneof. Null is no value.
 //   - Maps are objects, to policies invisible. Bytes are base64, the standard one.
 //   - Timestamp, Duration, FieldMask and the wrappers are what protobuf's JSON makes

@@ -1,6 +1,7 @@
 package grpctool
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 
@@ -63,14 +64,15 @@ func ownerOf(o behalfv1.FieldFacts_Owner) tools.Owner {
 // person's. The words before it count too: the id of get_customer is a customer_id.
 var people = []string{
 	"user", "user_id", "user_name", "username", "login", "uid", "customer", "customer_id", "customer_number", "client_id", "account", "account_id", "account_number",
-	"person", "person_id", "people_id", "member", "member_id", "owner", "owner_id", "subject_id", "principal", "principal_id", "profile_id", "employee", "employee_id",
+	"person", "person_id", "member", "member_id", "owner", "owner_id", "subject_id", "principal", "principal_id", "profile_id", "employee", "employee_id",
 	"patient", "patient_id", "subscriber_id", "holder_id", "contact_id", "email", "email_address", "mail_address", "phone_number", "msisdn", "ssn", "iban", "tenant", "tenant_id",
 }
 
 // longest is more than the longest of people has: the words before it say nothing.
 const longest = 32
 
-// personal reports whether a parameter looks like a person's id.
+// personal reports whether a parameter looks like a person's id. One of many is one of a
+// person too: ids of batch_get_users.
 func personal(method string, path []string, repeated bool) bool {
 	text := ""
 	for i := len(path) - 1; i >= 0 && len(text) < longest; i-- {
@@ -79,12 +81,27 @@ func personal(method string, path []string, repeated bool) bool {
 	if len(text) < longest {
 		text = "_" + snake(method) + text
 	}
-	for _, p := range people {
-		if strings.HasSuffix(text, "_"+p) || repeated && strings.HasSuffix(text, "_"+p+"s") {
-			return true
+	words := strings.Split(text, "_")
+	for i, w := range words {
+		if i < len(words)-1 || repeated {
+			words[i] = singular(w)
 		}
 	}
-	return false
+	text = strings.Join(words, "_")
+	return slices.ContainsFunc(people, func(p string) bool { return strings.HasSuffix(text, "_"+p) })
+}
+
+// singular is a word of a name for one of what it names, as people have it.
+func singular(word string) string {
+	switch {
+	case word == "people":
+		return "person"
+	case strings.HasSuffix(word, "sses"):
+		return strings.TrimSuffix(word, "es")
+	case strings.HasSuffix(word, "ss"):
+		return word
+	}
+	return strings.TrimSuffix(word, "s")
 }
 
 // parameter is a field of a request, or of a message in it.
@@ -134,6 +151,12 @@ func (w *walk) message(md protoreflect.MessageDescriptor, path []string) {
 	}
 }
 
+// naming are the messages that are a text or a whole number.
+var naming = map[protoreflect.FullName]bool{
+	"google.protobuf.StringValue": true, "google.protobuf.BytesValue": true,
+	"google.protobuf.Int32Value": true, "google.protobuf.Int64Value": true, "google.protobuf.UInt32Value": true, "google.protobuf.UInt64Value": true,
+}
+
 // names reports whether a value of the field can name anybody.
 func (p parameter) names() bool {
 	fd := p.fd
@@ -144,8 +167,7 @@ func (p parameter) names() bool {
 	case protoreflect.BoolKind, protoreflect.EnumKind, protoreflect.FloatKind, protoreflect.DoubleKind:
 		return false
 	case protoreflect.MessageKind, protoreflect.GroupKind:
-		name := fd.Message().FullName()
-		return name == "google.protobuf.StringValue" || name == "google.protobuf.Int64Value" || name == "google.protobuf.UInt64Value" || name == "google.protobuf.BytesValue"
+		return naming[fd.Message().FullName()]
 	}
 	return true
 }

@@ -182,10 +182,23 @@ func (s *shape) scalar(k protoreflect.Kind) object {
 	case protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
 		return s.wide("uint64", unsigned)
 	}
+	return s.float(k)
+}
+
+// maxSingle is the last whole number below which a float rounds none.
+const maxSingle = int64(1) << 24
+
+// float is a number that may be rounded when it is sent. A limit of a policy holds for
+// what was written, so no whole number may be sent as more.
+func (s *shape) float(k protoreflect.Kind) object {
 	if s.answer {
 		return object{"anyOf": []any{object{"type": "number"}, object{"enum": []any{"NaN", "Infinity", "-Infinity"}}}}
 	}
-	return object{"type": "number"}
+	most := maxWhole
+	if k == protoreflect.FloatKind {
+		most = maxSingle
+	}
+	return object{"type": "number", "minimum": -most, "maximum": most}
 }
 
 // wide is an integer of 64 bits, which protobuf's JSON writes as a text; in
@@ -201,21 +214,26 @@ func (s *shape) wide(format, pattern string) object {
 	return o
 }
 
-// enum has names. An answer may have a number that no name is known of.
+// enum has names: of a number the first, which is what an answer has. Policies compare
+// names, and one by another name would be another value to them. An answer may have a
+// number that no name is known of.
 func (s *shape) enum(ed protoreflect.EnumDescriptor) (object, error) {
 	if ed.FullName() == "google.protobuf.NullValue" {
 		return object{"type": "null"}, nil
 	}
-	names := make([]any, 0, ed.Values().Len())
-	for i := range ed.Values().Len() {
-		name := ed.Values().Get(i).Name()
-		if len(name) > maxIdentifier {
-			return nil, errNames
-		}
-		names = append(names, string(name))
-	}
-	if s.nodes += len(names) / 16; s.nodes > maxNodes {
+	values := ed.Values()
+	if s.nodes += values.Len() / 16; s.nodes > maxNodes {
 		return nil, errLarge
+	}
+	names := make([]any, 0, values.Len())
+	for i := range values.Len() {
+		v := values.Get(i)
+		switch {
+		case len(v.Name()) > maxIdentifier:
+			return nil, errNames
+		case values.ByNumber(v.Number()) == v:
+			names = append(names, string(v.Name()))
+		}
 	}
 	o := object{"type": "string", "enum": names}
 	if s.answer {
