@@ -127,5 +127,5 @@ func (e *estimate) open(url string, raw []byte) ([]byte, error) {
 	if _, err := e.types.json(in); err != nil { // a date that is none
 		return nil, err
 	}
-	return proto.MarshalOptions{AllowPartial: true}.Marshal(in.Interface())
+	return proto.MarshalOptions{AllowPartial: true, Deterministic: true}.Marshal(in.Interface())
 }

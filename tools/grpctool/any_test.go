@@ -42,6 +42,23 @@ func within(n int, inner string) string {
 	return inner
 }
 
+// TestAnAnyIsSentInTheSameBytesAlways: they are digested, and whoever makes the call
+// elsewhere is told them.
+func TestAnAnyIsSentInTheSameBytesAlways(t *testing.T) {
+	w := started(t, waivedAnys)
+	args := `{"any":` + typed("everything.v1.All", `"counts":{"a":1,"b":2,"c":3,"d":4,"e":5}`) + `}`
+	first, err := w.source.Encode("take_any", args)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	for range 20 {
+		if again, err := w.source.Encode("take_any", args); err != nil || !bytes.Equal(first, again) {
+			t.Fatalf("got %x, %v, want %x", again, err, first)
+		}
+	}
+}
+
 // TestAnAnyComesAndGoesAsProtobufsJSONHasIt has the backend answer what it is asked.
 func TestAnAnyComesAndGoesAsProtobufsJSONHasIt(t *testing.T) {
 	w := started(t, waivedAnys)
