@@ -71,28 +71,32 @@ func plainDigits(n string) string {
 // sweepObject goes by the order of the names, so that the same document always
 // gives the same bytes.
 func (r *Redaction) sweepObject(m map[string]any, set pii.Set) (any, bool) {
-	changed := false
+	changed, last := false, map[string]int{}
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		value, found := r.sweep(m[name], set)
 		m[name] = value
 		changed = changed || found
 		if clean := set.Redact(name, r.found); clean != name {
 			delete(m, name)
-			m[free(m, clean)] = value
+			m[free(m, clean, last)] = value
 			changed = true
 		}
 	}
 	return m, changed
 }
 
-// free is a name that no member has yet.
-func free(m map[string]any, name string) string {
-	other := name
-	for n := 2; ; n++ {
+// free is a name that no member has yet. Last is the number that each name had last:
+// whoever writes thousands that become one would have all of them tried for each.
+func free(m map[string]any, name string, last map[string]int) string {
+	for {
+		last[name]++
+		other := name
+		if n := last[name]; n > 1 {
+			other = name + " " + strconv.Itoa(n)
+		}
 		if _, taken := m[other]; !taken {
 			return other
 		}
-		other = name + " " + strconv.Itoa(n)
 	}
 }
 
