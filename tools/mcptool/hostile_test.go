@@ -179,6 +179,7 @@ func TestAnAnswerThatIsNoneIsAFailedResult(t *testing.T) {
 		reason fault.Reason // of a write
 		good   string       // what must come back instead
 		part   string
+		waits  bool // for the end of the call's time
 	}{
 		"giant": {call: func(w http.ResponseWriter, _ *http.Request, id json.RawMessage) {
 			reply(w, id, `{"content":[{"type":"text","text":"`+strings.Repeat("x", 6<<20)+`"}]}`)
@@ -227,12 +228,12 @@ func TestAnAnswerThatIsNoneIsAFailedResult(t *testing.T) {
 			w.Header().Set("Content-Type", "application/json")
 			fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"error":{"code":-32000,"message":"\u001b[31m\u202eevil %s"}}`, id, strings.Repeat("x", 100<<10))
 		}, part: "[31mevil xxx"},
-		"never": {call: func(_ http.ResponseWriter, r *http.Request, _ json.RawMessage) { <-r.Context().Done() }, reason: fault.OutcomeUnknown},
+		"never": {call: func(_ http.ResponseWriter, r *http.Request, _ json.RawMessage) { <-r.Context().Done() }, reason: fault.OutcomeUnknown, waits: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conf := serve(t, &liar{tools: good, call: c.call})
 			conf.Limits = quick()
-			if c.good == "" {
+			if c.waits {
 				conf.Limits.Call = time.Second
 			}
 			w := newWorld(t, conf).open("good")

@@ -91,13 +91,12 @@ func TestARunGoesOnWhateverAServerDoes(t *testing.T) {
 		}
 		h.ServeHTTP(w, r)
 	}))
-	c.Limits = quick()
-	c.Limits.Call = 3 * time.Second
 	c.Tools = map[string]mcptool.Known{}
 	for _, name := range []string{"fine", "changed", "slow", "huge", "refuses", "breaks", "floods", "lies"} {
 		c.Tools[name] = mcptool.Known{Effect: tools.Read}
 	}
 	w := newWorld(t, c)
+	w.limits = map[string]time.Duration{"slow": time.Second} // the others take as long as they take
 	w.until("all are listed", func() bool { return w.has("fine") && w.tool("fine").Description == "Is fine." })
 	w.build()
 	s := agentstest.NewScript(map[string][]agentstest.Reply{"support": {

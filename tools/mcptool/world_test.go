@@ -2,6 +2,7 @@ package mcptool_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -36,9 +37,10 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// quick are limits under which nothing in a test waits for a clock.
+// quick are limits under which nothing in a test waits for a clock, and none passes on
+// a machine that is slow.
 func quick() mcptool.Limits {
-	return mcptool.Limits{Backoff: time.Millisecond, Relist: time.Millisecond, Call: 10 * time.Second, Connect: 10 * time.Second}
+	return mcptool.Limits{Backoff: time.Millisecond, Relist: time.Millisecond, Call: time.Minute, Connect: 10 * time.Second}
 }
 
 // logs are what the operator reads.
@@ -66,6 +68,7 @@ type world struct {
 	pins    *mcptool.FilePins
 	logs    *logs
 	gate    *tools.Gate
+	limits  map[string]time.Duration // of calls of a tool, where it is not the source's
 	reports []error
 	mu      sync.Mutex
 }
@@ -167,7 +170,11 @@ func (w *world) tool(name string) tools.Tool {
 // build makes the gate of what Tools gives now, as a reload does.
 func (w *world) build() {
 	w.t.Helper()
-	r, err := tools.NewRegistry(w.all()...)
+	all := w.all()
+	for i := range all {
+		all[i].Timeout = cmp.Or(w.limits[all[i].Name], all[i].Timeout)
+	}
+	r, err := tools.NewRegistry(all...)
 	if err != nil {
 		w.t.Fatal(err)
 	}
