@@ -77,7 +77,10 @@ func broken(err error, x *exchange) bool {
 	return true
 }
 
-var errUnreadable = errors.New("the answer of the tool's server cannot be read")
+var (
+	errUnreadable   = errors.New("the answer of the tool's server cannot be read")
+	errUnstructured = fmt.Errorf("%w: the tool has an output schema, and there is no structured content", errUnreadable)
+)
 
 // failure is why a call failed. Where the server itself said so it is the server's
 // text, which the gate cleans. Where it did not, a write may have happened.

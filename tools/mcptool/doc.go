@@ -28,10 +28,12 @@
 // different now is TOOL_UNAVAILABLE with what an operator must type, and none of its
 // other text is shown. What the server says of a tool's effect decides nothing.
 //
-// A result with structured content is that content, held to the output schema that
-// was accepted; any other is {"content":[…]}, in which text is text and everything
-// else is described. A call whose answer is lost is OUTCOME_UNKNOWN unless the tool
-// only reads.
+// The result of a tool with an output schema is its structured content, held to the
+// schema that was accepted. There must be some, as the protocol says: where policies
+// take things out of results by their place, text would be a way around them. Any other
+// tool's is {"content":[…]}, in which text is text and everything else is described. A
+// call whose answer is lost or cannot be read is OUTCOME_UNKNOWN unless the tool only
+// reads.
 //
 // # Who asks
 //

@@ -59,9 +59,9 @@ type shown struct {
 	Truncated   bool   `json:"truncated,omitzero"`
 }
 
-// result is what the model gets of an answer: the structured content where there
-// is one and the tool has a schema for it, else the content with everything that is not
-// text described. An error is the server's text, or errUnreadable.
+// result is what the model gets of an answer: the structured content of a tool that has
+// a schema for it, else the content with everything that is not text described. An error
+// is the server's text, or errUnreadable.
 func result(raw json.RawMessage, typed bool, check func() (func(json.RawMessage) error, error)) (json.RawMessage, error) {
 	var a answer
 	if err := jsonv2.Unmarshal(raw, &a); err != nil {
@@ -75,20 +75,35 @@ func result(raw json.RawMessage, typed bool, check func() (func(json.RawMessage)
 	case a.IsError:
 		return nil, errors.New(failureText(a.Content))
 	}
+	out, err := a.value(typed)
+	if err != nil {
+		return nil, err
+	}
+	return out, fits(out, check)
+}
+
+// value is what an answer that is no error has for the model. Where there is a schema
+// nothing else stands in for what it describes: content would fit many a schema, and what
+// is to be taken out of the result by its place would not be found in it.
+func (a *answer) value(typed bool) (json.RawMessage, error) {
 	out := a.Structured
 	if string(out) == "null" {
 		out = nil
 	}
-	if len(out) > 0 && !typed && len(a.Content) == 0 {
+	if typed && len(out) == 0 {
+		return nil, errUnstructured
+	}
+	if typed {
+		return out, nil
+	}
+	if len(out) > 0 && len(a.Content) == 0 {
 		a.Content = []item{{Type: "text", Text: string(out)}}
 	}
-	if len(out) == 0 || !typed {
-		var err error
-		if out, err = content(a.Content); err != nil {
-			return nil, errUnreadable
-		}
+	out, err := content(a.Content)
+	if err != nil {
+		return nil, errUnreadable
 	}
-	return out, fits(out, check)
+	return out, nil
 }
 
 // fits holds a result to the schema that was accepted: what is redacted of it was

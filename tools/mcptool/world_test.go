@@ -69,6 +69,7 @@ type world struct {
 	logs    *logs
 	gate    *tools.Gate
 	limits  map[string]time.Duration // of calls of a tool, where it is not the source's
+	more    string                   // policies
 	reports []error
 	mu      sync.Mutex
 }
@@ -182,7 +183,7 @@ func (w *world) build() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	set, err := policy.Load(policy.Config{FS: fstest.MapFS{"p.cedar": {Data: []byte(`@id("all") permit (principal, action, resource) unless { action == Action::"act_for_other" };`)}}, Tools: r.Schemas()})
+	set, err := policy.Load(policy.Config{FS: fstest.MapFS{"p.cedar": {Data: []byte(`@id("all") permit (principal, action, resource) unless { action == Action::"act_for_other" };` + w.more)}}, Tools: r.Schemas()})
 	if err != nil {
 		w.t.Fatal(err)
 	}
