@@ -219,6 +219,10 @@ func (p *Permit) Redact(result json.RawMessage) (json.RawMessage, error) {
 // place. What a tool says beside its result cannot be searched for them.
 func (p *Permit) HidesResults() bool { return p.redact.HidesResults() }
 
+// Quoted is what a tool says beside its result without what the detectors take out of
+// one. Where HidesResults it may hold more.
+func (p *Permit) Quoted(text string) string { return p.redact.Quoted(text) }
+
 // RedactsResults reports whether the result may be less than what the tool gives. Who
 // gets it from the tool itself sees all of it.
 func (p *Permit) RedactsResults() bool { return p.redact.OfResult() }

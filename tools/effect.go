@@ -122,7 +122,7 @@ func (a *attempt) act(ctx context.Context) ending {
 	case ans.err == nil:
 		return a.succeeded(ctx, ans.result)
 	case own.Err() != nil:
-		a.tell(ctx, ans.err)
+		a.tell(ctx, a.quotable(ans.err))
 		return a.interrupted(ctx)
 	}
 	return a.failed(ctx, ans.err)
@@ -259,25 +259,24 @@ func (a *attempt) failed(ctx context.Context, err error) ending {
 			recorded: policy.Result{Outcome: policy.Failed},
 		}
 	}
+	f, known := errors.AsType[*fault.Error](err)
+	hides := a.permit.HidesResults()
+	if known || hides {
+		a.tell(ctx, a.quotable(err))
+	}
 	said := clean(err.Error(), maxMessage)
-	if a.permit.HidesResults() {
-		a.tell(ctx, errWithheld)
+	if hides {
 		said = withheld
 	}
 	text := failure{Message: said}.json()
 	out := ending{recorded: policy.Result{Outcome: policy.Failed}}
-	if f, ok := errors.AsType[*fault.Error](err); ok {
-		a.tell(ctx, err)
+	if known {
 		out = failed(f)
 		text = json.RawMessage(out.finished.Result)
 	}
 	out.finished = agents.ToolCallFinished{Failed: true, Reason: out.finished.Reason, Result: a.redact(ctx, text)}
 	return out
 }
-
-const withheld = "the tool failed; what it said is withheld, because parts of its results are hidden from you"
-
-var errWithheld = errors.New("the tool failed, and its text was withheld: a redaction of its results is due")
 
 // failed is a failed result that a fault explains.
 func failed(f *fault.Error) ending {

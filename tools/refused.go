@@ -31,9 +31,20 @@ func (c Carried) Refused(err error) *fault.Error {
 	if !c.Bound {
 		bound = "bound to no certificate, because the connection showed none"
 	}
-	return errRefused.Because(fmt.Errorf("%s refused a token for %q, issued %s and %s; compare them with what the backend expects, and see its log: %w",
-		c.Target, c.Backend.Audience, issuer, bound, err))
+	return errRefused.Because(&refusedError{fmt.Sprintf("%s refused a token for %q, issued %s and %s; compare them with what the backend expects, and see its log",
+		c.Target, c.Backend.Audience, issuer, bound), err})
 }
+
+// refusedError is what was sent, and what the backend said of it, which may have to be
+// withheld.
+type refusedError struct {
+	sent string
+	said error
+}
+
+func (e *refusedError) Error() string { return e.sent + ": " + e.said.Error() }
+
+func (e *refusedError) Unwrap() error { return e.said }
 
 // stands reports a refusal that is the same until an operator has done something.
 func stands(f *fault.Error) bool {

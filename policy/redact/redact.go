@@ -163,6 +163,10 @@ func (r *Redaction) OfResult() bool { return len(r.result) > 0 || r.inResult != 
 // place.
 func (r *Redaction) HidesResults() bool { return len(r.result) > 0 }
 
+// Quoted is a text from beside a result without what the detectors find of one. Nobody
+// counts it.
+func (r *Redaction) Quoted(text string) string { return r.inResult.Redact(text, nil) }
+
 // Hides reports whether anything is to be taken out of the result, or out of what
 // models say.
 func (r *Redaction) Hides() bool { return r.OfResult() || r.stream != 0 }

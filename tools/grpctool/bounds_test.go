@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/behalf-dev/behalf/tools"
 	"github.com/behalf-dev/behalf/tools/grpctool"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -159,20 +160,41 @@ func TestAnswersWithNewsHaveTheDescriptorsReadOnceInAWhile(t *testing.T) {
 }
 
 func TestWhatABackendSaysIsWithheldWhereItsAnswersHaveHiddenFields(t *testing.T) {
-	set := parse(t, everything)
-	hide(set)
-	w := newWorld(t)
-	w.backend.set = set
-	w.backend.start(t)
-	w.open(nil)
-	w.reading("")
-	w.backend.say(func(context.Context, string, *dynamicpb.Message, func(proto.Message) error) error {
-		return status.Error(codes.FailedPrecondition, "label hush is locked by another process")
-	})
+	for name, c := range map[string]struct {
+		effect tools.Effect
+		code   codes.Code
+		shown  string // to the model
+		told   string // to the operator, of what has a cause
+	}{
+		"a read that was refused":  {tools.Read, codes.FailedPrecondition, "FailedPrecondition", ""},
+		"a write that was refused": {tools.Write, codes.FailedPrecondition, "FailedPrecondition", ""},
+		"a read that failed":       {tools.Read, codes.Internal, "Internal", ""},
+		"a read that was lost":     {tools.Read, codes.Unavailable, "TOOL_UNAVAILABLE", "Unavailable"},
+		"a read that was late":     {tools.Read, codes.DeadlineExceeded, "DEADLINE_EXCEEDED", "DeadlineExceeded"},
+		"a write that failed":      {tools.Write, codes.Internal, "OUTCOME_UNKNOWN", "Internal"},
+		"as if it were too large":  {tools.Write, codes.ResourceExhausted, "OUTCOME_UNKNOWN", "ResourceExhausted"},
+		"a token that is refused":  {tools.Read, codes.Unauthenticated, "TOOL_UNAVAILABLE", "refused a token"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := parse(t, everything)
+			hide(set)
+			w := newWorld(t)
+			w.backend.set = set
+			w.backend.start(t)
+			w.open(func(g *grpctool.Config) { g.Facts = map[string]grpctool.Facts{"Echo": {Effect: c.effect}} })
+			w.reading("")
+			w.backend.say(func(context.Context, string, *dynamicpb.Message, func(proto.Message) error) error {
+				return status.Error(c.code, "grpc: label hush is larger than max")
+			})
 
-	fin := w.call("echo", `{"text":"x"}`)
+			fin := w.call("echo", `{"text":"x"}`)
 
-	if !fin.Failed || strings.Contains(fin.Result, "hush") || !strings.Contains(fin.Result, "FailedPrecondition") {
-		t.Errorf("got %s, want the code and not the text", fin.Result)
+			if !fin.Failed || strings.Contains(fin.Result, "hush") || !strings.Contains(fin.Result, c.shown) {
+				t.Errorf("the model reads %s, want %s and not the text", fin.Result, c.shown)
+			}
+			if w.told.has("hush") || w.told.has("") != (c.told != "") || !w.told.has(c.told) && c.told != "" {
+				t.Errorf("the operator is told what is hidden, or not of %q", c.told)
+			}
+		})
 	}
 }

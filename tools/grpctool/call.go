@@ -66,7 +66,7 @@ func (s *Source) call(ctx context.Context, m *method, args json.RawMessage) (jso
 			continue // nothing was sent
 		}
 		if status.Code(err) == codes.Unauthenticated && t.made && t.err == nil { // it is us whom the backend does not know
-			return nil, tools.Carried{Target: s.c.Target, Tokens: s.c.Tokens, Backend: s.c.Backend, Bound: t.bound}.Refused(clean(err))
+			return nil, tools.Carried{Target: s.c.Target, Tokens: s.c.Tokens, Backend: s.c.Backend, Bound: t.bound}.Refused(m.said(err))
 		}
 		return out, m.ended(err, t)
 	}
@@ -195,7 +195,7 @@ func (m *method) ended(err error, t *ticket) error {
 		return errLost.Because(errAgain)
 	case errors.Is(err, errUnreadable) || errors.Is(err, errTooLarge) || tooLarge(err):
 		if write {
-			return errUnread.Because(clean(err))
+			return errUnread.Because(m.said(err))
 		}
 		if tooLarge(err) {
 			return errTooLarge
@@ -207,7 +207,7 @@ func (m *method) ended(err error, t *ticket) error {
 
 // answered is a call that a status ended.
 func (m *method) answered(s *status.Status, write bool) error {
-	cause := clean(s.Err())
+	cause := m.said(s.Err())
 	switch s.Code() {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Internal, codes.Unknown, codes.DataLoss:
 		if write {
@@ -219,9 +219,6 @@ func (m *method) answered(s *status.Status, write bool) error {
 		return errLost.Because(cause)
 	case codes.DeadlineExceeded, codes.Canceled:
 		return errSlow.Because(cause)
-	}
-	if m.hides { // a backend that says what is wrong quotes what it has
-		return &withheldError{s.Code(), cause}
 	}
 	return cause
 }
@@ -249,18 +246,23 @@ func (e *saidError) Error() string {
 	return "the tool answered " + e.code.String() + ": " + e.text
 }
 
-// withheldError is one of which the model reads nothing but the code: fields of the
-// tool's answers are hidden, and its text may have them too.
-type withheldError struct {
-	code  codes.Code
-	cause error
-}
+// withheldError is one of which nobody reads more than the code, neither the model nor
+// the operator in the log: fields of the tool's answers are hidden, and its text may have
+// them too.
+type withheldError struct{ code codes.Code }
 
 func (e *withheldError) Error() string {
 	return (&saidError{code: e.code}).Error() + "; what it says is withheld, as parts of its answers are"
 }
 
-func (e *withheldError) Unwrap() error { return e.cause }
+// said is why a call failed. A backend that says what is wrong quotes what it has; an
+// error without a status is ours.
+func (m *method) said(err error) error {
+	if s, its := status.FromError(err); its && m.hides {
+		return &withheldError{s.Code()}
+	}
+	return clean(err)
+}
 
 func clean(err error) error {
 	s := status.Convert(err)

@@ -120,8 +120,15 @@ func (c *Config) refused(x *exchange, err error) error {
 
 // lostAnswer is a call that was made, and whose outcome nobody knows.
 func (c called) lostAnswer(err error) error {
-	if c.writes {
-		return fault.New(codes.Aborted, fault.OutcomeUnknown, "the call was made, and its answer was lost").Because(err)
+	how := "was lost"
+	if errors.Is(err, errUnreadable) {
+		how = "cannot be read"
 	}
-	return unavailable("the tool's server answered in a way that cannot be read, or not at all").Because(err)
+	if errors.Is(err, errUnstructured) {
+		how = "lacks the structured content that the tool's output schema describes; an operator must look"
+	}
+	if c.writes {
+		return fault.New(codes.Aborted, fault.OutcomeUnknown, "the call was made, and its answer "+how).Because(err)
+	}
+	return unavailable("the tool's server was asked, and its answer " + how).Because(err)
 }

@@ -53,7 +53,7 @@ func TestContentDoesNotStandInForWhatASchemaDescribes(t *testing.T) {
 					t.Errorf("got %q %s, want %q", got, text, reason)
 				}
 				without(t, text, "4111")
-				want(t, w.reported(), "no structured content")
+				want(t, w.reported(), "lacks the structured content")
 				without(t, w.reported(), "4111")
 			})
 		}
