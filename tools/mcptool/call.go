@@ -46,7 +46,7 @@ func (c called) call(ctx context.Context, args json.RawMessage) (json.RawMessage
 
 // exchange sends the call and waits for what comes back.
 func (c called) exchange(ctx context.Context, args json.RawMessage) (*exchange, json.RawMessage, error) {
-	x := &exchange{}
+	x := &exchange{call: true}
 	s, release, err := c.source.server.acquire(ctx)
 	if err != nil {
 		return x, nil, err

@@ -14,6 +14,7 @@ import (
 // into values, in which large integers are rounded and a member that is there twice
 // is there once; the answer is therefore kept as it came.
 type exchange struct {
+	call   bool         // of a tool; the rest is ours
 	sent   atomic.Bool  // bytes of it may have reached the server
 	status atomic.Int32 // of HTTP; 0: no answer
 	signed atomic.Bool  // it carried a call's token

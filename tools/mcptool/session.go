@@ -19,6 +19,8 @@ type session struct {
 
 	mu       sync.Mutex
 	progress map[string]*progress // by token
+
+	users int // calls that go by it; of its pool, whose lock guards it
 }
 
 // progress is where a call's notifications go.
@@ -126,12 +128,13 @@ type pool struct {
 
 	mu      sync.Mutex
 	leases  map[string]*lease
+	left    map[*session]bool // broken, and still used by calls that began before
 	closed  bool
 	closing sync.WaitGroup
 }
 
 func newPool(most int, now func() time.Time, connect func(context.Context) (*session, error)) *pool {
-	return &pool{most: most, now: now, connect: connect, leases: map[string]*lease{}}
+	return &pool{most: most, now: now, connect: connect, leases: map[string]*lease{}, left: map[*session]bool{}}
 }
 
 var errCrowded = unavailable("too many persons use the tool's server at once; try again")
@@ -149,9 +152,7 @@ func (p *pool) acquire(ctx context.Context, who string) (*session, func(broken b
 		return nil, nil, ctx.Err()
 	}
 	defer func() { <-l.turn }()
-	p.mu.Lock()
-	s := l.session
-	p.mu.Unlock()
+	s := p.use(l)
 	if s == nil {
 		var err error
 		if s, err = p.connect(ctx); err != nil {
@@ -167,12 +168,23 @@ func (p *pool) acquire(ctx context.Context, who string) (*session, func(broken b
 	return s, func(broken bool) { p.release(l, s, broken) }, nil
 }
 
-// keep puts a new session into its lease, unless all were closed meanwhile.
+// use is the session of the lease for one more call; nil: there is none.
+func (p *pool) use(l *lease) *session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l.session != nil {
+		l.session.users++
+	}
+	return l.session
+}
+
+// keep puts a new session, which one call uses, into its lease, unless all were closed
+// meanwhile.
 func (p *pool) keep(l *lease, s *session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.closed {
-		l.session = s
+		s.users, l.session = 1, s
 	}
 	return !p.closed
 }
@@ -231,16 +243,19 @@ func (p *pool) leave(l *lease) {
 	l.used = p.now()
 }
 
-// release gives a session back. A broken one is nobody's any more.
+// release gives a session back. No call begins in a broken one, and the last of those
+// that began before closes it: the server may well answer them.
 func (p *pool) release(l *lease, s *session, broken bool) {
 	p.leave(l)
-	if !broken {
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if l.session == s {
-		p.end(l)
+	s.users--
+	if broken && l.session == s {
+		l.session, p.left[s] = nil, true
+	}
+	if s.users == 0 && p.left[s] {
+		delete(p.left, s)
+		p.closing.Go(s.close)
 	}
 }
 
@@ -261,6 +276,10 @@ func (p *pool) close() {
 	p.closed = true
 	for who := range p.leases {
 		p.drop(who)
+	}
+	for s := range p.left {
+		delete(p.left, s)
+		p.closing.Go(s.close)
 	}
 	p.mu.Unlock()
 	p.closing.Wait()

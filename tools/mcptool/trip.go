@@ -89,11 +89,16 @@ func (t *trip) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	t.remote.room.saw(resp)
-	if x := exchangeFrom(req.Context()); x != nil {
-		x.status.Store(int32(resp.StatusCode))
-	}
 	resp.Body = t.bounded(req.Context(), resp.Body)
-	return resp, nil
+	x := exchangeFrom(req.Context())
+	if x == nil {
+		return resp, nil
+	}
+	x.status.Store(int32(resp.StatusCode))
+	if !x.call {
+		return resp, nil
+	}
+	return alone(resp)
 }
 
 // ignores reports a reply to a server that asks too often. It is not sent, and the

@@ -70,6 +70,7 @@ type world struct {
 	gate    *tools.Gate
 	limits  map[string]time.Duration // of calls of a tool, where it is not the source's
 	more    string                   // policies
+	stop    func()                   // ends the source
 	reports []error
 	mu      sync.Mutex
 }
@@ -95,7 +96,7 @@ func newWorld(t testing.TB, c mcptool.Config) *world {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.source.Run(ctx) }()
-	t.Cleanup(func() {
+	w.stop = sync.OnceFunc(func() {
 		cancel()
 		select {
 		case err := <-done:
@@ -106,6 +107,7 @@ func newWorld(t testing.TB, c mcptool.Config) *world {
 			t.Error("Run does not end")
 		}
 	})
+	t.Cleanup(w.stop)
 	return w
 }
 
