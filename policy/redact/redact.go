@@ -77,6 +77,11 @@ func parseRedactPath(text string) (Item, error) {
 	return p, err
 }
 
+// maxDescents bounds what a path may cost: with each further descent a document that
+// nests deeply is searched from each of its levels once more, and who wrote it chose how
+// deep it is.
+const maxDescents = 2
+
 // parseJSONPath accepts names, wildcards, indices and descents below the root.
 // Filters would let a hostile document choose what is redacted.
 func parseJSONPath(text string) (jp.Expr, error) {
@@ -87,12 +92,18 @@ func parseJSONPath(text string) (jp.Expr, error) {
 	if len(expr) < 2 || !isRoot(expr[0]) {
 		return nil, fmt.Errorf("%q: a path begins with $ and names something below it", text)
 	}
+	descents := 0
 	for _, f := range expr[1:] {
 		switch f.(type) {
-		case jp.Child, jp.Wildcard, jp.Nth, jp.Descent:
+		case jp.Child, jp.Wildcard, jp.Nth:
+		case jp.Descent:
+			descents++
 		default:
 			return nil, fmt.Errorf("%q: a path has names, [*], indices and .. only", text)
 		}
+	}
+	if descents > maxDescents {
+		return nil, fmt.Errorf("%q: a path has .. %d times at most", text, maxDescents)
 	}
 	if _, open := expr[len(expr)-1].(jp.Descent); open {
 		return nil, fmt.Errorf("%q: a path ends with a name, [*] or an index", text)

@@ -32,6 +32,7 @@ func TestResultsLoseWhatAPathNames(t *testing.T) {
 		{"$[1]", `["a","b"]`, `["a","[redacted]"]`},
 		{"$[-1]", `["a","b"]`, `["a","[redacted]"]`},
 		{"$.*", `{"a":1,"b":{"c":2}}`, `{"a":"[redacted]","b":"[redacted]"}`},
+		{"$..a..ssn", `{"ssn":"1","a":[{"b":{"ssn":"2"}}]}`, `{"a":[{"b":{"ssn":"[redacted]"}}],"ssn":"1"}`},
 		{"$..ssn", `{"ssn":"1","a":[{"ssn":"2","b":{"ssn":{"ssn":"3"}}}]}`, `{"a":[{"b":{"ssn":"[redacted]"},"ssn":"[redacted]"}],"ssn":"[redacted]"}`},
 	}
 	for _, c := range cases {
@@ -91,7 +92,7 @@ func TestSentArgumentsLackWhatAPathNames(t *testing.T) {
 }
 
 func TestRedactionsThatCannotBeReadCannotBeArmed(t *testing.T) {
-	for _, text := range []string{"nonsense", "pii:", "pii:ssn", "stream:$.a", "stream:pii:cards", "args:pii:", "stream:card", "result:$.a, pii:Card"} {
+	for _, text := range []string{"nonsense", "pii:", "pii:ssn", "stream:$.a", "stream:pii:cards", "args:pii:", "stream:card", "result:$.a, pii:Card", "result:$..a..b..c", "args:$..a.b..*..c"} {
 		if _, err := New(text); err == nil {
 			t.Errorf("%s: got no error", text)
 		}
