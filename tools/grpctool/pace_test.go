@@ -137,6 +137,7 @@ func TestABackendThatHangsUpIsReadAFewTimes(t *testing.T) {
 	if list, err := w.source.Tools(); err != nil || len(list) == 0 {
 		t.Errorf("got %d tools, %v, want those that were known", len(list), err)
 	}
+	w.until(func() bool { return log.count("hangs up again and again") > 0 }) // it is seen before it is told
 	if n := log.count("hangs up again and again"); n != 1 {
 		t.Errorf("the operator was told %d times: %q", n, log.all)
 	}
