@@ -33,6 +33,7 @@ type Server struct {
 	inForce   atomic.Pointer[snapshot]
 	reloads   turns
 	toldLeft  []tools.Left // what the operator was told of tools that are left out; under reloads
+	demands   demands      // what backends' tools asked; under reloads
 	lanes     *tools.Lanes
 	store     *store.Store
 	guard     *policy.Guard

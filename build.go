@@ -37,8 +37,9 @@ func (s *snapshot) builtins() (list []tools.Tool, problems []error) {
 		if s.cfg.Spoilt("tools." + name) {
 			continue
 		}
-		found, err := s.frozen[name], error(nil)
-		if found == nil {
+		found, frozen := s.frozen[name]
+		var err error
+		if !frozen {
 			found, err = s.toolset(name, s.cfg.Tools[name], brought)
 		}
 		s.brought[name] = slices.Clone(found)

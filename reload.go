@@ -22,7 +22,7 @@ import (
 // openTools asks the tools' backends what they have, and puts the first snapshot in
 // force.
 func (s *Server) openTools(ctx context.Context) (err error) {
-	s.backends = newBackends()
+	s.backends, s.demands = newBackends(), demands{}
 	s.stage("tools of backends", s.followTools)
 	sn := s.current()
 	if sn.external() {
@@ -47,6 +47,7 @@ func (s *Server) putInForce(ctx context.Context, sn *snapshot) {
 	}
 	s.guard.Swap(policy.NewEngine(sn.set))
 	was := s.inForce.Swap(sn)
+	s.demands.keep(was, sn)
 	s.backends.retire(sn.gone(was))
 }
 
@@ -219,7 +220,7 @@ func (s *Server) retake(ctx context.Context) {
 	now := s.current()
 	next := &snapshot{Server: s, cfg: now.cfg, policies: now.set.Files(), models: now.models, sources: now.sources}
 	err := next.read()
-	if err == nil && next.refuseWeaker(ctx, now) {
+	for err == nil && next.refuseWeaker(ctx) {
 		err = next.read()
 	}
 	if err == nil {
@@ -238,25 +239,6 @@ func (s *Server) retake(ctx context.Context) {
 	}
 	s.putInForce(ctx, next)
 	s.opt.log.WarnContext(ctx, "a backend has other tools than before; they are taken", slog.Any("changed", next.registry.Changes(now.registry)), slog.Any("tools", next.registry.Names()), slog.String("policy_revision", next.set.Revision()))
-}
-
-// refuseWeaker leaves a backend's tools as they were if it asks less of who calls one
-// of them than before: that is an operator's to take.
-func (sn *snapshot) refuseWeaker(ctx context.Context, now *snapshot) (refused bool) {
-	sn.frozen = map[string][]tools.Tool{}
-	for _, name := range sn.registry.Names() {
-		is, _ := sn.registry.Descriptor(name)
-		was, ok := now.registry.Descriptor(name)
-		if !ok || is.Toolset != was.Toolset {
-			continue
-		}
-		if why := is.Weaker(was); why != "" {
-			sn.frozen[is.Toolset] = now.brought[is.Toolset]
-			sn.opt.log.ErrorContext(ctx, "a backend asks less of the callers of its tool than before, and is not believed by itself: its tools stay what they were, and calls of what changed fail; if that is meant run `behalf reload`",
-				slog.String("toolset", is.Toolset), slog.String("tool", name), slog.String("why", why))
-		}
-	}
-	return len(sn.frozen) > 0
 }
 
 // prepareTrust fetches the keys of new issuers. What it gives makes them and the

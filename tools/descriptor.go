@@ -56,6 +56,11 @@ func (d *Descriptor) Hash() string {
 	return hex.EncodeToString(sum[:])
 }
 
+// Demands is what of a descriptor [Descriptor.Weaker] compares.
+func (d *Descriptor) Demands() Descriptor {
+	return Descriptor{Scopes: d.Scopes, Effect: d.Effect, Risk: d.Risk, Idempotent: d.Idempotent, Owners: d.Owners}
+}
+
 // Weaker says what a tool that takes the place of another one asks less of its callers
 // than that did; empty: nothing.
 func (d *Descriptor) Weaker(than *Descriptor) string {

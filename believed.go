@@ -1,0 +1,91 @@
+package behalf
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"reflect"
+	"slices"
+
+	"github.com/behalf-dev/behalf/tools"
+)
+
+// demands are what backends' tools asked when they were last in force, by toolset and
+// name, whether they are there now or not: one that was away for a release is not
+// believed more than one that stayed. Whoever has the turn of reloads may use them.
+type demands map[string]map[string]tools.Descriptor
+
+// mostDemands bounds the names that one toolset is remembered by. No source has as many
+// tools at once.
+const mostDemands = 4096
+
+// keep notes what a snapshot asks that is put in force. What an operator wrote anew of a
+// toolset is the operator's word on it.
+func (d demands) keep(was, now *snapshot) {
+	maps.DeleteFunc(d, func(set string, _ map[string]tools.Descriptor) bool {
+		return !reflect.DeepEqual(was.cfg.Tools[set], now.cfg.Tools[set])
+	})
+	for set := range now.sources {
+		if d[set] == nil || d.full(set, now.brought[set]) { // only an operator lets it be full, see weaker
+			d[set] = map[string]tools.Descriptor{}
+		}
+		for _, t := range now.brought[set] {
+			d[set][t.Name] = t.Demands()
+		}
+	}
+}
+
+// full reports whether a toolset would be remembered by too many names.
+func (d demands) full(set string, list []tools.Tool) bool {
+	fresh := 0
+	for _, t := range list {
+		if _, known := d[set][t.Name]; !known {
+			fresh++
+		}
+	}
+	return fresh > 0 && len(d[set])+fresh > mostDemands
+}
+
+// weaker says which of a toolset's tools asks less than it did, and what; empty: none.
+func (d demands) weaker(set string, list []tools.Tool) (tool, why string) {
+	for _, t := range list {
+		if was, ok := d[set][t.Name]; ok {
+			if why := t.Weaker(&was); why != "" {
+				return t.Name, why
+			}
+		}
+	}
+	if d.full(set, list) {
+		return "", fmt.Sprintf("it has had more than %d names of tools, and nobody can tell any more what they asked", mostDemands)
+	}
+	return "", ""
+}
+
+// refuseWeaker leaves a backend's tools as they were if it asks less of who calls one
+// of them than it ever did: that is an operator's to take.
+func (sn *snapshot) refuseWeaker(ctx context.Context) (refused bool) {
+	for _, set := range slices.Sorted(maps.Keys(sn.sources)) {
+		if _, frozen := sn.frozen[set]; frozen {
+			continue
+		}
+		tool, why := sn.demands.weaker(set, sn.brought[set])
+		if why == "" {
+			continue
+		}
+		refused = true
+		sn.freeze(set)
+		sn.opt.log.ErrorContext(ctx, "a backend asks less of the callers of its tool than before, and is not believed by itself: its tools stay what they were, and calls of what changed fail; if that is meant run `behalf reload`",
+			slog.String("toolset", set), slog.String("tool", tool), slog.String("why", why))
+	}
+	return refused
+}
+
+// freeze has a toolset bring what it brings in the snapshot in force, which may be
+// nothing yet.
+func (sn *snapshot) freeze(set string) {
+	if sn.frozen == nil {
+		sn.frozen = map[string][]tools.Tool{}
+	}
+	sn.frozen[set] = sn.current().brought[set]
+}
