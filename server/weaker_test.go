@@ -52,3 +52,42 @@ func TestABackendThatDropsAToolIsNotBelievedThatLessIsNeeded(t *testing.T) {
 		t.Errorf("got %q, want what the operator took", got)
 	}
 }
+
+// TestABackendIsNotBelievedThatNothingIsHidden: what of its answers nobody is to read is
+// in its own descriptors, as the scopes are. A release that does not say it any more, by
+// a mistake, is not to be read by all models at once.
+func TestABackendIsNotBelievedThatNothingIsHidden(t *testing.T) {
+	t.Parallel()
+	target := shut(t)
+	w := newWorld(t, setup{reread: true, edit: withCRM(t, target, true), bare: weakerPolicies})
+	a, backend := w.as(alice), &release{}
+	shown := func() (works, notes bool) {
+		r, err := a.callTool(t, "get_customer", aliceHerself)
+		works = err == nil && !r.GetFailed()
+		return works, works && strings.Contains(r.GetResultJson(), "notes")
+	}
+	stop := backend.deploy(w, target, asItIs)
+	eventually(t, "the first release is there", func() bool { works, notes := shown(); return works && !notes })
+	stop()
+
+	backend.deploy(w, target, func(f *descriptorpb.FileDescriptorProto) {
+		for _, m := range f.GetMessageType() {
+			for _, fd := range m.GetField() {
+				if fd.GetName() == "notes" {
+					fd.Options = nil
+				}
+			}
+		}
+	})
+
+	eventually(t, "the log says what to do", func() bool {
+		return strings.Contains(w.log.String(), "notes any more") || strings.Contains(w.log.String(), "~get_customer")
+	})
+	if works, notes := shown(); works || notes {
+		t.Error("got an answer, want none until an operator has taken it")
+	}
+	w.as(bob).reload(t)
+	if _, notes := shown(); !notes {
+		t.Error("got no notes, want what the operator took")
+	}
+}

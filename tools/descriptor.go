@@ -42,6 +42,7 @@ type Descriptor struct {
 	Idempotent  bool
 	Owners      map[string]Owner // parameter → fact
 	Audience    string           // of the backend's per-call token; empty in process
+	Hides       []string         `json:",omitempty"` // fields that are taken out of its results as its backend says, sorted; nil: none
 	Behind      string           // what does the calls, in words that differ where it does; never shown
 }
 
@@ -58,11 +59,11 @@ func (d *Descriptor) Hash() string {
 
 // Demands is what of a descriptor [Descriptor.Weaker] compares.
 func (d *Descriptor) Demands() Descriptor {
-	return Descriptor{Scopes: d.Scopes, Effect: d.Effect, Risk: d.Risk, Idempotent: d.Idempotent, Owners: d.Owners}
+	return Descriptor{Scopes: d.Scopes, Effect: d.Effect, Risk: d.Risk, Idempotent: d.Idempotent, Owners: d.Owners, Hides: d.Hides}
 }
 
 // Weaker says what a tool that takes the place of another one asks less of its callers
-// than that did; empty: nothing.
+// than that did, or what it does not hide from them any more; empty: nothing.
 func (d *Descriptor) Weaker(than *Descriptor) string {
 	for _, s := range than.Scopes {
 		if !slices.Contains(d.Scopes, s) {
@@ -74,12 +75,17 @@ func (d *Descriptor) Weaker(than *Descriptor) string {
 			return "its parameter " + param + " is not the caller's any more"
 		}
 	}
+	for _, field := range than.Hides {
+		if _, hidden := slices.BinarySearch(d.Hides, field); !hidden {
+			return "it does not hide the field " + field + " any more"
+		}
+	}
 	switch {
-	case than.Effect == Write && d.Effect != Write:
+	case than.Effect != Read && d.Effect == Read:
 		return "it is said to read only"
 	case d.Idempotent && !than.Idempotent:
 		return "it is said to be idempotent"
-	case slices.Index(validRisks, d.Risk) < slices.Index(validRisks, than.Risk):
+	case max(0, slices.Index(validRisks, d.Risk)) < slices.Index(validRisks, than.Risk): // unsaid is low
 		return "its risk is said to be lower"
 	}
 	return ""

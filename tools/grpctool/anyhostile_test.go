@@ -3,6 +3,7 @@ package grpctool_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -229,6 +230,9 @@ func TestWhatIsHiddenIsHiddenInAnAnyToo(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, tool := range list {
+			if tool.Name == "give_any" && slices.Contains(tool.Hides, "everything.v1.Node.label") == reveal {
+				t.Errorf("revealed %v: got %v named as hidden", reveal, tool.Hides)
+			}
 			if tool.Name == "give_any" && (tool.Sends != nil) != reveal {
 				t.Errorf("revealed %v: got %v, want nobody but us to call it", reveal, tool.Sends)
 			}

@@ -1,11 +1,16 @@
 package grpctool
 
 import (
+	"crypto/sha256"
+	"fmt"
+	"iter"
 	"slices"
+	"strings"
 
 	behalfv1 "github.com/behalf-dev/behalf/gen/behalf/v1"
 	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
@@ -82,4 +87,26 @@ func hidden(options proto.Message, reveal []string) bool {
 func classOf(options proto.Message) string {
 	f, _ := proto.GetExtension(options, behalfv1.E_Field).(*behalfv1.FieldFacts)
 	return tools.Clean(f.GetRedact(), 64)
+}
+
+// maxHides bounds the hidden fields that a tool names.
+const maxHides = 128
+
+// hiding names the fields of messages that are hidden, sorted. Too many, or too long
+// ones, are named as a whole.
+func hiding(all iter.Seq[protoreflect.MessageDescriptor], reveal []string) (names []string) {
+	long := false
+	for md := range all {
+		for i := range md.Fields().Len() {
+			if fd := md.Fields().Get(i); !md.IsMapEntry() && hidden(fd.Options(), reveal) {
+				names = append(names, string(fd.FullName()))
+				long = long || len(fd.FullName()) > maxIdentifier
+			}
+		}
+	}
+	slices.Sort(names)
+	if long || len(names) > maxHides {
+		return []string{fmt.Sprintf("%d fields, %x", len(names), sha256.Sum256([]byte(strings.Join(names, "\n"))))}
+	}
+	return names
 }

@@ -1,6 +1,7 @@
 package grpctool_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -61,6 +62,31 @@ func TestHiddenFieldsAreLeftOutWhereverTheyAre(t *testing.T) {
 	d, _ := w.reg.Descriptor("echo")
 	if !strings.Contains(string(d.Schema), `"maybe"`) {
 		t.Errorf("got the arguments %s, want what is hidden in answers among them", d.Schema)
+	}
+	const want = "All.Inner.deep All.left All.maps All.maybe All.one All.public"
+	if got := strings.ReplaceAll(strings.Join(d.Hides, " "), "everything.v1.", ""); got != want {
+		t.Errorf("got %s hidden, want %s", got, want)
+	}
+}
+
+// TestHiddenFieldsOfAToolAreNamedAsFarAsIsBounded: of more of them any other set is another
+// one.
+func TestHiddenFieldsOfAToolAreNamedAsFarAsIsBounded(t *testing.T) {
+	hides := func(n int) string {
+		var fields []string
+		for i := range n {
+			fields = append(fields, fmt.Sprintf(`{"name":"f%d","number":%d,"label":"LABEL_OPTIONAL","type":"TYPE_STRING","jsonName":"f%d","options":{"[behalf.v1.field]":{"redact":"secret"}}}`, i, i+1, i))
+		}
+		d, _ := of(t, `{"name":"many.proto","package":"everything.v1","syntax":"proto3","messageType":[{"name":"All","field":[`+strings.Join(fields, ",")+`]}],
+			"service":[{"name":"EverythingService","method":[{"name":"Echo","inputType":".everything.v1.All","outputType":".everything.v1.All"}]}]}`).reg.Descriptor("echo")
+		return strings.Join(d.Hides, " ")
+	}
+	if got := strings.Fields(hides(128)); len(got) != 128 || !slices.IsSorted(got) {
+		t.Errorf("got %s, want all of them", got)
+	}
+	one, other := hides(129), hides(130)
+	if len(one) > 256 || len(other) > 256 || one == other {
+		t.Errorf("got %s and %s, want a digest of each", one, other)
 	}
 }
 

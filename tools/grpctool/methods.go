@@ -220,6 +220,7 @@ func (b *builder) answer(m *method, md protoreflect.MessageDescriptor) {
 			m.requires = m.requires || fd.Cardinality() == protoreflect.Required
 		}
 	}
+	m.Hides = hiding(maps.Values(m.answers), b.c.Reveal)
 }
 
 // hide has the answers in which something is hidden read without it.

@@ -25,13 +25,14 @@ func (b *builder) unpack(f *files, linked *protoregistry.Files) error {
 	owned := b.owned()
 	takes := &kinds{noTypes, linked, linked, holding(linked, func(fd protoreflect.FieldDescriptor) bool { return grouped(fd) || owned(fd) })}
 	hides := len(holding(linked, func(fd protoreflect.FieldDescriptor) bool { return hidden(fd.Options(), b.c.Reveal) })) > 0
+	names := hiding(messages(linked), b.c.Reveal)
 	for _, m := range all {
 		m.fingerprint += sum
 		if m.opens {
 			m.takes = takes
 		}
 		if m.answers[anyName] != nil {
-			m.gives, m.hides = gives, m.hides || hides
+			m.gives, m.hides, m.Hides = gives, m.hides || hides, names
 		}
 	}
 	return nil
