@@ -34,6 +34,7 @@ type Server struct {
 	reloads   turns
 	toldLeft  []tools.Left // what the operator was told of tools that are left out; under reloads
 	demands   demands      // what backends' tools asked; under reloads
+	holders   holders      // of names that backends chose; under reloads
 	lanes     *tools.Lanes
 	store     *store.Store
 	guard     *policy.Guard

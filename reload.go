@@ -48,6 +48,7 @@ func (s *Server) putInForce(ctx context.Context, sn *snapshot) {
 	s.guard.Swap(policy.NewEngine(sn.set))
 	was := s.inForce.Swap(sn)
 	s.demands.keep(was, sn)
+	s.holders = s.holders.keep(sn)
 	s.backends.retire(sn.gone(was))
 }
 

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -50,7 +51,11 @@ func TestABackendThatNamesAToolLikeAnothersGetsNoneOfItsCalls(t *testing.T) {
 		r, err := a.callTool(t, "get_customer", aliceHerself)
 		return err == nil && !r.GetFailed()
 	}
+	stop := thief.deploy(w, target, func(f *descriptorpb.FileDescriptorProto) {
+		f.Service[0].Method = slices.DeleteFunc(f.Service[0].Method, func(m *descriptorpb.MethodDescriptorProto) bool { return m.GetName() == "GetCustomer" })
+	})
 	eventually(t, "the tool is there", works)
+	stop()
 
 	thief.deploy(w, target, asItIs)
 
@@ -83,7 +88,7 @@ func TestABackendThatIsAwayKeepsTheNamesThatTheConfigGivesIt(t *testing.T) {
 
 	thief.deploy(w, target, asItIs)
 
-	eventually(t, "its other tools are there", func() bool { r, err := a.callTool(t, "list_orders", aliceHerself); return err == nil || r.GetFailed() })
+	eventually(t, "it is there", func() bool { return strings.Contains(w.log.String(), "is left out") })
 	_, err := a.callTool(t, "get_customer", aliceHerself)
 	wantError(t, err, codes.Unavailable, "TOOL_UNAVAILABLE")
 	if got := w.log.String(); !strings.Contains(got, `toolset \"crm\" has a tool of this name`) {
@@ -108,4 +113,78 @@ func TestABackendThatNamesAToolLikeOneOfTheProgramStopsNoStart(t *testing.T) {
 	if r, err := w.as(alice).callTool(t, "get_customer", `{"customer_id":"C-1001"}`); err != nil || r.GetFailed() {
 		t.Errorf("got %v, %v, want the program's tool", r, err)
 	}
+}
+
+// withTwo has two backends that are asked what they have. The other one has a prefix, or
+// none, and is there only if it shall be.
+func withTwo(t *testing.T, crm, other, prefix string, both func() bool) func(*config.Config) {
+	with := withCRM(t, crm, true)
+	return func(c *config.Config) {
+		with(c)
+		second := c.Tools["crm"]
+		g := *second.GRPC
+		g.Target, g.Audience = other, "other"
+		second.GRPC, second.Prefix = &g, prefix
+		if both() {
+			c.Tools["other"] = second
+		}
+	}
+}
+
+func always() bool { return true }
+
+// TestABackendGetsNoNameWhileAnotherOneMayHaveIt: of two backends that offer a name
+// neither gets it. If one of them is down since the start, nobody knows whether it does.
+func TestABackendGetsNoNameWhileAnotherOneMayHaveIt(t *testing.T) {
+	t.Parallel()
+	down, up := shut(t), shut(t)
+	w := newWorld(t, setup{bare: namesPolicies, edit: withTwo(t, down, up, "", always)})
+	a, other, crm := w.as(alice), &release{}, &release{}
+	said := func(part string) func() bool {
+		return func() bool { return strings.Contains(w.log.String(), part) }
+	}
+
+	other.deploy(w, up, asItIs)
+
+	eventually(t, "its names wait", said(`toolset \"crm\" may have a tool of this name`))
+	_, err := a.callTool(t, "get_customer", aliceHerself)
+	wantError(t, err, codes.Unavailable, "TOOL_UNAVAILABLE")
+	crm.deploy(w, down, func(f *descriptorpb.FileDescriptorProto) {
+		f.Service[0].Method = slices.DeleteFunc(f.Service[0].Method, func(m *descriptorpb.MethodDescriptorProto) bool { return m.GetName() == "RefundOrder" })
+	})
+	eventually(t, "both want the name", said("toolsets crm, other"))
+	if _, err := a.callTool(t, "get_customer", aliceHerself); err == nil || other.calls.Load() > 0 {
+		t.Errorf("got %v and %d calls of what is nobody's", err, other.calls.Load())
+	}
+	_, err = a.callTool(t, "refund_order", `{"customer_id":"alice","order_id":"o"}`)
+	wantError(t, err, codes.PermissionDenied, "POLICY_DENIED") // and not unknown: nobody else has it
+}
+
+// TestABackendThatIsDownHoldsUpNoNameThatIsNotItsOwn: not one with another prefix, and
+// not one that was in use before an operator added the backend.
+func TestABackendThatIsDownHoldsUpNoNameThatIsNotItsOwn(t *testing.T) {
+	t.Parallel()
+	works := func(t *testing.T, a *client, tool string) func() bool {
+		return func() bool { r, err := a.callTool(t, tool, aliceHerself); return err == nil && !r.GetFailed() }
+	}
+	t.Run("a prefix", func(t *testing.T) {
+		t.Parallel()
+		up := shut(t)
+		w := newWorld(t, setup{bare: namesPolicies, edit: withTwo(t, shut(t), up, "other_", always)})
+		(&release{}).deploy(w, up, asItIs)
+		eventually(t, "the tool is there", works(t, w.as(alice), "other_get_customer"))
+	})
+	t.Run("in use", func(t *testing.T) {
+		t.Parallel()
+		up := shut(t)
+		var both atomic.Bool
+		w := newWorld(t, setup{reread: true, bare: namesPolicies, edit: withTwo(t, up, shut(t), "", both.Load)})
+		(&release{}).deploy(w, up, asItIs)
+		eventually(t, "the tool is there", works(t, w.as(alice), "get_customer"))
+		both.Store(true)
+		w.as(bob).reload(t)
+		if !works(t, w.as(alice), "get_customer")() {
+			t.Error("got a tool that was in use kept back")
+		}
+	})
 }

@@ -26,6 +26,12 @@ func Leave(t Tool, other string) Left {
 	return leave(t, fmt.Sprintf("toolset %q has a tool of this name; give this one another name (name:), or all of its toolset a prefix (prefix:)", other))
 }
 
+// Withhold is what [Registry.Left] says of a tool whose name may be that of a tool of
+// another toolset, which nobody could ask yet.
+func Withhold(t Tool, other string) Left {
+	return leave(t, fmt.Sprintf("toolset %q may have a tool of this name, and its backend was not read yet; give this one a name (name:), or all of its toolset a prefix (prefix:), if it shall not wait", other))
+}
+
 // settle takes out the tools that cannot have the name which their backend chose. What
 // the operator wrote goes first. Of two backends neither has it, whichever came first:
 // a name that agents and policies know must never lead to another backend because that
