@@ -32,9 +32,10 @@ type Server struct {
 	started   time.Time
 	inForce   atomic.Pointer[snapshot]
 	reloads   turns
-	toldLeft  []tools.Left // what the operator was told of tools that are left out; under reloads
-	demands   demands      // what backends' tools asked; under reloads
-	holders   holders      // of names that backends chose; under reloads
+	toldLeft  []tools.Left      // what the operator was told of tools that are left out; under reloads
+	toldUnfit map[string]string // and of toolsets whose tools cannot be taken; under reloads
+	demands   demands           // what backends' tools asked; under reloads
+	holders   holders           // of names that backends chose; under reloads
 	lanes     *tools.Lanes
 	store     *store.Store
 	guard     *policy.Guard

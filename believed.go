@@ -89,3 +89,77 @@ func (sn *snapshot) freeze(set string) {
 	}
 	sn.frozen[set] = sn.current().brought[set]
 }
+
+// readOrFreeze reads a config whatever backends say: one that has other tools than
+// before, which do not fit, must neither keep a new policy from being in force nor the
+// tools of another backend from being taken. Its tools are then those from before, and
+// calls of what changed fail.
+func (sn *snapshot) readOrFreeze(ctx context.Context) error {
+	err := sn.read()
+	if err == nil {
+		sn.tellUnfit(ctx, nil)
+		return nil
+	}
+	changed := sn.changed()
+	for _, set := range changed {
+		sn.freeze(set)
+	}
+	if len(changed) == 0 {
+		return err
+	}
+	if err := sn.read(); err != nil {
+		return err // what backends are to blame for is nothing that the operator can mend
+	}
+	return sn.thaw(ctx, changed)
+}
+
+// changed are the sources that go on and do not bring what they do in the snapshot in
+// force, sorted.
+func (sn *snapshot) changed() (sets []string) {
+	now := sn.current()
+	for _, set := range slices.Sorted(maps.Keys(sn.sources)) {
+		_, frozen := sn.frozen[set]
+		if !frozen && now.sources[set] == sn.sources[set] && !same(sn.brought[set], now.brought[set]) {
+			sets = append(sets, set)
+		}
+	}
+	return sets
+}
+
+func same(is, was []tools.Tool) bool {
+	return (is == nil) == (was == nil) && slices.EqualFunc(is, was, func(a, b tools.Tool) bool { return a.Hash() == b.Hash() && a.Revision == b.Revision })
+}
+
+// thaw takes what fits of the toolsets that are all frozen, one after the other. A
+// backend that changes meanwhile has them all frozen again.
+func (sn *snapshot) thaw(ctx context.Context, sets []string) error {
+	unfit := map[string]string{}
+	for _, set := range sets {
+		delete(sn.frozen, set)
+		if err := sn.read(); err != nil {
+			sn.freeze(set)
+			unfit[set] = err.Error()
+		}
+	}
+	sn.tellUnfit(ctx, unfit)
+	err := sn.read()
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	for _, set := range sets {
+		sn.freeze(set)
+	}
+	return sn.read()
+}
+
+// tellUnfit tells the operator of toolsets whose tools cannot be taken, once of each
+// reason.
+func (s *Server) tellUnfit(ctx context.Context, unfit map[string]string) {
+	for _, set := range slices.Sorted(maps.Keys(unfit)) {
+		if why := unfit[set]; why != s.toldUnfit[set] {
+			s.opt.log.ErrorContext(ctx, "a backend has other tools than before, and they cannot be taken: those from before stay, and calls of what changed fail; all else is taken; mend what is named and run `behalf reload`",
+				slog.String("toolset", set), slog.String("problems", why))
+		}
+	}
+	s.toldUnfit = unfit
+}

@@ -15,7 +15,6 @@ import (
 	"github.com/behalf-dev/behalf/fault"
 	"github.com/behalf-dev/behalf/policy"
 	"github.com/behalf-dev/behalf/server"
-	"github.com/behalf-dev/behalf/tools"
 	"google.golang.org/grpc/codes"
 )
 
@@ -161,32 +160,6 @@ func (s *Server) prepare(ctx context.Context, cfg *config.Config) (*snapshot, er
 	return next, nil
 }
 
-// readOrFreeze reads a config that an operator wants, whatever backends say: one that
-// has other tools than before, which do not fit, must not keep a new policy from being
-// in force. Its tools are then those from before, and calls of what changed fail.
-func (sn *snapshot) readOrFreeze(ctx context.Context) error {
-	err := sn.read()
-	if err == nil {
-		return nil
-	}
-	now := sn.current()
-	sn.frozen = map[string][]tools.Tool{}
-	for name, r := range sn.sources {
-		if now.sources[name] == r {
-			sn.frozen[name] = now.brought[name]
-		}
-	}
-	if len(sn.frozen) == 0 {
-		return err
-	}
-	without := sn.read()
-	if without == nil {
-		sn.opt.log.ErrorContext(ctx, "a backend has other tools than before, and they cannot be taken: those from before stay, and calls of what changed fail; the rest of the config is taken",
-			slog.String("problems", err.Error()))
-	}
-	return without // what the backend is to blame for is nothing that the operator can mend
-}
-
 // followTools takes the tools of backends that have others than before: one that comes
 // up, that has a new release, or of which somebody accepted a tool. A backend that
 // changes all the time is followed once a second.
@@ -220,9 +193,9 @@ func (s *Server) retake(ctx context.Context) {
 	defer s.reloads.leave()
 	now := s.current()
 	next := &snapshot{Server: s, cfg: now.cfg, policies: now.set.Files(), models: now.models, sources: now.sources}
-	err := next.read()
+	err := next.readOrFreeze(ctx)
 	for err == nil && next.refuseWeaker(ctx) {
-		err = next.read()
+		err = next.readOrFreeze(ctx)
 	}
 	if err == nil {
 		err = next.build()

@@ -160,6 +160,45 @@ func TestABackendCannotHoldUpAReload(t *testing.T) {
 	}
 }
 
+// TestABackendThatDoesNotFitHoldsUpNoOther: what another one has is taken, also if it was
+// down and is there now, and so is a reload.
+func TestABackendThatDoesNotFitHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	bad, good := shut(t), shut(t)
+	w := newWorld(t, setup{reread: true, edit: withTwo(t, bad, good, "other_", always), bare: `
+@id("any") permit (principal, action == Action::"call_tool", resource);
+@id("managers-operate") permit (principal in Role::"manager", action == Action::"reload_config", resource);
+@id("not-eve") forbid (principal, action == Action::"call_tool", resource == Tool::"get_customer") when { context.args has customer_id && context.args.customer_id == "eve" };`})
+	a, worse, other := w.as(alice), &release{}, &release{}
+	reasonOf := func(tool string) string { _, err := a.callTool(t, tool, aliceHerself); return reason(err) }
+	worse.deploy(w, bad, func(f *descriptorpb.FileDescriptorProto) {
+		for _, m := range f.GetMessageType() {
+			if m.GetName() == "GetCustomerRequest" {
+				m.Field[0].Name, m.Field[0].JsonName = proto.String("customer"), proto.String("customer")
+			}
+		}
+	})
+	eventually(t, "it does not fit", func() bool { return strings.Contains(w.log.String(), "cannot be taken") })
+
+	other.deploy(w, good, asItIs)
+
+	eventually(t, "the other one is there", func() bool { return strings.Contains(w.log.String(), "+other_get_customer") })
+	if r, err := a.callTool(t, "other_get_customer", aliceHerself); err != nil || r.GetFailed() {
+		t.Errorf("got %v, %v, want the tool of a backend that fits", r, err)
+	}
+	if n := strings.Count(w.log.String(), "cannot be taken"); n != 1 {
+		t.Errorf("got told %d times what does not fit", n)
+	}
+	w.policy("stop.cedar", `@id("stop") forbid (principal, action == Action::"call_tool", resource == Tool::"other_get_customer");`)
+	w.as(bob).reload(t)
+	if got := reasonOf("other_get_customer"); got != "POLICY_DENIED" {
+		t.Errorf("got %q, want the policy in force", got)
+	}
+	if got := reasonOf("get_customer"); got != "TOOL_UNAVAILABLE" || worse.calls.Load() > 0 {
+		t.Errorf("got %q and %d calls of what does not fit", got, worse.calls.Load())
+	}
+}
+
 // TestAReloadBringsBackendsAndTakesThemAway and asks nobody while the file has
 // mistakes.
 func TestAReloadBringsBackendsAndTakesThemAway(t *testing.T) {
