@@ -36,6 +36,7 @@ type Server struct {
 	toldUnfit map[string]string // and of toolsets whose tools cannot be taken; under reloads
 	demands   demands           // what backends' tools asked; under reloads
 	holders   holders           // of names that backends chose; under reloads
+	keptNames holders           // as the store has them; under reloads
 	lanes     *tools.Lanes
 	store     *store.Store
 	guard     *policy.Guard

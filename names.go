@@ -6,12 +6,14 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/behalf-dev/behalf/tools"
 )
 
-// holders are the toolsets that names of backends' tools were last in use of, by name.
-// While a backend was not read since the start they tell its names from those of others.
+// holders are the toolsets that names of backends' tools were last in use of, by name,
+// also before the start. While a backend was not read since then they tell its names from
+// those of others.
 // Whoever has the turn of reloads may use them; a map does not change once it is made.
 type holders map[string]string
 
@@ -33,6 +35,24 @@ func (h holders) keep(now *snapshot) holders {
 	}
 	return next
 }
+
+// rememberNames stores what holds of names, for a start while a backend is away. If it
+// cannot, that start keeps more names back: nothing stops for it. The store outlives
+// this, and a name that is in use shall not be lost because the server ends.
+func (s *Server) rememberNames(ctx context.Context) {
+	if maps.Equal(s.holders, s.keptNames) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rememberWithin)
+	defer cancel()
+	if err := s.store.PutToolNames(ctx, s.holders); err != nil {
+		s.opt.log.WarnContext(ctx, "whose the names of backends' tools are cannot be stored; after a restart they wait for each backend that is away", slog.String("why", err.Error()))
+		return
+	}
+	s.keptNames = s.holders
+}
+
+const rememberWithin = 5 * time.Second
 
 // free leaves out what a backend calls like a tool that the config expects of another
 // one, or that another one had or may have: while that is away, nobody shall get its

@@ -22,6 +22,10 @@ import (
 // force.
 func (s *Server) openTools(ctx context.Context) (err error) {
 	s.backends, s.demands = newBackends(), demands{}
+	if s.holders, err = s.store.ToolNames(ctx); err != nil {
+		return fmt.Errorf("names of tools: %w", err)
+	}
+	s.keptNames = s.holders
 	s.stage("tools of backends", s.followTools)
 	sn := s.current()
 	if sn.external() {
@@ -94,6 +98,7 @@ func (s *Server) reload(ctx context.Context) (server.Reloaded, error) {
 	s.putInForce(ctx, next)
 	trust()
 	s.guard.Distrust()
+	s.rememberNames(ctx)
 	s.opt.log.InfoContext(ctx, "reloaded", slog.String("policy_revision", next.set.Revision()), slog.String("config_revision", cfg.Revision()))
 	return server.Reloaded{PolicyRevision: next.set.Revision(), ConfigRevision: cfg.Revision(), Notes: next.lacks(was)}, nil
 }
@@ -164,6 +169,10 @@ func (s *Server) prepare(ctx context.Context, cfg *config.Config) (*snapshot, er
 // up, that has a new release, or of which somebody accepted a tool. A backend that
 // changes all the time is followed once a second.
 func (s *Server) followTools(ctx context.Context) error {
+	if s.reloads.take(ctx) == nil {
+		s.rememberNames(ctx) // of the start
+		s.reloads.leave()
+	}
 	pause := time.NewTicker(retakeEvery)
 	defer pause.Stop()
 	for {
@@ -212,6 +221,7 @@ func (s *Server) retake(ctx context.Context) {
 		return
 	}
 	s.putInForce(ctx, next)
+	s.rememberNames(ctx)
 	s.opt.log.WarnContext(ctx, "a backend has other tools than before; they are taken", slog.Any("changed", next.registry.Changes(now.registry)), slog.Any("tools", next.registry.Names()), slog.String("policy_revision", next.set.Revision()))
 }
 

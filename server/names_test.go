@@ -51,9 +51,7 @@ func TestABackendThatNamesAToolLikeAnothersGetsNoneOfItsCalls(t *testing.T) {
 		r, err := a.callTool(t, "get_customer", aliceHerself)
 		return err == nil && !r.GetFailed()
 	}
-	stop := thief.deploy(w, target, func(f *descriptorpb.FileDescriptorProto) {
-		f.Service[0].Method = slices.DeleteFunc(f.Service[0].Method, func(m *descriptorpb.MethodDescriptorProto) bool { return m.GetName() == "GetCustomer" })
-	})
+	stop := thief.deploy(w, target, only("RefundOrder"))
 	eventually(t, "the tool is there", works)
 	stop()
 
@@ -149,9 +147,7 @@ func TestABackendGetsNoNameWhileAnotherOneMayHaveIt(t *testing.T) {
 	eventually(t, "its names wait", said(`toolset \"crm\" may have a tool of this name`))
 	_, err := a.callTool(t, "get_customer", aliceHerself)
 	wantError(t, err, codes.Unavailable, "TOOL_UNAVAILABLE")
-	crm.deploy(w, down, func(f *descriptorpb.FileDescriptorProto) {
-		f.Service[0].Method = slices.DeleteFunc(f.Service[0].Method, func(m *descriptorpb.MethodDescriptorProto) bool { return m.GetName() == "RefundOrder" })
-	})
+	crm.deploy(w, down, only("GetCustomer"))
 	eventually(t, "both want the name", said("toolsets crm, other"))
 	if _, err := a.callTool(t, "get_customer", aliceHerself); err == nil || other.calls.Load() > 0 {
 		t.Errorf("got %v and %d calls of what is nobody's", err, other.calls.Load())
@@ -187,4 +183,37 @@ func TestABackendThatIsDownHoldsUpNoNameThatIsNotItsOwn(t *testing.T) {
 			t.Error("got a tool that was in use kept back")
 		}
 	})
+}
+
+// only leaves a backend these methods.
+func only(methods ...string) func(*descriptorpb.FileDescriptorProto) {
+	return func(f *descriptorpb.FileDescriptorProto) {
+		f.Service[0].Method = slices.DeleteFunc(f.Service[0].Method, func(m *descriptorpb.MethodDescriptorProto) bool { return !slices.Contains(methods, m.GetName()) })
+	}
+}
+
+// TestARestartKnowsWhoseTheNamesAre: a backend that is down by then keeps its own from
+// others, and holds up none that was another one's.
+func TestARestartKnowsWhoseTheNamesAre(t *testing.T) {
+	t.Parallel()
+	first, second := shut(t), shut(t)
+	w := newWorld(t, setup{edit: withTwo(t, first, second, "", always), bare: `@id("any") permit (principal, action == Action::"call_tool", resource);`})
+	a, crm, other := w.as(alice), &release{}, &release{}
+	called := func(tool string) bool {
+		_, err := a.callTool(t, tool, aliceHerself)
+		return err == nil
+	}
+	stopCRM, stopOther := crm.deploy(w, first, only("GetCustomer")), other.deploy(w, second, only("ListOrders"))
+	eventually(t, "both are there", func() bool { return called("get_customer") && called("list_orders") })
+	stopCRM()
+	stopOther()
+	other.deploy(w, second, only("ListOrders", "GetCustomer"))
+
+	w.restart()
+
+	a = w.as(alice)
+	eventually(t, "the other one has its own tool", func() bool { return called("list_orders") })
+	if called("get_customer") || other.calls.Load() > 0 {
+		t.Errorf("got %d calls of a tool of a backend that is down at another one", other.calls.Load())
+	}
 }
