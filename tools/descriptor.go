@@ -77,7 +77,7 @@ func (d *Descriptor) Weaker(than *Descriptor) string {
 	}
 	for _, field := range than.Hides {
 		if _, hidden := slices.BinarySearch(d.Hides, field); !hidden {
-			return "it does not hide the field " + field + " any more"
+			return "it does not hide the field " + field + " any more, nor is that name reserved"
 		}
 	}
 	switch {

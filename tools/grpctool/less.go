@@ -89,24 +89,34 @@ func classOf(options proto.Message) string {
 	return tools.Clean(f.GetRedact(), 64)
 }
 
-// maxHides bounds the hidden fields that a tool names.
-const maxHides = 128
+// maxHides bounds the hidden fields that a tool names, one by one.
+const maxHides = 4096
 
-// hiding names the fields of messages that are hidden, sorted. Too many, or too long
-// ones, are named as a whole.
+// hiding names the fields of messages that are hidden, sorted. Reserved names are among
+// them: a field that was taken out is shown to nobody any more. Too many are named as a
+// whole, of which no change can be judged.
 func hiding(all iter.Seq[protoreflect.MessageDescriptor], reveal []string) (names []string) {
-	long := false
 	for md := range all {
 		for i := range md.Fields().Len() {
 			if fd := md.Fields().Get(i); !md.IsMapEntry() && hidden(fd.Options(), reveal) {
-				names = append(names, string(fd.FullName()))
-				long = long || len(fd.FullName()) > maxIdentifier
+				names = append(names, short(fd.FullName()))
 			}
+		}
+		for i := range md.ReservedNames().Len() {
+			names = append(names, short(md.FullName().Append(md.ReservedNames().Get(i))))
 		}
 	}
 	slices.Sort(names)
-	if long || len(names) > maxHides {
-		return []string{fmt.Sprintf("%d fields, %x", len(names), sha256.Sum256([]byte(strings.Join(names, "\n"))))}
+	if len(names) > maxHides {
+		return []string{fmt.Sprintf("one of %d, %x", len(names), sha256.Sum256([]byte(strings.Join(names, "\n"))))}
 	}
 	return names
+}
+
+// short is a name, or what stands for one that is too long to be told.
+func short(name protoreflect.FullName) string {
+	if len(name) <= maxIdentifier {
+		return string(name)
+	}
+	return fmt.Sprintf("%x", sha256.Sum256([]byte(name)))
 }

@@ -72,21 +72,21 @@ func TestHiddenFieldsAreLeftOutWhereverTheyAre(t *testing.T) {
 // TestHiddenFieldsOfAToolAreNamedAsFarAsIsBounded: of more of them any other set is another
 // one.
 func TestHiddenFieldsOfAToolAreNamedAsFarAsIsBounded(t *testing.T) {
-	hides := func(n int) string {
-		var fields []string
-		for i := range n {
-			fields = append(fields, fmt.Sprintf(`{"name":"f%d","number":%d,"label":"LABEL_OPTIONAL","type":"TYPE_STRING","jsonName":"f%d","options":{"[behalf.v1.field]":{"redact":"secret"}}}`, i, i+1, i))
+	hides := func(gone int) []string {
+		var names []string
+		for i := range gone {
+			names = append(names, fmt.Sprintf("%q", fmt.Sprint("f", i)))
 		}
-		d, _ := of(t, `{"name":"many.proto","package":"everything.v1","syntax":"proto3","messageType":[{"name":"All","field":[`+strings.Join(fields, ",")+`]}],
+		d, _ := of(t, `{"name":"many.proto","package":"everything.v1","syntax":"proto3","messageType":[{"name":"All","reservedName":[`+strings.Join(names, ",")+`]}],
 			"service":[{"name":"EverythingService","method":[{"name":"Echo","inputType":".everything.v1.All","outputType":".everything.v1.All"}]}]}`).reg.Descriptor("echo")
-		return strings.Join(d.Hides, " ")
+		return d.Hides
 	}
-	if got := strings.Fields(hides(128)); len(got) != 128 || !slices.IsSorted(got) {
-		t.Errorf("got %s, want all of them", got)
+	if got := hides(4096); len(got) != 4096 || !slices.IsSorted(got) {
+		t.Errorf("got %d, want all of them, sorted", len(got))
 	}
-	one, other := hides(129), hides(130)
-	if len(one) > 256 || len(other) > 256 || one == other {
-		t.Errorf("got %s and %s, want a digest of each", one, other)
+	one, other := hides(4097), hides(4098)
+	if len(one) != 1 || len(other) != 1 || len(one[0]) > 256 || slices.Equal(one, other) {
+		t.Errorf("got %.3q and %.3q, want a digest of each", one, other)
 	}
 }
 
@@ -150,5 +150,41 @@ func TestAMessageCannotPassForAStandardOne(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "not its own") {
 			t.Errorf("%q: got %v, want it refused", pkg, err)
 		}
+	}
+}
+
+// TestABackendThatHidesOneFieldMoreIsNotWeaker, whether they are few or more than are
+// named: it would lose all its changed tools until an operator reloads.
+func TestABackendThatHidesOneFieldMoreIsNotWeaker(t *testing.T) {
+	file := func(n int) string {
+		var fields []string
+		for i := range n {
+			fields = append(fields, fmt.Sprintf(`{"name":"f%d","number":%d,"label":"LABEL_OPTIONAL","type":"TYPE_STRING","jsonName":"f%d","options":{"[behalf.v1.field]":{"redact":"secret"}}}`, i, i+1, i))
+		}
+		return `{"name":"many.proto","package":"everything.v1","syntax":"proto3","messageType":[{"name":"All","field":[` + strings.Join(fields, ",") + `]}],
+			"service":[{"name":"EverythingService","method":[{"name":"Echo","inputType":".everything.v1.All","outputType":".everything.v1.All"}]}]}`
+	}
+	for _, n := range []int{2, 128, 200} {
+		was, _ := of(t, file(n)).reg.Descriptor("echo")
+		now, _ := of(t, file(n+1)).reg.Descriptor("echo")
+		if why := now.Weaker(was); why != "" {
+			t.Errorf("%d fields are hidden, and then %d: it is weaker: %s", n, n+1, why)
+		}
+	}
+}
+
+// TestABackendThatDropsAHiddenFieldIsNotWeaker: a field that is not there any more is
+// shown to nobody. Here its name and number are reserved, as protobuf wants it.
+func TestABackendThatDropsAHiddenFieldIsNotWeaker(t *testing.T) {
+	const hid = `"label":"LABEL_OPTIONAL","type":"TYPE_STRING","options":{"[behalf.v1.field]":{"redact":"secret"}}}`
+	file := func(all string) string {
+		return `{"name":"many.proto","package":"everything.v1","syntax":"proto3","messageType":[{"name":"All",` + all + `}],
+			"service":[{"name":"EverythingService","method":[{"name":"Echo","inputType":".everything.v1.All","outputType":".everything.v1.All"}]}]}`
+	}
+	was, _ := of(t, file(`"field":[{"name":"kept","number":1,`+hid+`,{"name":"old","number":2,`+hid+`]`)).reg.Descriptor("echo")
+	now, _ := of(t, file(`"field":[{"name":"kept","number":1,`+hid+`],"reservedName":["old"],"reservedRange":[{"start":2,"end":3}]`)).reg.Descriptor("echo")
+
+	if why := now.Weaker(was); why != "" {
+		t.Errorf("the field is gone: it is weaker: %s", why)
 	}
 }

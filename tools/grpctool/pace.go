@@ -14,10 +14,14 @@ type pace struct {
 	last time.Time // when the last one that was lost could be replaced
 }
 
+// lasted is when a connection has: a proxy may end each after some seconds, and a reading
+// that fails is repeated as often.
+const lasted = 5 * time.Second
+
 // lost is how long to wait before a connection that is lost now may be replaced.
 func (p *pace) lost(now time.Time) time.Duration {
 	since := now.Sub(p.last)
-	if since >= p.most {
+	if since >= min(p.most, lasted) {
 		p.gap = 0
 	}
 	wait := max(p.gap-since, 0)

@@ -25,7 +25,8 @@ func TestPausesGrowUntilAConnectionHasLasted(t *testing.T) {
 	for name, c := range map[string]struct{ lasted, want []time.Duration }{
 		"it restarts once":         {[]time.Duration{time.Hour}, []time.Duration{0}},
 		"it hangs up at once":      {[]time.Duration{0, 0, 0, 0, 0, 0}, []time.Duration{0, 250 * ms, s, 4 * s, 10 * s, 10 * s}},
-		"it hangs up after a bit":  {[]time.Duration{5 * s, 5 * s, 5 * s, 5 * s, 5 * s, 5 * s}, []time.Duration{0, 0, 0, 0, 5 * s, 5 * s}},
+		"it hangs up after a bit":  {[]time.Duration{s, s, s, s, s, s}, []time.Duration{0, 0, 0, 3 * s, 9 * s, 9 * s}},
+		"a proxy ends each":        {[]time.Duration{5 * s, 5 * s, 5 * s, 5 * s, 5 * s, 5 * s}, []time.Duration{0, 0, 0, 0, 0, 0}},
 		"it keeps the last one":    {[]time.Duration{0, 0, 0, 0, 10 * s, 0, 0}, []time.Duration{0, 250 * ms, s, 4 * s, 0, 250 * ms, s}},
 		"it keeps each for a time": {[]time.Duration{30 * s, 30 * s, 30 * s, 30 * s}, []time.Duration{0, 0, 0, 0}},
 	} {

@@ -1,12 +1,14 @@
 package mcptool
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 )
@@ -20,6 +22,10 @@ func alone(resp *http.Response) (*http.Response, error) {
 		return nil, refusal(resp)
 	}
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if resp.StatusCode == http.StatusOK && kind == "text/event-stream" {
+		resp.Body = &messages{Closer: resp.Body, lines: bufio.NewReader(resp.Body)}
+		return resp, nil
+	}
 	if resp.StatusCode != http.StatusOK || kind != "application/json" {
 		return resp, nil
 	}
@@ -45,4 +51,54 @@ func refusal(resp *http.Response) error {
 		}
 	}
 	return errors.New(said)
+}
+
+// messages are those of a stream of events, as long as they are some. The SDK gets no ids:
+// of a stream that has them and ends it would make the end of the session too, for it
+// does not come back for the rest of one here.
+type messages struct {
+	io.Closer
+
+	lines *bufio.Reader // bounded, as the body is
+	ready []byte        // to be read
+	err   error         // after that
+}
+
+// Read implements io.Reader.
+func (m *messages) Read(p []byte) (int, error) {
+	for len(m.ready) == 0 && m.err == nil {
+		m.next()
+	}
+	n := copy(p, m.ready)
+	m.ready = m.ready[n:]
+	if n == 0 {
+		return 0, m.err
+	}
+	return n, nil
+}
+
+// next reads one event, and ends with a message that is none.
+func (m *messages) next() {
+	var kind, data []byte
+	for over := false; !over; {
+		var line []byte
+		line, m.err = m.lines.ReadBytes('\n')
+		line = bytes.TrimRight(line, "\r\n")
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		switch string(name) {
+		case "event":
+			kind = bytes.TrimSpace(value)
+		case "data":
+			data = append(append(data, value...), ' ') // between the lines of a message there is nothing but space
+		}
+		over = len(line) == 0 || m.err != nil
+	}
+	if len(bytes.TrimSpace(data)) == 0 || len(kind) > 0 && string(kind) != "message" {
+		return
+	}
+	if _, err := jsonrpc.DecodeMessage(data); err != nil {
+		m.err = io.EOF
+		return
+	}
+	m.ready = slices.Concat([]byte("data: "), data, []byte("\n\n"))
 }

@@ -34,22 +34,11 @@ func owner(info os.FileInfo) (uid uint32, ok bool) {
 	return st.Uid, true
 }
 
-// shared reports whether somebody may change a file who could not put another one in its
-// place anyway: a group that may change both it and its folder is no more than it was.
-// With a umask of 002, which many have, all that they make is like that.
-func shared(path string, info os.FileInfo) bool {
-	switch mode := info.Mode().Perm(); {
-	case mode&0o002 != 0:
-		return true
-	case mode&0o020 == 0:
-		return false
-	}
-	dir, err := os.Stat(filepath.Dir(path))
-	return err != nil || dir.Mode().Perm()&0o020 == 0 || dir.Mode()&os.ModeSticky != 0 || !sameGroup(dir, info)
-}
-
-func sameGroup(a, b os.FileInfo) bool {
-	x, ok := a.Sys().(*syscall.Stat_t)
-	y, also := b.Sys().(*syscall.Stat_t)
-	return ok && also && x.Gid == y.Gid
+// shared reports whether others than its owner may change a file. A group of the owner's
+// own has nobody else in it: where people have one, of the same number, their umask is
+// often 002, and all that they make is the group's too.
+func shared(info os.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	mode := info.Mode().Perm()
+	return mode&0o002 != 0 || mode&0o020 != 0 && (!ok || st.Gid != st.Uid)
 }

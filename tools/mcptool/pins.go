@@ -126,8 +126,8 @@ func (f *FilePins) read() (map[string]map[string]Pin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read accepted tools: %w", err)
 	}
-	if !info.Mode().IsRegular() || shared(path, info) || info.Size() > maxPins {
-		return nil, fmt.Errorf("read accepted tools: %s must be a file of at most %d bytes that only its owner may change: chmod go-w (a group may that may change its folder too)", f.path, maxPins)
+	if !info.Mode().IsRegular() || shared(info) || info.Size() > maxPins {
+		return nil, fmt.Errorf("read accepted tools: %s must be a file of at most %d bytes that only its owner may change: chmod go-w", f.path, maxPins)
 	}
 	if !trusted(path, info) {
 		return nil, fmt.Errorf("read accepted tools: %s belongs to somebody else: it must be root's, that of who the service runs as, or of who has the folder", f.path)

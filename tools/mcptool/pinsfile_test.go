@@ -80,23 +80,25 @@ func TestWhatIsAcceptedElsewhereIsTakenWithoutARestart(t *testing.T) {
 	}
 }
 
-// TestAFileOfPinsMayBeAGroupsIfItsFolderIs, as all is that somebody makes whose umask is
-// 002: their clone of a repository, and what demo and dev write.
-func TestAFileOfPinsMayBeAGroupsIfItsFolderIs(t *testing.T) {
+// TestAFileOfPinsMayBeOfItsOwnersGroup, as all is that somebody makes whose umask is 002:
+// their clone of a repository, and what demo and dev write.
+func TestAFileOfPinsMayBeOfItsOwnersGroup(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give a file to a group")
+	}
 	for name, c := range map[string]struct {
-		file, dir fs.FileMode
-		want      bool
+		mode  fs.FileMode
+		group int
+		want  bool
 	}{
-		"as by umask 022":              {0o644, 0o755, true},
-		"as by umask 002":              {0o664, 0o775, true},
-		"only the file":                {0o664, 0o755, false},
-		"a folder whose files stay":    {0o664, 0o775 | fs.ModeSticky, false},
-		"all may":                      {0o646, 0o777, false},
-		"all may, and a group may not": {0o606, 0o707, false},
+		"as by umask 022":             {0o644, 0, true},
+		"as by umask 002":             {0o664, 0, true},
+		"another group may read it":   {0o644, 4321, true},
+		"another group may change it": {0o664, 4321, false},
+		"all may":                     {0o646, 0, false},
 	} {
-		dir := t.TempDir()
-		path := filepath.Join(dir, "tools.lock")
-		if err := errors.Join(os.WriteFile(path, []byte(`{}`), 0o600), os.Chmod(path, c.file), os.Chmod(dir, c.dir)); err != nil {
+		path := filepath.Join(t.TempDir(), "tools.lock")
+		if err := errors.Join(os.WriteFile(path, []byte(`{}`), 0o600), os.Chmod(path, c.mode), os.Chown(path, 0, c.group)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := mcptool.NewFilePins(path).Load("ext"); (err == nil) != c.want {
@@ -106,14 +108,9 @@ func TestAFileOfPinsMayBeAGroupsIfItsFolderIs(t *testing.T) {
 }
 
 func TestAFileOfPinsThatOthersChangedIsRefused(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(dir, "pins.json")
+	path := filepath.Join(t.TempDir(), "pins.json")
 	pins := mcptool.NewFilePins(path)
 	for name, change := range map[string]func() error{
-		"mode, for a group": func() error { return os.Chmod(path, 0o664) },
 		"mode, for all":     func() error { return os.Chmod(path, 0o646) },
 		"content": func() error {
 			return os.WriteFile(path, []byte(`{"ext":{"it":{"hash":"00","description":"Evil.","input_schema":{"type":"object"}}}}`), 0o600)
