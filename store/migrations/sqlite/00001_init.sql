@@ -254,14 +254,7 @@ CREATE TABLE removals (
     checkpoint INTEGER NOT NULL  -- that signed that row; nothing goes before the witness has it
 ) STRICT, WITHOUT ROWID;
 
--- The toolset that each name of a backend's tool was last in use of, as one JSON object.
-CREATE TABLE tool_names (
-    id   INTEGER NOT NULL PRIMARY KEY,
-    body BLOB    NOT NULL
-) STRICT;
-
 -- +goose Down
-DROP TABLE tool_names;
 DROP TABLE removals;
 DROP TABLE answers;
 DROP TABLE pulse;
