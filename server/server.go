@@ -241,7 +241,7 @@ func (s *Server) within() (wait func()) {
 // stop is the server's part of the shut-down.
 func (s *Server) stop() {
 	s.health.Shutdown()
-	cut := time.AfterFunc(s.grace, func() { s.own.Stop(); s.grpc.Stop() })
+	cut := time.AfterFunc(s.grace, func() { go s.own.Stop(); s.grpc.Stop() }) // each waits for its handlers; both.Wait for both
 	defer cut.Stop()
 	var both sync.WaitGroup
 	both.Go(s.own.GracefulStop)
