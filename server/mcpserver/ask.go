@@ -43,17 +43,19 @@ func (f *face) follow(ctx context.Context, r *behalfv1.StreamAgentRequest, t *te
 	if err != nil {
 		return nil, err
 	}
+	last := &behalfv1.Event{}
 	for {
 		m, err := s.Recv()
 		switch {
 		case errors.Is(err, io.EOF) && end != nil:
 			return end, nil
 		case errors.Is(err, io.EOF):
-			return nil, errNoEnd
+			return nil, errNoEnd.With("run_id", last.GetRunId()).With("session_id", last.GetSessionId())
 		case err != nil:
 			return nil, err
 		}
 		e := m.GetEvent()
+		last = e
 		if err := waits(e); err != nil {
 			return nil, err
 		}
@@ -63,7 +65,7 @@ func (f *face) follow(ctx context.Context, r *behalfv1.StreamAgentRequest, t *te
 	}
 }
 
-var errNoEnd = fault.New(codes.Unavailable, fault.Internal, "the run's events ended before it did; ask again")
+var errNoEnd = fault.New(codes.Unavailable, fault.Internal, "the run's events ended before it did, and it may go on; look at it before you ask again")
 
 // waits is the refusal of a run that waits for a person.
 func waits(e *behalfv1.Event) error {
