@@ -34,28 +34,31 @@ type Server struct {
 	reloads   turns
 	toldLeft  []tools.Left      // what the operator was told of tools that are left out; under reloads
 	toldUnfit map[string]string // and of toolsets whose tools cannot be taken; under reloads
-	demands   demands           // what backends' tools asked; under reloads
-	holders   holders           // of names that backends chose; under reloads
-	keptNames holders           // as the store has them; under reloads
-	lanes     *tools.Lanes
-	store     *store.Store
-	guard     *policy.Guard
-	log       runs.Log
-	runs      *runs.Engine
-	approvals *approvals
-	peers     *identity.Peers
-	verifier  *identity.Verifier
-	grpc      *server.Server
-	listener  net.Listener
-	http      net.Listener
-	stages    []stage
-	closeLog  func()
-	tokens    *tools.Tokens // of calls to backends
-	failures  failures      // of tools, as the operator was told
-	exchanges exchanges     // whose tokens somebody else issues
-	backends  *backends
-	pinFiles  map[string]*mcptool.FilePins // what was accepted of MCP servers
-	svids     identity.Source              // of our own certificate
+
+	toldWeaker map[string]string // and of those that are not believed; under reloads
+	demands    demands           // what backends' tools asked; under reloads
+	holders    holders           // of names that backends chose; under reloads
+	keptNames  holders           // as the store has them; under reloads
+	forgetful  bool              // they could not be stored; under reloads
+	lanes      *tools.Lanes
+	store      *store.Store
+	guard      *policy.Guard
+	log        runs.Log
+	runs       *runs.Engine
+	approvals  *approvals
+	peers      *identity.Peers
+	verifier   *identity.Verifier
+	grpc       *server.Server
+	listener   net.Listener
+	http       net.Listener
+	stages     []stage
+	closeLog   func()
+	tokens     *tools.Tokens // of calls to backends
+	failures   failures      // of tools, as the operator was told
+	exchanges  exchanges     // whose tokens somebody else issues
+	backends   *backends
+	pinFiles   map[string]*mcptool.FilePins // what was accepted of MCP servers
+	svids      identity.Source              // of our own certificate
 
 	witness     *audit.Witness
 	journal     *store.Journal // nil: no tenant has one

@@ -71,10 +71,15 @@ func (sn *snapshot) refuseWeaker(ctx context.Context) (refused bool) {
 		}
 		tool, why := sn.demands.weaker(set, sn.brought[set])
 		if why == "" {
+			delete(sn.toldWeaker, set)
 			continue
 		}
 		refused = true
 		sn.freeze(set)
+		if sn.toldWeaker[set] == tool+why {
+			continue
+		}
+		sn.toldWeaker[set] = tool + why
 		sn.opt.log.ErrorContext(ctx, "a backend asks less of the callers of its tool than before, and is not believed by itself: its tools stay what they were, and calls of what changed fail; if that is meant run `behalf reload`",
 			slog.String("toolset", set), slog.String("tool", tool), slog.String("why", why))
 	}
@@ -114,12 +119,12 @@ func (sn *snapshot) readOrFreeze(ctx context.Context) error {
 }
 
 // changed are the sources that go on and do not bring what they do in the snapshot in
-// force, sorted.
+// force, or could not, sorted.
 func (sn *snapshot) changed() (sets []string) {
 	now := sn.current()
 	for _, set := range slices.Sorted(maps.Keys(sn.sources)) {
 		_, frozen := sn.frozen[set]
-		if !frozen && now.sources[set] == sn.sources[set] && !same(sn.brought[set], now.brought[set]) {
+		if !frozen && now.sources[set] == sn.sources[set] && (sn.unfit[set] || !same(sn.brought[set], now.brought[set])) {
 			sets = append(sets, set)
 		}
 	}
@@ -153,13 +158,20 @@ func (sn *snapshot) thaw(ctx context.Context, sets []string) error {
 }
 
 // tellUnfit tells the operator of toolsets whose tools cannot be taken, once of each
-// reason.
-func (s *Server) tellUnfit(ctx context.Context, unfit map[string]string) {
+// reason. Of one that is frozen for another reason nothing new is known.
+func (sn *snapshot) tellUnfit(ctx context.Context, unfit map[string]string) {
+	told := map[string]string{}
+	for set := range sn.frozen {
+		if why := sn.toldUnfit[set]; why != "" {
+			told[set] = why
+		}
+	}
 	for _, set := range slices.Sorted(maps.Keys(unfit)) {
-		if why := unfit[set]; why != s.toldUnfit[set] {
-			s.opt.log.ErrorContext(ctx, "a backend has other tools than before, and they cannot be taken: those from before stay, and calls of what changed fail; all else is taken; mend what is named and run `behalf reload`",
+		told[set] = unfit[set]
+		if why := unfit[set]; why != sn.toldUnfit[set] {
+			sn.opt.log.ErrorContext(ctx, "a backend has other tools than before, and they cannot be taken: those from before stay, and calls of what changed fail; all else is taken; mend what is named and run `behalf reload`",
 				slog.String("toolset", set), slog.String("problems", why))
 		}
 	}
-	s.toldUnfit = unfit
+	sn.toldUnfit = told
 }

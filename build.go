@@ -28,7 +28,7 @@ import (
 // builtins collects the typed functions that the config's toolsets name, under
 // the toolset's name, and the agents that are tools.
 func (s *snapshot) builtins() (list []tools.Tool, problems []error) {
-	s.absent, s.left, s.brought = nil, nil, map[string][]tools.Tool{}
+	s.absent, s.left, s.brought, s.unfit = nil, nil, map[string][]tools.Tool{}, map[string]bool{}
 	if s.cfg.Lost("tools") {
 		s.absent = []string{"tools"} // whatever they are called: no name is held against it
 	}
@@ -41,6 +41,7 @@ func (s *snapshot) builtins() (list []tools.Tool, problems []error) {
 		var err error
 		if !frozen {
 			found, err = s.toolset(name, s.cfg.Tools[name], brought)
+			s.unfit[name] = err != nil
 		}
 		s.brought[name] = slices.Clone(found)
 		if found == nil || !s.complete(name) {

@@ -47,6 +47,9 @@ func (sn *snapshot) lacks(was *snapshot) (notes []string) {
 // lacking is what one backend lacks.
 func (sn *snapshot) lacking(name string, fresh bool) (texts []string) {
 	r := sn.sources[name]
+	if !r.Read() && len(sn.brought[name]) > 0 {
+		return []string{"is not there: " + sn.away(name) + "; calls of its tools fail until it is"}
+	}
 	if !r.Read() {
 		return []string{"has no tools yet: " + sn.away(name) + "; the reload went on without it, and its tools are taken once they are there"}
 	}

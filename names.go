@@ -36,23 +36,41 @@ func (h holders) keep(now *snapshot) holders {
 	return next
 }
 
-// rememberNames stores what holds of names, for a start while a backend is away. If it
-// cannot, that start keeps more names back: nothing stops for it. The store outlives
-// this, and a name that is in use shall not be lost because the server ends.
+// rememberNames stores what holds of names, for a start while a backend is away. Nothing
+// stops because it cannot: it is tried again, and until then a start would believe what
+// held before. The store outlives this, and a name that is in use shall not be lost
+// because the server ends.
 func (s *Server) rememberNames(ctx context.Context) {
 	if maps.Equal(s.holders, s.keptNames) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rememberWithin)
 	defer cancel()
-	if err := s.store.PutToolNames(ctx, s.holders); err != nil {
-		s.opt.log.WarnContext(ctx, "whose the names of backends' tools are cannot be stored; after a restart they wait for each backend that is away", slog.String("why", err.Error()))
-		return
+	err := s.store.PutToolNames(ctx, s.holders)
+	switch {
+	case err == nil && s.forgetful:
+		s.opt.log.WarnContext(ctx, "whose the names of backends' tools are is stored again")
+	case err != nil && !s.forgetful:
+		s.opt.log.WarnContext(ctx, "whose the names of backends' tools are cannot be stored; it is tried again", slog.String("why", err.Error()))
 	}
-	s.keptNames = s.holders
+	if s.forgetful = err != nil; err == nil {
+		s.keptNames = s.holders
+	}
 }
 
-const rememberWithin = 5 * time.Second
+// rememberAgain stores what could not be stored before.
+func (s *Server) rememberAgain(ctx context.Context) {
+	if s.reloads.take(ctx) != nil {
+		return
+	}
+	defer s.reloads.leave()
+	s.rememberNames(ctx)
+}
+
+const (
+	rememberWithin = 5 * time.Second
+	rememberEvery  = 5 * time.Second
+)
 
 // free leaves out what a backend calls like a tool that the config expects of another
 // one, or that another one had or may have: while that is away, nobody shall get its

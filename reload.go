@@ -21,9 +21,9 @@ import (
 // openTools asks the tools' backends what they have, and puts the first snapshot in
 // force.
 func (s *Server) openTools(ctx context.Context) (err error) {
-	s.backends, s.demands = newBackends(), demands{}
-	if s.holders, err = s.store.ToolNames(ctx); err != nil {
-		return fmt.Errorf("names of tools: %w", err)
+	s.backends, s.demands, s.toldWeaker = newBackends(), demands{}, map[string]string{}
+	if s.holders, err = s.store.ToolNames(ctx); err != nil { // then more names wait for their backends
+		s.opt.log.WarnContext(ctx, "whose the names of backends' tools were cannot be read", slog.String("why", err.Error()))
 	}
 	s.keptNames = s.holders
 	s.stage("tools of backends", s.followTools)
@@ -169,16 +169,17 @@ func (s *Server) prepare(ctx context.Context, cfg *config.Config) (*snapshot, er
 // up, that has a new release, or of which somebody accepted a tool. A backend that
 // changes all the time is followed once a second.
 func (s *Server) followTools(ctx context.Context) error {
-	if s.reloads.take(ctx) == nil {
-		s.rememberNames(ctx) // of the start
-		s.reloads.leave()
-	}
-	pause := time.NewTicker(retakeEvery)
+	s.rememberAgain(ctx) // of the start
+	pause, again := time.NewTicker(retakeEvery), time.NewTicker(rememberEvery)
 	defer pause.Stop()
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-again.C:
+			s.rememberAgain(ctx)
+			continue
 		case <-s.backends.changed:
 			s.retake(ctx)
 		}

@@ -31,6 +31,7 @@ type snapshot struct {
 	gates    map[string]*tools.Gate  // for direct calls, see directGates
 	sources  map[string]*running     // of tools in other processes, by toolset
 	brought  map[string][]tools.Tool // what each section brought
+	unfit    map[string]bool         // sections that could bring nothing
 	frozen   map[string][]tools.Tool // what these sections bring instead of what their backends say now
 }
 
