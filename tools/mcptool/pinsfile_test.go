@@ -111,7 +111,7 @@ func TestAFileOfPinsThatOthersChangedIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pins.json")
 	pins := mcptool.NewFilePins(path)
 	for name, change := range map[string]func() error{
-		"mode, for all":     func() error { return os.Chmod(path, 0o646) },
+		"mode, for all": func() error { return os.Chmod(path, 0o646) },
 		"content": func() error {
 			return os.WriteFile(path, []byte(`{"ext":{"it":{"hash":"00","description":"Evil.","input_schema":{"type":"object"}}}}`), 0o600)
 		},
