@@ -24,14 +24,19 @@ func TestAFailedCallLeavesThePersonsOthersAlone(t *testing.T) {
 	}
 	for name, fail := range map[string]http.HandlerFunc{
 		"500": status(500), "503": status(503), "400": status(400), "401": status(401), "404": status(404), "418": status(418), "302": status(302),
-		"hung up":            func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-		"no JSON":            text("application/json", `{`),
-		"nothing":            text("application/json", ``),
-		"another kind":       text("text/plain", `ok`),
-		"a stream that ends": text("text/event-stream", "data: \n\n"),
-		"a broken stream":    text("text/event-stream", "\x00\xff: {\n\n"),
-		"a giant":            text("application/json", strings.Repeat(" ", 5<<20)),
-		"a giant event":      text("text/event-stream", "data: "+strings.Repeat("x", 5<<20)),
+		"hung up":                          func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"no JSON":                          text("application/json", `{`),
+		"nothing":                          text("application/json", ``),
+		"another kind":                     text("text/plain", `ok`),
+		"a stream that ends":               text("text/event-stream", "data: \n\n"),
+		"a stream with an id that ends":    text("text/event-stream", "id: 1\ndata: \n\n"),
+		"a stream with progress that ends": text("text/event-stream", "id: 1\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{\"progressToken\":\"x\",\"progress\":1}}\n\n"),
+		"an event that is no JSON":         text("text/event-stream", "data: {\n\n"),
+		"an event that is no message":      text("text/event-stream", "data: {}\n\n"),
+		"a line that is none of a stream":  text("text/event-stream", "nonsense\n\n"),
+		"a broken stream":                  text("text/event-stream", "\x00\xff: {\n\n"),
+		"a giant":                          text("application/json", strings.Repeat(" ", 5<<20)),
+		"a giant event":                    text("text/event-stream", "data: "+strings.Repeat("x", 5<<20)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			begun, release := make(chan struct{}), make(chan struct{})
@@ -157,39 +162,4 @@ func TestASourceThatEndsEndsBrokenSessionsToo(t *testing.T) {
 	}
 	close(release)
 	want(t, <-first, "OUTCOME_UNKNOWN")
-}
-
-// TestAFailedStreamLeavesThePersonsOthersAlone, however it fails.
-func TestAFailedStreamLeavesThePersonsOthersAlone(t *testing.T) {
-	for name, body := range map[string]string{
-		"an event that is no JSON":           "data: {\n\n",
-		"an event that is no message":        "data: {}\n\n",
-		"a stream with an id that ends":      "id: 1\ndata: \n\n",
-		"a stream with progress that ends":   "id: 1\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{\"progressToken\":\"x\",\"progress\":1}}\n\n",
-		"a line that is none of the formats": "nonsense\n\n",
-	} {
-		t.Run(name, func(t *testing.T) {
-			begun, release := make(chan struct{}), make(chan struct{})
-			var calls atomic.Int32
-			l := &liar{tools: good, call: func(w http.ResponseWriter, _ *http.Request, id json.RawMessage) {
-				if calls.Add(1) > 1 {
-					w.Header().Set("Content-Type", "text/event-stream")
-					_, _ = w.Write([]byte(body))
-					return
-				}
-				close(begun)
-				<-release
-				reply(w, id, `{"content":[{"type":"text","text":"done"}]}`)
-			}}
-			w := newWorld(t, serve(t, l)).open("good")
-			first := make(chan string, 1)
-			go func() { first <- w.call(as(t.Context(), "bob"), "good", `{}`).Result }()
-			<-begun
-
-			w.fails("good", `{}`)
-
-			close(release)
-			want(t, <-first, "done")
-		})
-	}
 }
